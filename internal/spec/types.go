@@ -1,0 +1,171 @@
+package spec
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Config is acmed.yaml with every default applied.
+type Config struct {
+	File                 string
+	Contact              []string
+	TermsOfServiceAgreed bool
+	Defaults             Defaults
+	SpecDir              string
+	IssuerDir            string
+	DNSDir               string
+	StateDir             string
+	RuntimeDir           string
+	HTTP                 HTTP
+	TLSALPN              TLSALPN
+	Admin                Admin
+	Control              Control
+	Log                  Log
+	LabelNames           []string // labels that acmed_certificate_info carries
+	Workers              int
+}
+
+// HTTP says who answers http-01.
+type HTTP struct {
+	Solver   string // "responder", "listen" or "off"
+	Listen   string // host:port of the daemon's own listener; "" unless Solver is "listen" without socket activation
+	Fallback string // "notFound" or "redirect"
+}
+
+// TLSALPN says where tls-alpn-01 is answered.
+type TLSALPN struct{ Listen string }
+
+// Admin is the listener of /metrics, /healthz, /readyz and the status page.
+type Admin struct {
+	Listen             string // "": none
+	CertificateMetrics string // "auto", "on" or "off"
+	Insecure           bool   // allow an address that is not loopback without TLS and password
+}
+
+// Control is the socket that the command line talks to.
+type Control struct{ Socket string }
+
+// Log says what is logged and how.
+type Log struct {
+	Level  string // "debug", "info", "warn" or "error"
+	Format string // "auto", "console", "json" or "journal"
+}
+
+// Defaults are what a spec file that is silent means. A key of a spec replaces its default, never merges with it.
+type Defaults struct {
+	Issuers        []string
+	Challenge      Challenge
+	Profile        string
+	PreferredChain string
+	PrivateKey     PrivateKey
+	Renew          Renew
+	Deploy         Deploy // Check, Reload, Run and Window only
+}
+
+// Issuer is one CA and how to have an account there: a file of issuers.d, or built in.
+type Issuer struct {
+	Name                 string
+	File                 string // "": built in
+	Directory            string // https URL
+	Contact              []string
+	TermsOfServiceAgreed bool
+	Binding              *ExternalAccountBinding // nil: none
+	CABundle             string                  // file of PEM roots; "": the system's
+	Proxy                string                  // URL; "": HTTPS_PROXY and NO_PROXY decide
+	Limits               Limits
+}
+
+// ExternalAccountBinding says where the credentials of RFC 8555 §7.3.4 are. The key is read on use, never kept.
+type ExternalAccountBinding struct {
+	KID               string
+	HMACKeyFile       string // "" when HMACKeyCredential is set
+	HMACKeyCredential string // name of a systemd credential
+}
+
+// Limits are what acmed allows itself at one issuer, below what the CA publishes. Zero: no limit.
+type Limits struct {
+	OrdersPer3h            int // new orders of the account in three hours
+	PerDomainPerWeek       int // certificates of one registered domain in seven days
+	PerNameSetPerWeek      int // certificates of the very same names in seven days
+	FailuresPerNamePerHour int // failed authorizations of one name in an hour
+	OrdersInFlight         int // orders open at once; never zero
+}
+
+// Certificate is one file of specDir with the defaults applied. It is immutable.
+type Certificate struct {
+	Name           string // the file's base name without .yaml: the identity everywhere
+	File           string
+	DNSNames       []string     // A-labels in lower case, unique, in the order given
+	IPAddresses    []netip.Addr // unique, in the order given
+	Issuers        []string     // in failover order, at least one
+	Challenge      Challenge
+	Profile        string
+	PreferredChain string
+	PrivateKey     PrivateKey
+	CSRFile        string
+	Renew          Renew
+	Labels         map[string]string
+	Deploy         Deploy
+}
+
+// Challenge says how control is proved.
+type Challenge struct {
+	Type     string // "http-01", "tls-alpn-01" or "dns-01"
+	Webroot  string // http-01: a folder that a web server serves; "" for acmed's own way
+	Provider string // dns-01: a file of dns.d
+}
+
+// PrivateKey says what key a certificate gets.
+type PrivateKey struct {
+	Algorithm      string // "ECDSA" or "RSA"
+	Size           int    // 256, 384; 2048, 3072, 4096
+	RotationPolicy string // "Always" or "Never"
+}
+
+// Renew says when.
+type Renew struct {
+	Before   time.Duration // before expiry; zero: Fraction counts
+	Fraction float64       // of the lifetime left, in (0, 1); zero: one third, or one half under ten days
+	ARI      bool          // follow RFC 9773
+}
+
+// Deploy says who consumes the certificate.
+type Deploy struct {
+	Files  []File
+	Check  []string // argv
+	Reload []string // systemd units
+	Run    []Run
+	Probe  []Probe
+	Window *Window // nil: at any time
+}
+
+// File is one copy for a consumer.
+type File struct {
+	Path         string
+	Content      string // "privkey", "cert", "chain", "fullchain", "combined" or "pkcs12"
+	Owner, Group string // "": the process's own
+	Mode         uint32 // permission bits; zero: 0600 for what holds a key, else 0644
+	PasswordFile string // pkcs12 only
+}
+
+// Run is one command.
+type Run struct {
+	Command []string // argv
+	Timeout time.Duration
+	User    string // "": the process's own
+}
+
+// Probe is one address where the new leaf must be served.
+type Probe struct {
+	Address    string // host:port
+	StartTLS   string // "", "smtp", "imap", "pop3", "ldap" or "postgres"
+	ServerName string // "": the first name
+}
+
+// Window is when a certificate may be activated.
+type Window struct {
+	Start               string // "02:00"
+	Duration            time.Duration
+	Timezone            string // IANA name; "": local
+	UnlessExpiresWithin time.Duration
+}

@@ -1,0 +1,123 @@
+package store
+
+import (
+	"time"
+)
+
+// Record is what must not be forgotten about one certificate beside its files: ledger/NAME.json. The zero Record
+// is a certificate that nothing is known about.
+type Record struct {
+	// Issued sums up the revision that live/NAME points at, so that start-up reads no PEM; nil before the first.
+	// The files are the truth: when live points elsewhere, the record follows.
+	Issued *Revision `json:"issued,omitempty"`
+	ARI    ARI       `json:"ari,omitzero"`
+	// Failures holds the newest failure by issuer; an entry goes when that issuer issues.
+	Failures map[string]Failure `json:"failures,omitempty"`
+	// Requested is when the operator asked for a renewal that has not happened yet; zero: not.
+	Requested time.Time `json:"requested,omitzero"`
+	// Retired is when the spec went away; zero: it is wanted.
+	Retired time.Time `json:"retired,omitzero"`
+	// Next is when the certificate asked to be visited again, so that start-up needs no decision.
+	Next time.Time `json:"next,omitzero"`
+	// Reason says what Next waits for, in the words of reconcile.
+	Reason string `json:"reason,omitempty"`
+}
+
+// ARI is the CA's renewal advice for the certificate with ID CertID (RFC 9773).
+type ARI struct {
+	CertID      string    `json:"certId,omitempty"` // "": never asked
+	Start       time.Time `json:"start,omitzero"`   // zero: the CA has no advice
+	End         time.Time `json:"end,omitzero"`
+	Chosen      time.Time `json:"chosen,omitzero"` // the random instant, drawn once per window
+	Explanation string    `json:"explanation,omitempty"`
+	NextPoll    time.Time `json:"nextPoll,omitzero"`
+}
+
+// Failure is why the last attempt with one issuer did not work.
+type Failure struct {
+	Kind     string    `json:"kind"`  // "transient", "rateLimited", "validation", "permanent" or "local"
+	Count    int       `json:"count"` // in a row
+	At       time.Time `json:"at"`
+	RetryAt  time.Time `json:"retryAt"`
+	Request  string    `json:"request,omitempty"` // hash of what was asked for: a failure of another request does not count
+	Op       string    `json:"op,omitempty"`
+	Problem  string    `json:"problem,omitempty"`
+	Detail   string    `json:"detail,omitempty"` // the CA's own words
+	Hint     string    `json:"hint,omitempty"`
+	Name     string    `json:"identifier,omitempty"`
+	Subs     []Sub     `json:"subproblems,omitempty"`
+	Promised time.Time `json:"promised,omitzero"` // the CA's own Retry-After, which nothing but time clears
+}
+
+// Sub is what the CA says of one identifier.
+type Sub struct {
+	Identifier string `json:"identifier"`
+	Problem    string `json:"problem"`
+	Detail     string `json:"detail"`
+}
+
+// Revision describes one issued key and chain: certs/NAME/rev/NUMBER/meta.json.
+type Revision struct {
+	Number      int       `json:"number"`
+	Issuer      string    `json:"issuer"`            // name of the issuer in issuers.d
+	Directory   string    `json:"directory"`         // ACME directory URL
+	Account     string    `json:"account"`           // account URL
+	Order       string    `json:"order,omitempty"`   // order URL
+	Profile     string    `json:"profile,omitempty"` // the profile asked for
+	DNSNames    []string  `json:"dnsNames,omitempty"`
+	IPAddresses []string  `json:"ipAddresses,omitempty"`
+	Key         string    `json:"key"` // "ECDSA-256", "RSA-2048", …
+	Serial      string    `json:"serial"`
+	SHA256      string    `json:"sha256"` // of the leaf, hex
+	CertID      string    `json:"certId,omitempty"`
+	IssuedBy    string    `json:"issuedBy,omitempty"` // common name of the leaf's issuer
+	NotBefore   time.Time `json:"notBefore"`
+	NotAfter    time.Time `json:"notAfter"`
+	Committed   time.Time `json:"committed"`
+	// Sums are the SHA-256 checksums, hex, of the files beside meta.json.
+	Sums map[string]string `json:"sums"`
+}
+
+// Order is the order in flight of one certificate: certs/NAME/pending/order.
+type Order struct {
+	Issuer      string    `json:"issuer"`
+	Directory   string    `json:"directory"`
+	Account     string    `json:"account"`
+	Request     string    `json:"request"` // hash of what was asked for
+	DNSNames    []string  `json:"dnsNames,omitempty"`
+	IPAddresses []string  `json:"ipAddresses,omitempty"`
+	Profile     string    `json:"profile,omitempty"`
+	Key         string    `json:"key"`
+	Replaces    string    `json:"replaces,omitempty"`
+	URL         string    `json:"url,omitempty"` // "": newOrder was not answered yet, or the answer was lost
+	Status      string    `json:"status,omitempty"`
+	Created     time.Time `json:"created"`
+	Expires     time.Time `json:"expires,omitzero"`
+	Proofs      []Proof   `json:"proofs,omitempty"` // to be taken away when the order ends
+}
+
+// Proof names what was made visible to the CA, without its secret part.
+type Proof struct {
+	Type       string `json:"type"`
+	Identifier string `json:"identifier"`
+	Token      string `json:"token"`
+}
+
+// Account is acmed's account at one CA: accounts/ISSUER/account.json; its key lies beside it.
+type Account struct {
+	Directory string    `json:"directory"`
+	URL       string    `json:"url"` // "": the key exists, the account may not
+	Contact   []string  `json:"contact,omitempty"`
+	KID       string    `json:"externalAccountKid,omitempty"` // of the binding, never its key
+	Created   time.Time `json:"created"`
+}
+
+// IssuerState is what acmed must not forget about one issuer: issuers/NAME.json.
+type IssuerState struct {
+	// Hold is until when the CA asked to be left alone; zero: it did not.
+	Hold    time.Time `json:"hold,omitzero"`
+	HoldWhy string    `json:"holdWhy,omitempty"`
+	// Budgets hold the theoretical arrival time of each GCRA bucket, keyed by "orders", "set:HASH",
+	// "domain:example.com", "failures:www.example.com". An entry in the past means nothing and is dropped.
+	Budgets map[string]time.Time `json:"budgets,omitempty"`
+}
