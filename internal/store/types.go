@@ -15,6 +15,8 @@ type Record struct {
 	Failures map[string]Failure `json:"failures,omitempty"`
 	// Requested is when the operator asked for a renewal that has not happened yet; zero: not.
 	Requested time.Time `json:"requested,omitzero"`
+	// Forced lets the requested renewal pass acmed's own budgets.
+	Forced bool `json:"forced,omitempty"`
 	// Retired is when the spec went away; zero: it is wanted.
 	Retired time.Time `json:"retired,omitzero"`
 	// Next is when the certificate asked to be visited again, so that start-up needs no decision.
