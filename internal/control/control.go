@@ -1,0 +1,42 @@
+// Package control is the API between the daemon and its command line: JSON over HTTP on a unix socket.
+//
+// It owns the wire types, the socket, the server and the client. Who may ask is decided by the socket's mode and
+// its folder's, so the package knows no passwords. It never decides anything about a certificate: the daemon
+// implements Certificates and Daemon, and Client offers the same methods on the other end.
+package control
+
+import "context"
+
+// Certificates is what can be asked and wanted of certificates. Errors that are no *Error count as Internal.
+type Certificates interface {
+	// List returns every certificate, sorted by name.
+	List(context.Context) ([]Summary, error)
+	// Status returns one certificate, or an *Error with NotFound (see Unknown).
+	Status(ctx context.Context, name string) (Certificate, error)
+	// Renew asks for renewals and returns once they are noted on disk, with one Done event for each. With
+	// RenewRequest.Wait it returns once each is decided, and reports on the way. The function is called from one
+	// goroutine at a time and not after the return.
+	Renew(context.Context, RenewRequest, func(Event)) error
+}
+
+// Daemon is what can be asked and wanted of the daemon itself.
+type Daemon interface {
+	Info(context.Context) (Info, error)
+	// Reload returns when every file has been read; bad files are in the result, not in the error.
+	Reload(context.Context, ReloadRequest) (ReloadResult, error)
+}
+
+// The requests of the API.
+const (
+	pathInfo   = "/v1/daemon"
+	pathReload = "/v1/reload"
+	pathList   = "/v1/certificates"
+	pathStatus = "/v1/certificate" // ?name=
+	pathRenew  = "/v1/renew"       // answers a stream of lines
+)
+
+// line is one line of the answer to a renew request: an event, or the error that ends the stream.
+type line struct {
+	Event *Event `json:"event,omitempty"`
+	Error *Error `json:"error,omitempty"`
+}

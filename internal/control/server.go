@@ -1,0 +1,228 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	maxBody      = 1 << 20          // bytes of a request's body
+	maxHeader    = 16 << 10         // bytes of a request's header
+	readTimeout  = 10 * time.Second // for a request to arrive
+	writeTimeout = 30 * time.Second // for one answer, or one line of a stream, to be taken
+	idleTimeout  = time.Minute
+	stopGrace    = 5 * time.Second // for open requests when the server stops
+)
+
+// ServerConfig is what a Server needs.
+type ServerConfig struct {
+	Certificates Certificates // required
+	Daemon       Daemon       // required
+	Log          *zap.Logger  // every change that is asked for, with its result; nil: nothing is logged
+}
+
+// Server answers the command line.
+type Server struct {
+	certs  Certificates
+	daemon Daemon
+	log    *zap.Logger
+}
+
+// NewServer returns a server that does nothing until Serve.
+func NewServer(c ServerConfig) (*Server, error) {
+	if c.Certificates == nil || c.Daemon == nil {
+		return nil, errors.New("control server: Certificates and Daemon are required")
+	}
+	log := c.Log
+	if log == nil {
+		log = zap.NewNop()
+	}
+	return &Server{certs: c.Certificates, daemon: c.Daemon, log: log}, nil
+}
+
+// Serve answers on ln until ctx ends, which is no error, and closes ln. Requests that are under way see their
+// context end and have a few seconds to answer.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	server := &http.Server{
+		Handler:           s.routes(),
+		ReadHeaderTimeout: readTimeout, // the body's is set in decode: ReadTimeout would end streams
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       withPeer,
+		ErrorLog:          zap.NewStdLog(s.log),
+	}
+	stopped := make(chan error, 1)
+	unhook := context.AfterFunc(ctx, func() { stopped <- stop(server) })
+	err := server.Serve(ln)
+	if unhook() {
+		return err
+	}
+	return <-stopped
+}
+
+// stop lets open requests end for a while, then cuts them off.
+func stop(server *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		return server.Close()
+	}
+	return nil
+}
+
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+pathInfo, s.info)
+	mux.HandleFunc("POST "+pathReload, s.reload)
+	mux.HandleFunc("GET "+pathList, s.list)
+	mux.HandleFunc("GET "+pathStatus, s.status)
+	mux.HandleFunc("POST "+pathRenew, s.renew)
+	return mux
+}
+
+func (s *Server) info(w http.ResponseWriter, r *http.Request) {
+	info, err := s.daemon.Info(r.Context())
+	answer(w, r, info, err)
+}
+
+func (s *Server) list(w http.ResponseWriter, r *http.Request) {
+	list, err := s.certs.List(r.Context())
+	if list == nil {
+		list = []Summary{}
+	}
+	answer(w, r, list, err)
+}
+
+func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	cert, err := s.certs.Status(r.Context(), r.FormValue("name"))
+	answer(w, r, cert, err)
+}
+
+func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
+	var req ReloadRequest
+	if err := decode(w, r, &req); err != nil {
+		answer(w, r, nil, err)
+		return
+	}
+	start := time.Now()
+	result, err := s.daemon.Reload(r.Context(), req)
+	s.logChange(r, start, err, "reload requested",
+		zap.Bool("acceptRemovals", req.AcceptRemovals), zap.Int("problems", len(result.Problems)))
+	answer(w, r, result, err)
+}
+
+// renew streams events. An error before the first of them is an ordinary answer, a later one the last line.
+func (s *Server) renew(w http.ResponseWriter, r *http.Request) {
+	var req RenewRequest
+	err := decode(w, r, &req)
+	if err == nil {
+		err = req.validate()
+	}
+	if err != nil {
+		answer(w, r, nil, err)
+		return
+	}
+	start := time.Now()
+	out := stream{w: w}
+	err = s.certs.Renew(r.Context(), req, func(e Event) { out.send(line{Event: &e}) })
+	s.logChange(r, start, err, "renewal requested", req.fields()...)
+	switch {
+	case err != nil && out.started:
+		out.send(line{Error: asAnswer(r, err)})
+	case err != nil:
+		answer(w, r, nil, err)
+	}
+}
+
+// validate refuses a request that names nothing, or more than one kind of thing.
+func (r RenewRequest) validate() error {
+	ways := 0
+	for _, given := range []bool{len(r.Names) > 0, r.All, r.Issuer != ""} {
+		if given {
+			ways++
+		}
+	}
+	if ways != 1 {
+		return Errorf(Invalid, "renew what? Give names, or all, or an issuer: exactly one of them")
+	}
+	return nil
+}
+
+// fields returns what was asked for, for the log.
+func (r RenewRequest) fields() []zap.Field {
+	return []zap.Field{zap.Strings("cert", r.Names), zap.Bool("all", r.All), zap.String("issuer", r.Issuer),
+		zap.Bool("force", r.Force)}
+}
+
+// logChange records who wanted what to change, and what came of it.
+func (s *Server) logChange(r *http.Request, start time.Time, err error, message string, what ...zap.Field) {
+	fields := append(what, zap.Int64("uid", peerOf(r.Context())), zap.Duration("took", time.Since(start)))
+	if err != nil {
+		s.log.Warn(message, append(fields, zap.Error(err))...)
+		return
+	}
+	s.log.Info(message, fields...)
+}
+
+// decode reads the request's body into v.
+func decode(w http.ResponseWriter, r *http.Request, v any) error {
+	conn := http.NewResponseController(w)
+	_ = conn.SetReadDeadline(time.Now().Add(readTimeout)) // a connection without deadlines does without
+	defer func() { _ = conn.SetReadDeadline(time.Time{}) }()
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return Errorf(Invalid, "reading the request: %v", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return Errorf(Invalid, "reading the request: something follows the JSON value")
+	}
+	return nil
+}
+
+// answer writes v, or err with its HTTP status.
+func answer(w http.ResponseWriter, r *http.Request, v any, err error) {
+	code := http.StatusOK
+	if err != nil {
+		e := asAnswer(r, err)
+		v, code = e, e.Code.status()
+	}
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(v) // who asked is gone: nobody is left to tell
+}
+
+// asAnswer is asError, but for the daemon's own end, which is no fault.
+func asAnswer(r *http.Request, err error) *Error {
+	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+		return &Error{Code: Unavailable, Message: "acmed is stopping",
+			Hint: "what was asked for is on disk and goes on when acmed starts again"}
+	}
+	return asError(err)
+}
+
+// stream writes lines of JSON, each at once.
+type stream struct {
+	w       http.ResponseWriter
+	started bool
+}
+
+func (s *stream) send(l line) {
+	if !s.started {
+		s.w.Header().Set("Content-Type", "application/x-ndjson")
+		s.started = true
+	}
+	conn := http.NewResponseController(s.w)
+	_ = conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+	_ = json.NewEncoder(s.w).Encode(l) // when the reader is gone, the request's context ends
+	_ = conn.Flush()
+}

@@ -1,0 +1,185 @@
+package control
+
+import "time"
+
+// ListedNames is how many names of a certificate a Summary carries at most.
+const ListedNames = 3
+
+// Phase is where a certificate is in its life. It is derived from what is known, never stored.
+type Phase string
+
+// The phases of a certificate.
+const (
+	Missing    Phase = "missing"     // there is none yet, and nothing stands in its way
+	Issuing    Phase = "issuing"     // the first one is on order
+	Valid      Phase = "valid"       // it is good, and installed everywhere
+	Renewing   Phase = "renewing"    // it is good, and its successor is due or on order
+	Deploying  Phase = "deploying"   // a consumer has not accepted the newest revision yet
+	BackingOff Phase = "backing-off" // the last attempt did not work; the next has a time
+	Parked     Phase = "parked"      // it cannot work until the spec, the account or the CA changes
+	Expired    Phase = "expired"     // it ended before its successor came
+	Retired    Phase = "retired"     // its spec is gone: it is kept, and not renewed
+)
+
+// Summary is one line of `acmed list`.
+type Summary struct {
+	Name      string    `json:"name"`
+	Phase     Phase     `json:"phase"`
+	Names     []string  `json:"names"`              // DNS names, then addresses; the first ListedNames of them
+	MoreNames int       `json:"moreNames,omitzero"` // how many Names leaves out
+	Issuer    string    `json:"issuer"`             // in use, else the first of the spec
+	NotAfter  time.Time `json:"notAfter,omitzero"`  // zero: there is no certificate
+	Revision  int       `json:"revision,omitzero"`  // zero: there is no certificate
+	Next      time.Time `json:"next,omitzero"`      // of the next action; zero: none is planned
+	Reason    string    `json:"reason,omitempty"`   // what Next waits for
+	Error     string    `json:"error,omitempty"`    // the last failure in a few words; "": none counts
+	Problem   bool      `json:"problem,omitzero"`   // somebody should look: see Status
+}
+
+// Certificate is everything that `acmed status NAME` shows.
+type Certificate struct {
+	Name        string    `json:"name"`
+	Phase       Phase     `json:"phase"`
+	DNSNames    []string  `json:"dnsNames,omitempty"`
+	IPAddresses []string  `json:"ipAddresses,omitempty"`
+	Issuers     []string  `json:"issuers,omitempty"` // in failover order
+	Profile     string    `json:"profile,omitempty"` // the spec's; "": the CA chooses
+	Key         string    `json:"key,omitempty"`     // the spec's: "ECDSA-256", "RSA-2048", …
+	Live        string    `json:"live,omitempty"`    // folder that consumers read; "": nothing to read yet
+	Next        Action    `json:"next,omitzero"`
+	Current     *Revision `json:"current,omitempty"` // nil: there is no certificate
+	Renewal     *Renewal  `json:"renewal,omitempty"` // nil: there is nothing to renew
+	Order       *Order    `json:"order,omitempty"`   // nil: none is open
+	Failures    []Failure `json:"failures,omitempty"`
+	SpecFile    string    `json:"specFile,omitempty"`    // "": the spec is gone
+	SpecProblem *Problem  `json:"specProblem,omitempty"` // nil: the file is good
+}
+
+// Action is what acmed does next about a certificate.
+type Action struct {
+	Do     string    `json:"do,omitempty"` // a verb: "issue", "renew", "deploy", …; "": nothing is planned
+	At     time.Time `json:"at,omitzero"`
+	Reason string    `json:"reason,omitempty"`
+}
+
+// Revision describes the certificate that live/NAME points at.
+type Revision struct {
+	Number    int       `json:"number"`
+	Issuer    string    `json:"issuer"` // name of the issuer that made it
+	Account   string    `json:"account,omitempty"`
+	Profile   string    `json:"profile,omitempty"`
+	Key       string    `json:"key"`
+	Serial    string    `json:"serial"`
+	SHA256    string    `json:"sha256"`   // of the leaf, hex
+	IssuedBy  string    `json:"issuedBy"` // common name of the leaf's issuer
+	NotBefore time.Time `json:"notBefore"`
+	NotAfter  time.Time `json:"notAfter"`
+}
+
+// Renewal says when the current certificate is replaced, and who says so.
+type Renewal struct {
+	Due         time.Time `json:"due"`
+	Source      string    `json:"source"`               // "ari", "lifetime" or "requested"
+	WindowStart time.Time `json:"windowStart,omitzero"` // of the CA's advice (RFC 9773 §4.1)
+	WindowEnd   time.Time `json:"windowEnd,omitzero"`
+	Explanation string    `json:"explanationURL,omitempty"`
+}
+
+// Order is the order that is open for a certificate.
+type Order struct {
+	Issuer  string    `json:"issuer"`
+	URL     string    `json:"url,omitempty"` // "": the CA has not answered yet
+	Status  string    `json:"status,omitempty"`
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires,omitzero"` // zero: the CA did not say
+}
+
+// Failure is why the last attempt with one issuer did not work.
+type Failure struct {
+	Issuer      string       `json:"issuer"`
+	Kind        string       `json:"kind"`  // "transient", "rateLimited", "validation", "permanent" or "local"
+	Count       int          `json:"count"` // in a row
+	At          time.Time    `json:"at"`
+	RetryAt     time.Time    `json:"retryAt,omitzero"` // zero: not before something changes
+	Op          string       `json:"op,omitempty"`     // what was being done
+	Problem     string       `json:"problem,omitempty"`
+	Identifier  string       `json:"identifier,omitempty"` // the name that failed; "": it concerns them all
+	Detail      string       `json:"detail,omitempty"`     // the CA's own words
+	Hint        string       `json:"hint,omitempty"`       // what to do
+	Subproblems []Subproblem `json:"subproblems,omitempty"`
+}
+
+// Subproblem is what the CA says of one name of an order.
+type Subproblem struct {
+	Identifier string `json:"identifier"`
+	Problem    string `json:"problem"`
+	Detail     string `json:"detail,omitempty"`
+}
+
+// Problem is what is wrong with one file that the operator wrote.
+type Problem struct {
+	File    string `json:"file"`
+	Line    int    `json:"line,omitzero"`   // from 1; zero: it concerns the whole file
+	Column  int    `json:"column,omitzero"` // from 1; zero: unknown
+	Field   string `json:"field,omitempty"`
+	Problem string `json:"problem"`
+	Hint    string `json:"hint,omitempty"`
+	Kept    bool   `json:"kept,omitzero"` // the file's last good version stays in force
+}
+
+// Held is a removal of so many specs at once that the operator must confirm it.
+type Held struct {
+	Reason string   `json:"reason"`
+	Names  []string `json:"names"`
+}
+
+// Info is the daemon's view of itself.
+type Info struct {
+	Version      string        `json:"version"`
+	PID          int           `json:"pid"`
+	Started      time.Time     `json:"started"`
+	Config       string        `json:"config"` // path of acmed.yaml
+	StateDir     string        `json:"stateDir"`
+	Certificates int           `json:"certificates"`
+	Phases       map[Phase]int `json:"phases"`
+	LastReload   time.Time     `json:"lastReload,omitzero"`
+	HTTP01       string        `json:"http01"` // who answers http-01, in a few words
+	Problems     []Problem     `json:"problems,omitempty"`
+	Held         *Held         `json:"held,omitempty"` // nil: no removal waits
+}
+
+// RenewRequest names the certificates to renew now, in exactly one of three ways.
+type RenewRequest struct {
+	Names  []string `json:"names,omitempty"`
+	All    bool     `json:"all,omitzero"`
+	Issuer string   `json:"issuer,omitempty"` // every certificate that this issuer made
+
+	Force bool `json:"force,omitzero"` // pass acmed's own budgets; never the CA's Retry-After
+	Wait  bool `json:"wait,omitzero"`  // report until each certificate is done
+}
+
+// Event is one piece of news of a renewal that somebody waits for.
+type Event struct {
+	Time    time.Time `json:"time"`
+	Cert    string    `json:"cert"`
+	Phase   Phase     `json:"phase"`
+	Message string    `json:"message"`
+	Error   string    `json:"error,omitempty"`
+	Hint    string    `json:"hint,omitempty"`
+	Done    bool      `json:"done,omitzero"` // the last event of Cert
+	OK      bool      `json:"ok,omitzero"`   // with Done: what was asked for has happened, or without Wait is under way
+}
+
+// ReloadRequest asks the daemon to read its files again.
+type ReloadRequest struct {
+	AcceptRemovals bool `json:"acceptRemovals,omitzero"` // let go of a held removal
+}
+
+// ReloadResult says what a reload changed. The good files are in force even when there are Problems.
+type ReloadResult struct {
+	Added    []string  `json:"added,omitempty"`
+	Edited   []string  `json:"edited,omitempty"`
+	Removed  []string  `json:"removed,omitempty"`
+	Problems []Problem `json:"problems,omitempty"`
+	Held     *Held     `json:"held,omitempty"`
+}
