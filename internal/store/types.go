@@ -19,10 +19,6 @@ type Record struct {
 	Forced bool `json:"forced,omitempty"`
 	// Retired is when the spec went away; zero: it is wanted.
 	Retired time.Time `json:"retired,omitzero"`
-	// Next is when the certificate asked to be visited again, so that start-up needs no decision.
-	Next time.Time `json:"next,omitzero"`
-	// Reason says what Next waits for, in the words of reconcile.
-	Reason string `json:"reason,omitempty"`
 }
 
 // ARI is the CA's renewal advice for the certificate with ID CertID (RFC 9773).
@@ -96,6 +92,8 @@ type Order struct {
 	Created     time.Time `json:"created"`
 	Expires     time.Time `json:"expires,omitzero"`
 	Proofs      []Proof   `json:"proofs,omitempty"` // to be taken away when the order ends
+	Reason      string    `json:"reason"`           // why it was ordered, in the words of reconcile
+	Charged     bool      `json:"charged"`          // it counts against the budgets of its issuer
 }
 
 // Proof names what was made visible to the CA, without its secret part.
@@ -119,6 +117,8 @@ type IssuerState struct {
 	// Hold is until when the CA asked to be left alone; zero: it did not.
 	Hold    time.Time `json:"hold,omitzero"`
 	HoldWhy string    `json:"holdWhy,omitempty"`
+	// Outage counts the requests in a row that the CA did not answer, or answered with a 5xx.
+	Outage int `json:"outage,omitempty"`
 	// Budgets hold the theoretical arrival time of each GCRA bucket, keyed by "orders", "set:HASH",
 	// "domain:example.com", "failures:www.example.com". An entry in the past means nothing and is dropped.
 	Budgets map[string]time.Time `json:"budgets,omitempty"`
