@@ -57,12 +57,7 @@ func (c *Client) Status(ctx context.Context, name string) (Certificate, error) {
 
 // Reload makes the daemon read its files again and waits for it.
 func (c *Client) Reload(ctx context.Context, req ReloadRequest) (ReloadResult, error) {
-	body, err := c.do(ctx, http.MethodPost, pathReload, req)
-	if err != nil {
-		return ReloadResult{}, err
-	}
-	defer body.Close()
-	return read[ReloadResult](ctx, c, json.NewDecoder(body))
+	return call[ReloadResult](ctx, c, http.MethodPost, pathReload, req)
 }
 
 // Renew asks for renewals and passes on what the daemon reports.
@@ -73,12 +68,13 @@ func (c *Client) Renew(ctx context.Context, req RenewRequest, report func(Event)
 	}
 	defer body.Close()
 	for lines := json.NewDecoder(body); ; {
-		l, err := read[line](ctx, c, lines)
+		var l line
+		err := lines.Decode(&l)
 		switch {
-		case errors.Is(err, io.EOF):
+		case errors.Is(err, io.EOF): // between two lines; a torn stream is io.ErrUnexpectedEOF
 			return nil
 		case err != nil:
-			return err
+			return c.explain(ctx, err)
 		case l.Error != nil:
 			return l.Error
 		case l.Event != nil:
@@ -87,40 +83,40 @@ func (c *Client) Renew(ctx context.Context, req RenewRequest, report func(Event)
 	}
 }
 
-// ask gets path.
+// ask gets path, with patience that ends.
 func ask[T any](ctx context.Context, c *Client, path string) (T, error) {
-	var zero T
 	ctx, cancel := context.WithTimeoutCause(ctx, askTimeout,
-		&Error{Code: Unavailable, Message: fmt.Sprintf("acmed does not answer at %s", c.socket), Hint: "systemctl status acmed"})
+		&Error{Unavailable, "acmed does not answer at " + c.socket, "systemctl status acmed"})
 	defer cancel()
-	body, err := c.do(ctx, http.MethodGet, path, nil)
+	return call[T](ctx, c, http.MethodGet, path, nil)
+}
+
+// call sends one request and decodes its answer.
+func call[T any](ctx context.Context, c *Client, method, path string, v any) (T, error) {
+	var answer T
+	body, err := c.do(ctx, method, path, v)
 	if err != nil {
-		return zero, err
+		return answer, err
 	}
 	defer body.Close()
-	return read[T](ctx, c, json.NewDecoder(body))
-}
-
-// read decodes the next value. io.EOF is the end between two values.
-func read[T any](ctx context.Context, c *Client, d *json.Decoder) (T, error) {
-	var v T
-	err := d.Decode(&v)
-	if err == nil || err == io.EOF {
-		return v, err
+	if err := json.NewDecoder(body).Decode(&answer); err != nil {
+		return answer, c.explain(ctx, err)
 	}
-	return v, c.explain(ctx, err)
+	return answer, nil
 }
 
-// do sends one request and returns the body of a good answer.
+// do sends one request, with v as its body unless it is nil, and returns the body of a good answer.
 func (c *Client) do(ctx context.Context, method, path string, v any) (io.ReadCloser, error) {
 	if err := checkPath(c.socket); err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("encoding the request: %w", err)
+	var body bytes.Buffer
+	if v != nil {
+		if err := json.NewEncoder(&body).Encode(v); err != nil {
+			return nil, fmt.Errorf("encoding the request: %w", err)
+		}
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://acmed"+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, "http://acmed"+path, &body)
 	if err != nil {
 		return nil, fmt.Errorf("making the request: %w", err)
 	}
@@ -132,12 +128,17 @@ func (c *Client) do(ctx context.Context, method, path string, v any) (io.ReadClo
 		return resp.Body, nil
 	}
 	defer resp.Body.Close()
+	return nil, c.refusal(resp)
+}
+
+// refusal reads the error that the daemon answered with.
+func (c *Client) refusal(resp *http.Response) *Error {
 	e := new(Error)
-	if err := json.NewDecoder(resp.Body).Decode(e); err != nil || e.Message == "" {
-		return nil, &Error{Code: Internal, Message: fmt.Sprintf("%s answers %q, which acmed does not", c.socket, resp.Status),
-			Hint: "restart acmed after an upgrade; or is that another program's socket?"}
+	if err := json.NewDecoder(resp.Body).Decode(e); err == nil && e.Message != "" {
+		return e
 	}
-	return nil, e
+	return &Error{Internal, fmt.Sprintf("%s answers %q, which this acmed does not understand", c.socket, resp.Status),
+		"restart acmed after an upgrade; or is that another program's socket?"}
 }
 
 // explain says what a connection that does not work means, and what to do.

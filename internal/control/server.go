@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -52,7 +53,7 @@ func NewServer(c ServerConfig) (*Server, error) {
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	server := &http.Server{
 		Handler:           s.routes(),
-		ReadHeaderTimeout: readTimeout, // the body's is set in decode: ReadTimeout would end streams
+		ReadHeaderTimeout: readTimeout, // decode sets the body's: ReadTimeout would end streams
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
@@ -63,7 +64,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	unhook := context.AfterFunc(ctx, func() { stopped <- stop(server) })
 	err := server.Serve(ln)
 	if unhook() {
-		return err
+		return errors.Join(fmt.Errorf("serving the control socket: %w", err), server.Close())
 	}
 	return <-stopped
 }
@@ -175,8 +176,8 @@ func (s *Server) logChange(r *http.Request, start time.Time, err error, message 
 // decode reads the request's body into v.
 func decode(w http.ResponseWriter, r *http.Request, v any) error {
 	conn := http.NewResponseController(w)
-	_ = conn.SetReadDeadline(time.Now().Add(readTimeout)) // a connection without deadlines does without
-	defer func() { _ = conn.SetReadDeadline(time.Time{}) }()
+	// A connection without deadlines does without. After an error the deadline stays, for the server reads on.
+	_ = conn.SetReadDeadline(time.Now().Add(readTimeout))
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
@@ -185,6 +186,7 @@ func decode(w http.ResponseWriter, r *http.Request, v any) error {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return Errorf(Invalid, "reading the request: something follows the JSON value")
 	}
+	_ = conn.SetReadDeadline(time.Time{})
 	return nil
 }
 

@@ -1,0 +1,154 @@
+package control_test
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"acmed/internal/control"
+)
+
+// fake is a daemon. A call that a test did not provide for fails the test.
+type fake struct {
+	t      *testing.T
+	info   func(context.Context) (control.Info, error)
+	reload func(context.Context, control.ReloadRequest) (control.ReloadResult, error)
+	list   func(context.Context) ([]control.Summary, error)
+	status func(context.Context, string) (control.Certificate, error)
+	renew  func(context.Context, control.RenewRequest, func(control.Event)) error
+}
+
+func (f *fake) Info(ctx context.Context) (control.Info, error) {
+	if f.info == nil {
+		f.t.Error("Info called")
+		return control.Info{}, nil
+	}
+	return f.info(ctx)
+}
+
+func (f *fake) Reload(ctx context.Context, req control.ReloadRequest) (control.ReloadResult, error) {
+	if f.reload == nil {
+		f.t.Errorf("Reload(%+v) called", req)
+		return control.ReloadResult{}, nil
+	}
+	return f.reload(ctx, req)
+}
+
+func (f *fake) List(ctx context.Context) ([]control.Summary, error) {
+	if f.list == nil {
+		f.t.Error("List called")
+		return nil, nil
+	}
+	return f.list(ctx)
+}
+
+func (f *fake) Status(ctx context.Context, name string) (control.Certificate, error) {
+	if f.status == nil {
+		f.t.Errorf("Status(%q) called", name)
+		return control.Certificate{}, nil
+	}
+	return f.status(ctx, name)
+}
+
+func (f *fake) Renew(ctx context.Context, req control.RenewRequest, report func(control.Event)) error {
+	if f.renew == nil {
+		f.t.Errorf("Renew(%+v) called", req)
+		return nil
+	}
+	return f.renew(ctx, req, report)
+}
+
+// serve runs a server for f on ln. It stops when stop is called, or with the test.
+func serve(t *testing.T, f *fake, ln net.Listener) (logs *observer.ObservedLogs, stop func()) {
+	t.Helper()
+	f.t = t
+	core, logs := observer.New(zapcore.InfoLevel)
+	server, err := control.NewServer(control.ServerConfig{Certificates: f, Daemon: f, Log: zap.New(core)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(ctx, ln) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return logs, stop
+}
+
+// listen makes a real socket with a path that is short whatever the test is called.
+func listen(t *testing.T) (net.Listener, string) {
+	t.Helper()
+	socket := filepath.Join(folder(t), "acmed.sock")
+	ln, err := control.Listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln, socket
+}
+
+func folder(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "control")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// connect serves f and returns a client of it.
+func connect(t *testing.T, f *fake) (*control.Client, *observer.ObservedLogs) {
+	t.Helper()
+	ln, socket := listen(t)
+	logs, _ := serve(t, f, ln)
+	return control.Dial(socket), logs
+}
+
+// pipes is a listener in memory, for synctest bubbles.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	close  func()
+}
+
+func newPipes() *pipes {
+	p := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
+	p.close = sync.OnceFunc(func() { close(p.closed) })
+	return p
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case conn := <-p.conns:
+		return conn, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) dial(ctx context.Context) (net.Conn, error) {
+	here, there := net.Pipe()
+	select {
+	case p.conns <- there:
+		return here, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (p *pipes) Close() error   { p.close(); return nil }
+func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "test.sock", Net: "unix"} }
