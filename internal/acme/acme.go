@@ -10,6 +10,7 @@ package acme
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"time"
 )
@@ -66,10 +67,10 @@ type Challenge struct {
 type Proof struct {
 	Type       string // "http-01", "tls-alpn-01" or "dns-01"
 	Identifier Identifier
-	Token      string // matches ^[A-Za-z0-9_-]{16,128}$
-	KeyAuth    string // token "." thumbprint
-	TLSCert    []byte // DER of the tls-alpn-01 certificate; nil for other types
-	DNSValue   string // value of the dns-01 TXT record; "" for other types
+	Token      string           // matches ^[A-Za-z0-9_-]{16,128}$
+	KeyAuth    string           // token "." thumbprint
+	TLSCert    *tls.Certificate // the tls-alpn-01 certificate with its key (RFC 8737 §3); nil for other types
+	DNSValue   string           // value of the dns-01 TXT record; "" for other types
 }
 
 // Solver makes proofs visible to the CA and takes them away. Both methods are idempotent, so that a restart may

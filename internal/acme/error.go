@@ -1,6 +1,10 @@
 package acme
 
-import "time"
+import (
+	"fmt"
+	"strings"
+	"time"
+)
 
 // Kind says what can be done about an error. It is decided once, here, where the cause is known.
 type Kind uint8
@@ -13,13 +17,43 @@ const (
 	Permanent                   // it cannot work until the spec, the account or the CA changes
 )
 
+// String returns the kind's word for logs, metrics and state files.
+func (k Kind) String() string {
+	switch k {
+	case Transient:
+		return "transient"
+	case RateLimited:
+		return "rateLimited"
+	case Validation:
+		return "validation"
+	case Permanent:
+		return "permanent"
+	}
+	return "unknown"
+}
+
+// What a Client does, as Error.Op and as a label of metrics.
+const (
+	OpDirectory     = "directory"
+	OpNonce         = "nonce"
+	OpAccount       = "account"
+	OpNewOrder      = "newOrder"
+	OpOrder         = "order"
+	OpAuthorization = "authorization"
+	OpChallenge     = "challenge"
+	OpFinalize      = "finalize"
+	OpCertificate   = "certificate"
+	OpRenewalInfo   = "renewalInfo"
+)
+
 // Error is every error of this package.
 type Error struct {
 	Kind Kind
-	Op   string // what was being done: "directory", "account", "order", "authorization", "challenge", "finalize", "certificate", "renewalInfo"
+	Op   string // what was being done: one of the Op constants
 
 	// Problem is a bounded word for metrics and logs: an ACME error type without its prefix ("rateLimited"), or
-	// one of acmed's own ("network", "timeout", "tls", "http", "tooLarge", "malformedAnswer", "badCertificate", "protocol").
+	// one of acmed's own ("network", "timeout", "canceled", "tls", "http", "tooLarge", "malformedAnswer",
+	// "badCertificate", "noChallenge", "protocol").
 	Problem     string
 	Status      int          // HTTP status; 0: there was no answer
 	Detail      string       // the CA's own words, sanitised and at most 512 bytes; or the local cause
@@ -27,7 +61,7 @@ type Error struct {
 	Subproblems []Subproblem // per identifier (RFC 8555 §6.7.1)
 	RetryAt     time.Time    // absolute, clamped to [now+1 s, now+24 h]; zero: the CA did not say
 	Whole       bool         // it concerns the account or the CA, not just this order
-	Hint        string       // what the operator can do about it
+	Hint        string       // what the operator can do about it, one sentence; "" when there is nothing to do but wait
 	Err         error        // the cause; may be nil
 }
 
@@ -37,3 +71,52 @@ type Subproblem struct {
 	Problem    string
 	Detail     string
 }
+
+// Error names the operation, the problem and the CA's words. The Hint is left to whoever shows it.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(activity(e.Op))
+	if e.Identifier != "" {
+		b.WriteString(" for " + e.Identifier)
+	}
+	b.WriteString(": " + e.Problem)
+	if e.Status != 0 {
+		fmt.Fprintf(&b, " (%d)", e.Status)
+	}
+	if e.Detail != "" {
+		b.WriteString(": " + e.Detail)
+	}
+	return b.String()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// activity puts an operation into words.
+func activity(op string) string {
+	switch op {
+	case OpDirectory:
+		return "reading the directory"
+	case OpNonce:
+		return "fetching a nonce"
+	case OpAccount:
+		return "registering the account"
+	case OpNewOrder:
+		return "ordering"
+	case OpOrder:
+		return "reading the order"
+	case OpAuthorization:
+		return "authorizing"
+	case OpChallenge:
+		return "answering the challenge"
+	case OpFinalize:
+		return "finalizing"
+	case OpCertificate:
+		return "fetching the certificate"
+	case OpRenewalInfo:
+		return "asking when to renew"
+	}
+	return op
+}
+
+func boundedProblem(p string) string { return p }
