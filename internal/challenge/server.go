@@ -1,0 +1,110 @@
+package challenge
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+)
+
+// A validation is one small request over a fresh connection, so there is no reason to be patient.
+const (
+	headerTimeout = 5 * time.Second
+	ioTimeout     = 10 * time.Second
+	stopTimeout   = time.Second
+
+	// net/http reads 4096 bytes more than it is told to allow: that alone is our limit, and 0 would mean 1 MiB.
+	maxHeaderBytes = 1
+)
+
+// ServerConfig says where a server listens and what it can bear.
+type ServerConfig struct {
+	Listeners []net.Listener // at least one; Run closes them
+	Handler   http.Handler   // required
+	// MaxConns is how many connections may be open; 0: 1024. One more closes the oldest that has not sent its
+	// headers yet, so that slow clients cannot keep a CA out.
+	MaxConns int
+	// MaxConnsPerNetwork is how many of them may come from one IPv4 address or IPv6 /64; 0: 16. Loopback, where
+	// reverse proxies live, is exempt.
+	MaxConnsPerNetwork int
+	Log                *zap.Logger // nil: none
+	Metrics            *Metrics    // nil: not counted
+}
+
+// Server faces port 80: http.Server with tight limits on time, size and connections.
+type Server struct {
+	listeners []net.Listener
+	http      *http.Server
+	guard     *guard
+}
+
+// NewServer returns a server that does nothing until Run.
+func NewServer(cfg ServerConfig) (*Server, error) {
+	switch {
+	case len(cfg.Listeners) == 0:
+		return nil, errors.New("making the http-01 server: no listeners")
+	case cfg.Handler == nil:
+		return nil, errors.New("making the http-01 server: no handler")
+	case cfg.MaxConns < 0 || cfg.MaxConnsPerNetwork < 0:
+		return nil, errors.New("making the http-01 server: a limit on connections is negative")
+	}
+	g := newGuard(cmp.Or(cfg.MaxConns, 1024), cmp.Or(cfg.MaxConnsPerNetwork, 16), cmp.Or(cfg.Metrics, NewMetrics()))
+	server := &http.Server{
+		Handler:                      cfg.Handler,
+		DisableGeneralOptionsHandler: true,
+		ReadHeaderTimeout:            headerTimeout,
+		ReadTimeout:                  ioTimeout,
+		WriteTimeout:                 ioTimeout,
+		MaxHeaderBytes:               maxHeaderBytes,
+		ConnState:                    g.track,
+		ErrorLog:                     log.New(logWriter{cmp.Or(cfg.Log, zap.NewNop())}, "", 0),
+	}
+	server.SetKeepAlivesEnabled(false)
+	return &Server{listeners: cfg.Listeners, http: server, guard: g}, nil
+}
+
+// Run serves until ctx ends, then gives open requests a second and returns nil; or until a listener fails, then
+// returns its error. When it returns, everything is closed and no goroutine is left. It can be called once.
+func (s *Server) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, l := range s.listeners {
+		group.Go(func() error {
+			if err := s.http.Serve(listener{l, s.guard}); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("serving http-01 on %s: %w", l.Addr(), err)
+			}
+			return nil
+		})
+	}
+	group.Go(func() error {
+		<-ctx.Done()
+		s.stop(ctx)
+		return nil
+	})
+	err := group.Wait()
+	s.guard.wait()
+	return err
+}
+
+func (s *Server) stop(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if err := s.http.Shutdown(ctx); err != nil {
+		_ = s.http.Close() // of connections that nobody waits for
+	}
+}
+
+// logWriter logs what http.Server has to say: trouble with accepting, and panics.
+type logWriter struct{ log *zap.Logger }
+
+func (w logWriter) Write(line []byte) (int, error) {
+	w.log.Warn("http-01 server in trouble", zap.String("problem", strings.TrimSpace(string(line))))
+	return len(line), nil
+}
