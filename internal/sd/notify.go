@@ -31,9 +31,9 @@ type Notifier struct {
 	socket   string        // "": none; "@…" is an abstract name
 	watchdog time.Duration // 0: none
 
-	mu     sync.Mutex
-	status string    // the last that was delivered
-	petted time.Time // when the watchdog last heard of us
+	mu     sync.Mutex // held while sending, so that status is what systemd shows
+	status string     // the last that was delivered
+	petted time.Time  // when the watchdog last heard of us
 }
 
 // FromEnv returns the Notifier that systemd asks for in NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID, and removes
@@ -61,10 +61,14 @@ func watchdogFromEnv() time.Duration {
 }
 
 // Ready tells that start-up or a reload is complete.
-func (n *Notifier) Ready(status string) { n.sendStatus("READY=1", status) }
+func (n *Notifier) Ready(status string) { n.tell("READY=1\n", status) }
 
 // Stopping tells that the service is on its way out.
-func (n *Notifier) Stopping(status string) { n.sendStatus("STOPPING=1", status) }
+func (n *Notifier) Stopping(status string) { n.tell("STOPPING=1\n", status) }
+
+// Status sets the line that systemctl status shows, unless it shows it already. What would break or flood the line
+// is removed.
+func (n *Notifier) Status(line string) { n.tell("", line) }
 
 // Reloading tells that the configuration is being read again; Ready ends it.
 func (n *Notifier) Reloading() {
@@ -73,17 +77,6 @@ func (n *Notifier) Reloading() {
 		return
 	}
 	n.send(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", now.Nano()/int64(time.Microsecond)))
-}
-
-// Status sets the line that systemctl status shows, unless it shows it already. What would break or flood the line
-// is removed.
-func (n *Notifier) Status(line string) {
-	n.mu.Lock()
-	same := n.status == statusLine(line)
-	n.mu.Unlock()
-	if !same {
-		n.sendStatus("", line)
-	}
 }
 
 // Extend asks systemd to wait for at least d from now on, while starting, reloading or stopping.
@@ -97,28 +90,24 @@ func (n *Notifier) WatchdogInterval() time.Duration { return n.watchdog }
 // Watchdog tells that the service is alive. It can be called as often as one likes: systemd hears it at most three
 // times an interval.
 func (n *Notifier) Watchdog() {
-	if n.watchdog == 0 {
-		return
-	}
 	n.mu.Lock()
-	due := time.Since(n.petted) >= n.watchdog/3
-	n.mu.Unlock()
-	if due && n.send("WATCHDOG=1") {
-		n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.watchdog > 0 && time.Since(n.petted) >= n.watchdog/3 && n.send("WATCHDOG=1") {
 		n.petted = time.Now()
-		n.mu.Unlock()
 	}
 }
 
-// sendStatus sends a status, with what else there is to say, in one datagram.
-func (n *Notifier) sendStatus(state, status string) {
+// tell sends state and status in one datagram, so that systemd never shows one without the other.
+func (n *Notifier) tell(state, status string) {
 	line := statusLine(status)
-	if !n.send(strings.TrimPrefix(state+"\nSTATUS="+line, "\n")) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if state == "" && line == n.status {
 		return
 	}
-	n.mu.Lock()
-	n.status = line
-	n.mu.Unlock()
+	if n.send(state + "STATUS=" + line) {
+		n.status = line
+	}
 }
 
 // send reports whether the datagram was delivered. It dials each time, as the socket may be made anew.
