@@ -169,7 +169,7 @@ func longestPrefix(m map[string][]string, name string) (longest string) {
 func TestFilesAndFunctionsStaySmall(t *testing.T) {
 	var lengths []int
 	for _, s := range tree(t) {
-		if n := s.fset.Position(s.file.FileEnd).Line; n > maxFileLines {
+		if n := s.fset.Position(s.file.FileEnd - 1).Line; n > maxFileLines {
 			t.Errorf("%s has %d lines, more than %d", s.path, n, maxFileLines)
 		}
 		for _, decl := range s.file.Decls {

@@ -1,0 +1,44 @@
+# Each target is one command a person could type. Go fetches the pinned tools.
+FUZZTIME ?= 10s
+SIMULATED ?= 10000
+LINT = go tool -modfile=tools/golangci-lint/go.mod golangci-lint
+
+.PHONY: build demo test sim fuzz bench lint fmt deb e2e clean
+
+build: # a static binary in bin/
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/ ./cmd/acmed
+
+demo: # the main job against a local test CA; needs neither root nor a C compiler
+	CGO_ENABLED=0 go run ./test/demo
+
+test: # needs a C compiler, for the race detector
+	go test -race -shuffle=on ./...
+
+sim: # many certificates through years of simulated time
+	go test -run='^TestSimulation' ./internal/reconcile -sim.certificates=$(SIMULATED)
+
+fuzz: # each target for a while
+	@grep -roE '^func Fuzz\w+' --include='*_test.go' internal | sed -E 's|/[^/]*:func | |' | while read -r pkg target; do \
+		echo "$$pkg $$target" && go test -run='^$$' -fuzz="^$$target$$" -fuzztime=$(FUZZTIME) "./$$pkg" || exit 1; done
+
+bench:
+	go test -run='^$$' -bench=. -benchmem ./...
+
+lint:
+	@test -z "$$(gofmt -l cmd internal test | tee /dev/stderr)"
+	go vet ./... && go vet -tags=e2e ./test/e2e
+	go mod tidy -diff
+	@! grep -rniE '"[^"]*failed to ' --include='*.go' --exclude='*_test.go' cmd internal test || { echo 'errors name the operation, see CONTRIBUTING.md'; exit 1; }
+	$(LINT) run
+
+fmt:
+	gofmt -w cmd internal test
+
+deb: # dist/acmed_VERSION_ARCH.deb, the same bytes for the same commit
+	deploy/package/build
+
+e2e: deb # needs root on Debian: the package in a container with a real systemd
+	go test -tags=e2e -count=1 -timeout=20m ./test/e2e
+
+clean:
+	rm -rf bin dist
