@@ -86,7 +86,7 @@ func (c *Client) Renew(ctx context.Context, req RenewRequest, report func(Event)
 // ask gets path, with patience that ends.
 func ask[T any](ctx context.Context, c *Client, path string) (T, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, askTimeout,
-		&Error{Unavailable, "acmed does not answer at " + c.socket, "systemctl status acmed"})
+		&Error{Unavailable, "the daemon does not answer at " + c.socket, "systemctl status acmed"})
 	defer cancel()
 	return call[T](ctx, c, http.MethodGet, path, nil)
 }
@@ -147,14 +147,14 @@ func (c *Client) explain(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case errors.Is(err, fs.ErrNotExist):
-		return &Error{Unavailable, "acmed is not running (no socket at " + c.socket + ")", "systemctl start acmed"}
+		return &Error{Unavailable, "the daemon is not running (no socket at " + c.socket + ")", "systemctl start acmed"}
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return &Error{Unavailable, "acmed is not running (nobody answers at " + c.socket + ")", "systemctl start acmed"}
+		return &Error{Unavailable, "the daemon is not running (nobody answers at " + c.socket + ")", "systemctl start acmed"}
 	case errors.Is(err, fs.ErrPermission):
-		return &Error{Unavailable, "you may not talk to acmed at " + c.socket, "join the group acmed-admin, or use sudo"}
+		return &Error{Unavailable, "you may not talk to the daemon at " + c.socket, "join the group acmed-admin, or use sudo"}
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
-		return &Error{Unavailable, "acmed ended while it answered", "journalctl -u acmed tells why; what was asked for goes on when it starts again"}
+		return &Error{Unavailable, "the daemon ended while it answered", "journalctl -u acmed tells why; what was asked for goes on when it starts again"}
 	default:
-		return &Error{Unavailable, "talking to acmed at " + c.socket + ": " + err.Error(), "systemctl status acmed"}
+		return &Error{Unavailable, "talking to the daemon at " + c.socket + ": " + err.Error(), "systemctl status acmed"}
 	}
 }

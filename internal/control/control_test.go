@@ -187,11 +187,11 @@ func TestStoppingEndsAStreamWithAReason(t *testing.T) {
 		return fmt.Errorf("waiting: %w", ctx.Err())
 	}}, ln)
 	err := control.Dial(socket).Renew(t.Context(), control.RenewRequest{All: true, Wait: true}, func(control.Event) { go stop() })
-	checkError(t, err, control.Error{Code: control.Unavailable, Message: "acmed is stopping",
+	checkError(t, err, control.Error{Code: control.Unavailable, Message: "the daemon is stopping",
 		Hint: "what was asked for is on disk and goes on when acmed starts again"})
 	stop()
 	_, err = control.Dial(socket).Info(t.Context())
-	checkError(t, err, control.Error{Code: control.Unavailable, Message: "acmed is not running (no socket at " + socket + ")",
+	checkError(t, err, control.Error{Code: control.Unavailable, Message: "the daemon is not running (no socket at " + socket + ")",
 		Hint: "systemctl start acmed"})
 }
 
@@ -234,7 +234,7 @@ func TestADaemonThatHangsIsReported(t *testing.T) {
 		if time.Since(start) != control.AskTimeout {
 			t.Errorf("took %v", time.Since(start))
 		}
-		checkError(t, err, control.Error{Code: control.Unavailable, Message: "acmed does not answer at test.sock", Hint: "systemctl status acmed"})
+		checkError(t, err, control.Error{Code: control.Unavailable, Message: "the daemon does not answer at test.sock", Hint: "systemctl status acmed"})
 	})
 }
 

@@ -206,7 +206,7 @@ func answer(w http.ResponseWriter, r *http.Request, v any, err error) {
 // asAnswer is asError, but for the daemon's own end, which is no fault.
 func asAnswer(r *http.Request, err error) *Error {
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
-		return &Error{Code: Unavailable, Message: "acmed is stopping",
+		return &Error{Code: Unavailable, Message: "the daemon is stopping",
 			Hint: "what was asked for is on disk and goes on when acmed starts again"}
 	}
 	return asError(err)

@@ -151,19 +151,19 @@ func TestTheClientExplainsWhyItCannotTalk(t *testing.T) {
 		arrange       func(*testing.T, string)
 		message, hint string
 	}{
-		"no socket":            {func(*testing.T, string) {}, "acmed is not running (no socket at ", "systemctl start acmed"},
-		"a dead socket":        {dead, "acmed is not running (nobody answers at ", "systemctl start acmed"},
-		"another kind of file": {func(t *testing.T, s string) { _ = os.WriteFile(s, nil, 0o600) }, "acmed is not running (nobody answers at ", "systemctl start acmed"},
+		"no socket":            {func(*testing.T, string) {}, "the daemon is not running (no socket at ", "systemctl start acmed"},
+		"a dead socket":        {dead, "the daemon is not running (nobody answers at ", "systemctl start acmed"},
+		"another kind of file": {func(t *testing.T, s string) { _ = os.WriteFile(s, nil, 0o600) }, "the daemon is not running (nobody answers at ", "systemctl start acmed"},
 		"another program":      {answering(http.NotFound), `answers "404 Not Found", which this acmed does not understand`, "restart acmed after an upgrade"},
 		"an answer that is torn": {answering(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write([]byte(`{"version":`))
 			w.(http.Flusher).Flush()
 			panic(http.ErrAbortHandler)
-		}), "acmed ended while it answered", "journalctl -u acmed"},
+		}), "the daemon ended while it answered", "journalctl -u acmed"},
 		"no answer": {answering(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }),
-			"acmed ended while it answered", "journalctl -u acmed"},
+			"the daemon ended while it answered", "journalctl -u acmed"},
 		"an answer of another kind": {answering(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }),
-			"talking to acmed at ", "systemctl status acmed"},
+			"talking to the daemon at ", "systemctl status acmed"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -182,7 +182,7 @@ func TestTheClientExplainsRefusedPermission(t *testing.T) {
 		return nil, &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.EACCES)}
 	})
 	_, err := client.Info(t.Context())
-	explained(t, err, "you may not talk to acmed at test.sock", "join the group acmed-admin")
+	explained(t, err, "you may not talk to the daemon at test.sock", "join the group acmed-admin")
 }
 
 func TestTheClientExplainsALongPath(t *testing.T) {

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"acmed/internal/control"
+	"acmed/internal/spec"
+)
+
+const (
+	defaultConfig = "/etc/acmed/acmed.yaml"
+	defaultSocket = "/run/acmed/control/acmed.sock"
+)
+
+// app is what all commands share: where they write, and the persistent flags.
+type app struct {
+	stdout, stderr io.Writer
+
+	config string // "": defaultConfig
+	socket string // "": see controlSocket
+	output output
+}
+
+// command builds the command tree.
+func (a *app) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "acmed",
+		Short: "Keep TLS certificates valid, and served",
+		Long: `acmed keeps TLS certificates valid, and served. Each file of /etc/acmed/certs.d is one certificate:
+acmed obtains it from an ACME CA, installs it, and renews it in time for ever.`,
+		Args:          func(cmd *cobra.Command, args []string) error { return unknownCommand(cmd, args) },
+		RunE:          func(cmd *cobra.Command, _ []string) error { return a.needsCommand(cmd) },
+		Version:       readVersion().Version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SuggestionsMinimumDistance = 2
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.SetVersionTemplate("acmed {{.Version}}\n")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &failure{err, exitUsage, cmd.CommandPath() + " --help"}
+	})
+	a.output = "text"
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.config, "config", "", "configuration `FILE` (default "+defaultConfig+")")
+	flags.StringVar(&a.socket, "socket", "", "control `SOCKET` (default $ACMED_SOCKET, then the configuration's)")
+	flags.Var(&a.output, "output", "how the result is written")
+	root.AddCommand(a.listCommand(), a.statusCommand(), a.renewCommand(), a.reloadCommand(),
+		a.checkCommand(), a.versionCommand(), a.manCommand())
+	return root
+}
+
+// needsCommand shows what there is.
+func (a *app) needsCommand(root *cobra.Command) error {
+	root.SetOut(a.stderr)
+	if err := root.Help(); err != nil {
+		return err
+	}
+	return &failure{errReported, exitUsage, ""}
+}
+
+// client returns the daemon's client.
+func (a *app) client() (*control.Client, error) {
+	socket, err := a.controlSocket()
+	if err != nil {
+		return nil, err
+	}
+	return control.Dial(socket), nil
+}
+
+// controlSocket finds the daemon: --socket, $ACMED_SOCKET, --config, the default configuration, the default.
+func (a *app) controlSocket() (string, error) {
+	if socket := cmp.Or(a.socket, os.Getenv("ACMED_SOCKET")); socket != "" {
+		return socket, nil
+	}
+	config, err := spec.LoadConfig(cmp.Or(a.config, defaultConfig))
+	if err == nil {
+		return config.Control.Socket, nil
+	}
+	if a.config != "" {
+		return "", err
+	}
+	return defaultSocket, nil // a daemon that runs since before somebody broke the file must stay reachable
+}
+
+// result writes v to stdout as JSON, or as the text that render makes of it.
+func (a *app) result(v any, render func(now time.Time) string) error {
+	if a.output == "json" {
+		return a.json(v, "  ")
+	}
+	return a.print(render(time.Now()))
+}
+
+func (a *app) json(v any, indent string) error {
+	e := json.NewEncoder(a.stdout)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", indent)
+	return e.Encode(v)
+}
+
+// print writes the result.
+func (a *app) print(s string) error {
+	_, err := io.WriteString(a.stdout, printable(s))
+	return err
+}
+
+// say talks to whoever watches.
+func (a *app) say(format string, args ...any) {
+	for line := range strings.Lines(printable(fmt.Sprintf(format, args...))) {
+		_, _ = fmt.Fprintln(a.stderr, "acmed: "+strings.TrimSuffix(line, "\n")) // there is nobody to tell
+	}
+}
+
+// output is the value of --output.
+type output string
+
+func (o *output) String() string { return string(*o) }
+func (o *output) Type() string   { return "FORMAT" }
+
+func (o *output) Set(s string) error {
+	if s != "text" && s != "json" {
+		return errors.New("say text or json")
+	}
+	*o = output(s)
+	return nil
+}

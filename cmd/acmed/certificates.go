@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"acmed/internal/control"
+)
+
+func (a *app) listCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List the certificates: phase, expiry, next action and why",
+		Args:  argsUpTo(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			list, err := client.List(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if len(list) == 0 {
+				a.say("there are no certificates yet; an empty file in certs.d, named after a host, makes one")
+			}
+			return a.result(list, func(now time.Time) string { return listText(list, now) })
+		},
+	}
+}
+
+func (a *app) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status [NAME]",
+		Short: "Show all about one certificate, or how the daemon fares",
+		Long: `Show all about one certificate: what it is, what acmed does about it next and when, and after a failure the
+CA's own words and what to do. Without a name, show how the daemon fares: what is wrong, and what is urgent.`,
+		Args:              argsUpTo(1),
+		ValidArgsFunction: a.completeNames(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			if len(args) == 0 {
+				return a.overview(cmd.Context(), client)
+			}
+			cert, err := client.Status(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return a.result(cert, func(now time.Time) string { return certificateText(cert, now) })
+		},
+	}
+}
+
+// overview is the answer of `acmed status` without a name.
+type overview struct {
+	control.Info
+	Urgent []control.Summary `json:"urgent"`
+}
+
+func (a *app) overview(ctx context.Context, client *control.Client) error {
+	info, err := client.Info(ctx)
+	if err != nil {
+		return err
+	}
+	list, err := client.List(ctx)
+	if err != nil {
+		return err
+	}
+	o := overview{info, urgent(list)}
+	return a.result(o, func(now time.Time) string { return overviewText(o, now) })
+}
+
+// urgent returns those of list that somebody should look at, the first to expire first.
+func urgent(list []control.Summary) []control.Summary {
+	bad := slices.DeleteFunc(slices.Clone(list), func(s control.Summary) bool { return !s.Problem })
+	slices.SortStableFunc(bad, func(a, b control.Summary) int { return a.NotAfter.Compare(b.NotAfter) })
+	return bad
+}
+
+func (a *app) renewCommand() *cobra.Command {
+	var req control.RenewRequest
+	cmd := &cobra.Command{
+		Use:   "renew NAME…",
+		Short: "Renew certificates now",
+		Long: `Renew certificates now. This clears acmed's own back-off, never a wait that the CA asked for.
+Without --wait the command returns once the request is safely noted.`,
+		Example: `  acmed renew www.example.com --wait
+  acmed renew --issuer letsencrypt`,
+		ValidArgsFunction: a.completeNames(-1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			req.Names = args
+			if (len(args) > 0) == (req.All || req.Issuer != "") || req.All && req.Issuer != "" {
+				return usagef(cmd, "renew what? give names, or --all, or --issuer: exactly one of them")
+			}
+			return a.renew(cmd.Context(), req)
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&req.All, "all", false, "renew every certificate")
+	flags.StringVar(&req.Issuer, "issuer", "", "renew every certificate of `ISSUER`")
+	flags.BoolVar(&req.Force, "force", false, "pass the budgets that acmed sets itself")
+	flags.BoolVar(&req.Wait, "wait", false, "wait for the outcome, and tell what happens")
+	_ = cmd.RegisterFlagCompletionFunc("issuer", a.completeIssuers) // fails only for a flag that is not there
+	return cmd
+}
+
+// renew fails when one of the renewals does.
+func (a *app) renew(ctx context.Context, req control.RenewRequest) error {
+	client, err := a.client()
+	if err != nil {
+		return err
+	}
+	var failed error
+	var written error
+	err = client.Renew(ctx, req, func(e control.Event) {
+		if e.Done && !e.OK {
+			failed = errReported
+		}
+		if err := a.event(e); err != nil {
+			written = err
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if written != nil {
+		return written
+	}
+	return failed
+}
+
+// event shows one piece of news: an outcome is a result, all else is talk.
+func (a *app) event(e control.Event) error {
+	if a.output == "json" {
+		return a.json(e, "")
+	}
+	if e.Done && e.OK {
+		return a.print(e.Cert + ": " + e.Message + "\n")
+	}
+	a.say("%s", eventText(e))
+	return nil
+}
+
+// completeNames completes up to n names of certificates; -1: any number.
+func (a *app) completeNames(n int) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		if n >= 0 && len(args) >= n {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return a.complete(cmd.Context(), func(s control.Summary) string { return s.Name }, func(name string) bool {
+			return strings.HasPrefix(name, prefix) && !slices.Contains(args, name)
+		})
+	}
+}
+
+func (a *app) completeIssuers(cmd *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	return a.complete(cmd.Context(), func(s control.Summary) string { return s.Issuer }, func(name string) bool {
+		return strings.HasPrefix(name, prefix)
+	})
+}
+
+// complete returns what get finds in the certificates, sorted, once each, and wanted.
+func (a *app) complete(ctx context.Context, get func(control.Summary) string, wanted func(string) bool) ([]string, cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second) // a shell must not hang on TAB
+	defer cancel()
+	client, err := a.client()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	list, err := client.List(ctx)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var found []string
+	for _, s := range list {
+		if name := get(s); wanted(name) {
+			found = append(found, name)
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found), cobra.ShellCompDirectiveNoFileComp
+}

@@ -1,0 +1,333 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"acmed/internal/control"
+)
+
+// This file owns how results look to people. Its functions are pure. The rules: columns are aligned with spaces,
+// there is no colour, a time is given in full and relative to now (in lists only relative), an empty value is a
+// dash or its line is left out, and what went wrong is followed by "what to do".
+
+// fewUrgent is how many certificates the overview shows.
+const fewUrgent = 10
+
+// printable replaces what could move a terminal's cursor: some of the words are a CA's.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
+
+// listText is the answer of `acmed list`: a header and a line for each.
+func listText(list []control.Summary, now time.Time) string {
+	var b strings.Builder
+	b.WriteString("NAME\tPHASE\tEXPIRES\tNEXT\tREASON\n")
+	for _, s := range list {
+		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\t%s\n", s.Name, s.Phase, expires(s.NotAfter, now), relative(s.Next, now),
+			cmp.Or(joined(": ", s.Reason, s.Error), "-"))
+	}
+	return columns(b.String())
+}
+
+// certificateText is the answer of `acmed status NAME`.
+func certificateText(c control.Certificate, now time.Time) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s\n", c.Name, c.Phase)
+	writeWanted(&b, c)
+	writeCurrent(&b, c, now)
+	writePlans(&b, c, now)
+	text := columns(b.String())
+	for _, f := range c.Failures {
+		text += "\n" + failureText(f, now)
+	}
+	if c.SpecProblem != nil {
+		text += "\nwrong in the spec:\n" + problemText(*c.SpecProblem)
+	}
+	return text
+}
+
+// writeWanted writes what the spec asks for.
+func writeWanted(b *strings.Builder, c control.Certificate) {
+	field(b, "names", strings.Join(slices.Concat(c.DNSNames, c.IPAddresses), ", "))
+	field(b, "issuers", strings.Join(c.Issuers, ", then "))
+	field(b, "profile", c.Profile)
+	field(b, "key", c.Key)
+	field(b, "spec", cmp.Or(c.SpecFile, "gone: the certificate is kept, and not renewed"))
+}
+
+// writeCurrent writes what there is.
+func writeCurrent(b *strings.Builder, c control.Certificate, now time.Time) {
+	if c.Current == nil {
+		field(b, "certificate", "none yet")
+		return
+	}
+	r := c.Current
+	field(b, "certificate", fmt.Sprintf("revision %d, %s, by %s (%s)", r.Number, r.Key, r.Issuer, r.IssuedBy))
+	field(b, "valid from", moment(r.NotBefore, now))
+	field(b, "expires", moment(r.NotAfter, now))
+	field(b, "serial", r.Serial)
+	field(b, "sha256", r.SHA256)
+	field(b, "account", r.Account)
+	field(b, "files", c.Live)
+}
+
+// writePlans writes what comes next.
+func writePlans(b *strings.Builder, c control.Certificate, now time.Time) {
+	if r := c.Renewal; r != nil {
+		field(b, "renewal", moment(r.Due, now)+", "+sourceText(r))
+		field(b, "explained at", r.Explanation)
+	}
+	if o := c.Order; o != nil {
+		field(b, "order", joined(", ", cmp.Or(o.Status, "not answered yet"), "made "+relative(o.Created, now)+" at "+o.Issuer, o.URL))
+	}
+	if c.Next.Do == "" {
+		field(b, "next", cmp.Or(c.Next.Reason, "nothing is planned"))
+		return
+	}
+	field(b, "next", joined(": ", c.Next.Do+" "+moment(c.Next.At, now), c.Next.Reason))
+}
+
+// sourceText says who chose the instant of a renewal.
+func sourceText(r *control.Renewal) string {
+	switch r.Source {
+	case "ari":
+		const day = "2006-01-02 15:04"
+		return fmt.Sprintf("by the CA's advice (%s to %s)", r.WindowStart.Local().Format(day), r.WindowEnd.Local().Format(day))
+	case "requested":
+		return "as requested"
+	default:
+		return "by the certificate's lifetime"
+	}
+}
+
+// failureText says why the last attempt with an issuer did not work, and what to do.
+func failureText(f control.Failure, now time.Time) string {
+	var b strings.Builder
+	during := ""
+	if f.Op != "" {
+		during = ", " + f.Op + prefixed(" of ", f.Identifier)
+	}
+	fmt.Fprintf(&b, "failed at %s%s: %s %s\n", f.Issuer, during, count(f.Count, "time"), relative(f.At, now))
+	field(&b, cmp.Or(f.Problem, f.Kind), quoted(f.Detail))
+	for _, s := range f.Subproblems {
+		field(&b, joined(", ", s.Identifier, s.Problem), quoted(s.Detail))
+	}
+	field(&b, "tried again", cmp.Or(moment(f.RetryAt, now), "when the spec, the account or the CA has changed"))
+	field(&b, "what to do", f.Hint)
+	return columns(b.String())
+}
+
+// overviewText is the answer of `acmed status`.
+func overviewText(o overview, now time.Time) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "acmed %s: %s\n", o.Version, phasesText(o.Info))
+	field(&b, "running", fmt.Sprintf("since %s, process %d", moment(o.Started, now), o.PID))
+	field(&b, "configuration", joined(", read ", o.Config, moment(o.LastReload, now)))
+	field(&b, "state", o.StateDir)
+	field(&b, "http-01", o.HTTP01)
+	text := columns(b.String())
+	if len(o.Problems) > 0 {
+		text += "\nwrong in the files:\n" + problemsText(o.Problems)
+	}
+	if o.Held != nil {
+		text += "\n" + heldText(o.Held)
+	}
+	if len(o.Urgent) > 0 {
+		text += "\n" + listText(o.Urgent[:min(fewUrgent, len(o.Urgent))], now)
+	}
+	if more := len(o.Urgent) - fewUrgent; more > 0 {
+		text += fmt.Sprintf("and %d more: acmed list\n", more)
+	}
+	return text
+}
+
+// phasesText counts the certificates.
+func phasesText(info control.Info) string {
+	var phases []string
+	for _, phase := range slices.Sorted(maps.Keys(info.Phases)) {
+		if n := info.Phases[phase]; n > 0 {
+			phases = append(phases, fmt.Sprintf("%d %s", n, phase))
+		}
+	}
+	return joined(", of them ", count(info.Certificates, "certificate"), strings.Join(phases, ", "))
+}
+
+// reloadText is the answer of `acmed reload`.
+func reloadText(r control.ReloadResult) string {
+	var changes []string
+	for _, c := range []struct {
+		what  string
+		names []string
+	}{{"added", r.Added}, {"edited", r.Edited}, {"removed", r.Removed}} {
+		if len(c.names) > 0 {
+			changes = append(changes, c.what+" "+abridged(c.names))
+		}
+	}
+	return cmp.Or(strings.Join(changes, "\n"), "nothing changed") + "\n"
+}
+
+// checkedText is the answer of `acmed check`.
+func checkedText(c checked) string {
+	if len(c.Problems) > 0 {
+		return problemsText(c.Problems)
+	}
+	return count(c.Files, "file") + ", all good\n"
+}
+
+// versionText is the answer of `acmed version`.
+func versionText(v versionInfo) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "acmed %s\n", v.Version)
+	field(&b, "revision", v.Revision)
+	field(&b, "built by", fmt.Sprintf("%s for %s/%s", v.Go, v.OS, v.Arch))
+	field(&b, "x/crypto", v.ACME)
+	return columns(b.String())
+}
+
+// heldText explains a removal that waits.
+func heldText(h *control.Held) string {
+	return fmt.Sprintf("removal held: %s\n  %s\n  what to do: bring the files back, or let go: acmed reload --accept-removals\n",
+		h.Reason, abridged(h.Names))
+}
+
+func problemsText(problems []control.Problem) string {
+	var b strings.Builder
+	for _, p := range problems {
+		b.WriteString(problemText(p))
+	}
+	return b.String()
+}
+
+// problemText is FILE:LINE:COLUMN: what is wrong, and below it what to do.
+func problemText(p control.Problem) string {
+	where := p.File
+	for _, n := range []int{p.Line, p.Column} {
+		if n > 0 {
+			where += fmt.Sprintf(":%d", n)
+		}
+	}
+	text := joined(": ", where, p.Field, p.Problem) + "\n"
+	if p.Hint != "" {
+		text += "  what to do: " + p.Hint + "\n"
+	}
+	if p.Kept {
+		text += "  until then the file's last good version stays in force\n"
+	}
+	return text
+}
+
+// eventText is one line of talk, or two.
+func eventText(e control.Event) string {
+	return e.Cert + ": " + joined(": ", e.Message, e.Error) + prefixed("\nwhat to do: ", e.Hint)
+}
+
+// field writes an indented line of a block, or nothing when there is no value.
+func field(b *strings.Builder, name, value string) {
+	if value != "" {
+		fmt.Fprintf(b, "  %s\t%s\n", name, value)
+	}
+}
+
+// columns aligns what tabs separate.
+func columns(s string) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	_, _ = w.Write([]byte(s)) // a strings.Builder takes everything
+	_ = w.Flush()
+	return b.String()
+}
+
+// moment is a time in full; "" for none.
+func moment(t, now time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Local().Format("2006-01-02 15:04:05-07:00") + " (" + relative(t, now) + ")"
+}
+
+// expires is a date, for a list.
+func expires(t, now time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format("2006-01-02") + " (" + relative(t, now) + ")"
+}
+
+// relative is "in 29 days", "5 minutes ago" or "now", and "-" for no time.
+func relative(t, now time.Time) string {
+	d := t.Sub(now)
+	switch {
+	case t.IsZero():
+		return "-"
+	case d.Abs() < time.Second:
+		return "now"
+	case d < 0:
+		return span(-d) + " ago"
+	default:
+		return "in " + span(d)
+	}
+}
+
+// span is a duration in the unit that leaves at least two of it.
+func span(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d < 2*time.Minute:
+		return count(int(d/time.Second), "second")
+	case d < 2*time.Hour:
+		return count(int(d/time.Minute), "minute")
+	case d < 2*day:
+		return count(int(d/time.Hour), "hour")
+	default:
+		return count(int(d/day), "day")
+	}
+}
+
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
+
+// abridged lists names, but not a thousand.
+func abridged(names []string) string {
+	const most = 10
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}
+
+// joined puts sep between the parts that are not empty.
+func joined(sep string, parts ...string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), sep)
+}
+
+// prefixed is prefix and s, or nothing when s is empty.
+func prefixed(prefix, s string) string {
+	if s == "" {
+		return ""
+	}
+	return prefix + s
+}
+
+// quoted marks the words as somebody else's.
+func quoted(s string) string {
+	if s == "" {
+		return "(no more was said)"
+	}
+	return "“" + s + "”"
+}
