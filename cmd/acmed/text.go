@@ -115,11 +115,8 @@ func sourceText(r *control.Renewal) string {
 // failureText says why the last attempt with an issuer did not work, and what to do.
 func failureText(f control.Failure, now time.Time) string {
 	var b strings.Builder
-	during := ""
-	if f.Op != "" {
-		during = ", " + f.Op + prefixed(" of ", f.Identifier)
-	}
-	fmt.Fprintf(&b, "failed at %s%s: %s %s\n", f.Issuer, during, count(f.Count, "time"), relative(f.At, now))
+	fmt.Fprintf(&b, "failed %s, last %s: %s\n", count(f.Count, "time"), relative(f.At, now),
+		joined(", ", f.Issuer, f.Op+prefixed(" of ", f.Identifier)))
 	field(&b, cmp.Or(f.Problem, f.Kind), quoted(f.Detail))
 	for _, s := range f.Subproblems {
 		field(&b, joined(", ", s.Identifier, s.Problem), quoted(s.Detail))
@@ -329,5 +326,5 @@ func quoted(s string) string {
 	if s == "" {
 		return "(no more was said)"
 	}
-	return "“" + s + "”"
+	return `"` + s + `"`
 }

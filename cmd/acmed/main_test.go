@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"acmed/internal/control"
+)
+
+func TestMain(m *testing.M) {
+	time.Local = zone()
+	testscript.Main(m, map[string]func(){"acmed": main})
+}
+
+// TestScripts runs what a user types. A fake daemon answers at $ACMED_SOCKET.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			dir, err := os.MkdirTemp("", "acmed") // a unix socket's path is short
+			if err != nil {
+				return err
+			}
+			env.Defer(func() { os.RemoveAll(dir) })
+			socket := filepath.Join(dir, "s")
+			env.Setenv("ACMED_SOCKET", socket)
+			return serve(env, socket)
+		},
+	})
+}
+
+func serve(env *testscript.Env, socket string) error {
+	ln, err := control.Listen(socket)
+	if err != nil {
+		return err
+	}
+	server, err := control.NewServer(control.ServerConfig{Certificates: fake{}, Daemon: fake{}})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(ctx, ln) }()
+	env.Defer(func() {
+		cancel()
+		if err := <-done; err != nil {
+			env.T().Fatal(err)
+		}
+	})
+	return nil
+}
+
+// fake is a daemon with the certificates of summaries. What bad.example.com wants always fails.
+type fake struct{}
+
+func (fake) Info(context.Context) (control.Info, error)      { return sampleInfo(), nil }
+func (fake) List(context.Context) ([]control.Summary, error) { return summaries(), nil }
+
+func (fake) Reload(_ context.Context, req control.ReloadRequest) (control.ReloadResult, error) {
+	if req.AcceptRemovals {
+		return control.ReloadResult{Removed: sampleInfo().Held.Names}, nil
+	}
+	return control.ReloadResult{Added: []string{"new"}, Problems: sampleInfo().Problems, Held: sampleInfo().Held}, nil
+}
+
+func (fake) Status(_ context.Context, name string) (control.Certificate, error) {
+	if name != "www.example.com" {
+		return control.Certificate{}, control.Unknown(name, slices.Values([]string{"www.example.com"}))
+	}
+	return goodCertificate(), nil
+}
+
+func (fake) Renew(_ context.Context, req control.RenewRequest, report func(control.Event)) error {
+	if req.Issuer == "full" {
+		return &control.Error{Code: control.Internal, Message: "noting the request: no space left on device", Hint: "make room in /var/lib/acmed"}
+	}
+	if req.All {
+		req.Names = []string{"a", "b"}
+	}
+	for _, name := range req.Names {
+		if req.Wait {
+			report(control.Event{Time: noon(), Cert: name, Phase: control.Renewing, Message: "order made"})
+		}
+		e := control.Event{Time: noon(), Cert: name, Phase: control.Valid, Message: "renewed, revision 8", Done: true, OK: true}
+		if strings.HasPrefix(name, "bad") {
+			e = control.Event{Time: noon(), Cert: name, Phase: control.BackingOff, Message: "not renewed", Error: "connection refused", Hint: "open port 80", Done: true}
+		}
+		report(e)
+	}
+	return nil
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"acmed/internal/control"
+)
+
+// zone is where the golden files were written.
+func zone() *time.Location { return time.FixedZone("", 2*60*60) }
+
+func noon() time.Time { return time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC) }
+
+func in(d time.Duration) time.Time { return noon().Add(d) }
+
+const day = 24 * time.Hour
+
+func TestGolden(t *testing.T) {
+	good, bad := goodCertificate(), badCertificate()
+	renewals := map[string]control.Renewal{
+		"ari":       {Due: in(20 * day), Source: "ari", WindowStart: in(19 * day), WindowEnd: in(21 * day), Explanation: "https://ca.example/why"},
+		"requested": {Due: in(0), Source: "requested"},
+	}
+	tests := map[string]string{
+		"list":            listText(summaries(), noon()),
+		"list-empty":      listText(nil, noon()),
+		"status-good":     certificateText(good, noon()),
+		"status-bad":      certificateText(bad, noon()),
+		"status-missing":  certificateText(control.Certificate{Name: "new.example.com", Phase: control.Missing, DNSNames: []string{"new.example.com"}, SpecFile: "new.example.com.yaml"}, noon()),
+		"overview":        overviewText(overview{sampleInfo(), urgent(summaries())}, noon()),
+		"overview-calm":   overviewText(overview{Info: control.Info{Version: "v0.1.0", PID: 1, Started: in(-time.Minute), Config: "acmed.yaml", StateDir: "state", HTTP01: "the responder"}}, noon()),
+		"overview-many":   overviewText(overview{control.Info{Version: "v0.1.0", Certificates: 12}, slices.Repeat(summaries()[1:2], 12)}, noon()),
+		"reload":          reloadText(control.ReloadResult{Added: []string{"a", "b"}, Edited: []string{"c"}, Removed: many(12)}),
+		"reload-nothing":  reloadText(control.ReloadResult{}),
+		"check-problems":  checkedText(checked{Files: 3, Problems: sampleInfo().Problems}),
+		"check-good":      checkedText(checked{Files: 1}),
+		"version":         versionText(versionInfo{Version: "v0.1.0", Revision: "abc", Go: "go1.26", OS: "linux", Arch: "arm64", ACME: "v0.58.0"}),
+		"event-failure":   eventText(control.Event{Cert: "a", Message: "not renewed", Error: "the CA could not connect", Hint: "open port 80", Done: true}),
+		"hostile-details": printable("a\x1b[2Jb\rc\u202ed\te\n"),
+	}
+	for name, r := range renewals {
+		c := good
+		c.Renewal = &r
+		tests["status-"+name] = certificateText(c, noon())
+	}
+	for name, got := range tests {
+		t.Run(name, func(t *testing.T) { golden(t, name, got) })
+	}
+}
+
+// golden compares with a file; UPDATE=1 in the environment writes it anew.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", "golden", name+".txt")
+	if os.Getenv("UPDATE") != "" {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+func summaries() []control.Summary {
+	return []control.Summary{
+		{Name: "www.example.com", Phase: control.Valid, NotAfter: in(60 * day), Next: in(30 * day), Reason: "renewal due", Issuer: "letsencrypt", Revision: 7},
+		{Name: "mail.example.com", Phase: control.BackingOff, NotAfter: in(12 * day), Next: in(10 * time.Minute), Reason: "backing off", Error: "connection: no answer from 192.0.2.1", Problem: true},
+		{Name: "new.example.com", Phase: control.Missing, Next: in(0), Reason: "no certificate yet"},
+		{Name: "old.example.com", Phase: control.Expired, NotAfter: in(-time.Hour), Next: in(100 * time.Second), Problem: true},
+	}
+}
+
+func goodCertificate() control.Certificate {
+	return control.Certificate{
+		Name: "www.example.com", Phase: control.Valid,
+		DNSNames: []string{"www.example.com", "example.com"}, IPAddresses: []string{"192.0.2.1"},
+		Issuers: []string{"letsencrypt", "zerossl"}, Profile: "tlsserver", Key: "ECDSA-256",
+		Live: "/var/lib/acmed/live/www.example.com", SpecFile: "/etc/acmed/certs.d/www.example.com.yaml",
+		Next: control.Action{Do: "renew", At: in(30 * day), Reason: "one third of its lifetime is left"},
+		Current: &control.Revision{Number: 7, Issuer: "letsencrypt", Account: "https://ca.example/acct/1", Key: "ECDSA-256", Serial: "03ab",
+			SHA256: "c0ffee", IssuedBy: "R11", NotBefore: in(-30 * day), NotAfter: in(60 * day)},
+		Renewal: &control.Renewal{Due: in(30 * day), Source: "lifetime"},
+	}
+}
+
+func badCertificate() control.Certificate {
+	c := goodCertificate()
+	c.Phase, c.SpecFile = control.BackingOff, ""
+	c.Next = control.Action{Reason: "retired"}
+	c.Order = &control.Order{Issuer: "letsencrypt", URL: "https://ca.example/order/9", Status: "pending", Created: in(-time.Minute)}
+	c.Failures = []control.Failure{
+		{Issuer: "letsencrypt", Kind: "validation", Count: 3, At: in(-5 * time.Minute), RetryAt: in(95 * time.Minute), Op: "challenge", Problem: "connection",
+			Identifier: "example.com", Detail: "192.0.2.1: Fetching http://example.com/.well-known/acme-challenge/x: Connection refused",
+			Hint:        "open port 80 of example.com to the internet",
+			Subproblems: []control.Subproblem{{Identifier: "example.com", Problem: "dns", Detail: "NXDOMAIN"}, {Problem: "caa"}}},
+		{Issuer: "zerossl", Kind: "permanent", Count: 1, At: in(-time.Hour)},
+	}
+	c.SpecProblem = &sampleInfo().Problems[0]
+	return c
+}
+
+func sampleInfo() control.Info {
+	return control.Info{
+		Version: "v0.1.0", PID: 4711, Started: in(-3 * day), Config: "/etc/acmed/acmed.yaml", StateDir: "/var/lib/acmed",
+		Certificates: 4, Phases: map[control.Phase]int{control.Valid: 1, control.BackingOff: 1, control.Missing: 1, control.Expired: 1, control.Parked: 0},
+		LastReload: in(-2 * time.Hour), HTTP01: "acmed itself, on :80",
+		Problems: []control.Problem{
+			{File: "/etc/acmed/certs.d/www.yaml", Line: 3, Column: 7, Field: "dnsName", Problem: "unknown key", Hint: "did you mean dnsNames?", Kept: true},
+			{File: "/etc/acmed/certs.d/x.yml", Problem: "not read", Hint: "name it x.yaml"},
+		},
+		Held: &control.Held{Reason: "3 of 4 specs vanished at once", Names: []string{"a", "b", "c"}},
+	}
+}
+
+func many(n int) (names []string) {
+	for i := range n {
+		names = append(names, fmt.Sprintf("n%d", i))
+	}
+	return names
+}
+
+func TestRelative(t *testing.T) {
+	for want, d := range map[string]time.Duration{
+		"now": time.Second - 1, "in 1 second": time.Second, "in 119 seconds": 2*time.Minute - 1, "in 2 minutes": 2 * time.Minute,
+		"in 119 minutes": 2*time.Hour - 1, "in 2 hours": 2 * time.Hour, "in 47 hours": 2*day - 1, "in 2 days": 2 * day,
+		"1 second ago": -time.Second, "29 days ago": -29 * day,
+	} {
+		if got := relative(in(d), noon()); got != want {
+			t.Errorf("%v: got %q, want %q", d, got, want)
+		}
+	}
+	if got := relative(time.Time{}, noon()); got != "-" {
+		t.Errorf("no time: got %q", got)
+	}
+}
