@@ -40,7 +40,7 @@ func inherit(t *testing.T, env string, files ...*os.File) string {
 	t.Helper()
 	// Only a shell can know the process id before exec.
 	cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", env+` exec "$0"`, os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"=1")
+	cmd.Env = append(os.Environ(), childEnv+"=1", "GORACE=atexit_sleep_ms=0")
 	cmd.ExtraFiles = files
 	out, err := cmd.CombinedOutput()
 	if err != nil {
