@@ -2,6 +2,12 @@ package spec
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
 	"time"
 )
 
@@ -16,12 +22,21 @@ type LoaderConfig struct {
 	Known map[string]time.Time
 }
 
-// Loader reads issuerDir and specDir again and again, and only what changed. It is for one goroutine.
-type Loader struct{}
+// Loader reads issuerDir and specDir again and again, and only what changed. It is for one goroutine at a time.
+type Loader struct {
+	config       *Config
+	recall       func(key string) ([]byte, error)
+	builtins     []*Issuer
+	parser       *parser
+	issuers      *folder[Issuer]
+	certificates *folder[Certificate]
+	writers      map[string]string // which certificate in force writes a path of deploy.files
+	set          *Set              // of the latest load; nil: there was none
+}
 
 // LoadOptions say how much a load may take away. The zero value is that of a load nobody asked for.
 type LoadOptions struct {
-	Now            bool // an explicit reload: removals take effect at once
+	Now            bool // an explicit reload: removals, of files as of names, take effect at once
 	AcceptRemovals bool // lets go of what Set.Held names
 }
 
@@ -37,28 +52,155 @@ type Loaded struct {
 type Source struct {
 	Key     string // "certs/NAME.yaml" or "issuers/NAME.yaml"
 	Text    []byte
-	ModTime time.Time
+	ModTime time.Time // of the file
 }
 
 // NewLoader does not touch the disk yet.
-func NewLoader(c LoaderConfig) (*Loader, error) { return nil, errors.New("not built yet") }
+func NewLoader(c LoaderConfig) (*Loader, error) {
+	if c.Config == nil {
+		return nil, errors.New("creating a spec loader: no config")
+	}
+	l := &Loader{recall: c.Recall, writers: map[string]string{}}
+	if l.recall == nil {
+		l.recall = func(string) ([]byte, error) { return nil, fs.ErrNotExist }
+	}
+	l.issuers = newFolder("issuers/", c.Known, rules[Issuer]{
+		parse:   func(file string, text []byte) draft[Issuer] { return l.parser.issuer(file, text) },
+		removes: func(_, _ *Issuer) []string { return nil },
+		claim:   func(*Issuer, *draft[Issuer]) *Problem { return nil },
+		release: func(*Issuer) {},
+	})
+	l.issuers.optional = true
+	l.certificates = newFolder("certs/", c.Known, rules[Certificate]{
+		parse:   func(file string, text []byte) draft[Certificate] { return l.parser.certificate(file, text) },
+		removes: removedNames,
+		claim:   l.claim,
+		release: l.release,
+	})
+	l.SetConfig(c.Config)
+	return l, nil
+}
 
-// SetConfig replaces the configuration.
-func (l *Loader) SetConfig(c *Config) {}
+// SetConfig makes the next load follow c. Every file is parsed again unless c says what the configuration said before.
+func (l *Loader) SetConfig(c *Config) {
+	if reflect.DeepEqual(l.config, c) {
+		return
+	}
+	l.config, l.parser, l.builtins = c, &parser{config: c}, nil
+	for _, b := range builtins {
+		l.builtins = append(l.builtins, l.parser.baseIssuer(b.name))
+	}
+	l.issuers.dir, l.issuers.moved = c.IssuerDir, true
+	l.certificates.dir, l.certificates.moved = c.SpecDir, true
+	l.issuers.recheck()
+}
 
-// Load never fails as a whole.
-func (l *Loader) Load(now time.Time, o LoadOptions) *Loaded { return nil }
+// Load looks at every file and reads those that changed and have stood still for half a second. It never fails as a
+// whole: what is wrong with a file is in the Problems of the set, and what cannot be read stays as it was.
+func (l *Loader) Load(now time.Time, o LoadOptions) *Loaded {
+	out := &Loaded{}
+	load(l.issuers, l, now, o, out)
+	l.know()
+	load(l.certificates, l, now, o, out)
+	out.Again = earliest(l.issuers.pending, l.certificates.pending)
+	out.Set = l.build()
+	return out
+}
 
-// LoadConfig reads acmed.yaml.
-func LoadConfig(file string) (*Config, error) { return nil, errors.New("not built yet") }
+func load[T any](f *folder[T], l *Loader, now time.Time, o LoadOptions, out *Loaded) {
+	f.scan(now)
+	if l.set == nil {
+		f.seed(l.recall, out)
+	}
+	f.sweep(now, o, out)
+	f.advance(now, o, out)
+}
 
-// DefaultConfig returns what an empty file would mean.
-func DefaultConfig(file string) *Config { return nil }
+// know tells the parser which issuers there are. When others than before, every certificate is judged anew.
+func (l *Loader) know() {
+	files := map[string]*Issuer{}
+	for name, e := range l.issuers.files {
+		if e.good != nil {
+			files[name] = e.good
+		}
+	}
+	p := l.parser.know(files)
+	if !maps.EqualFunc(p.issuers, l.parser.issuers, func(a, b *fault) bool { return (a == nil) == (b == nil) }) {
+		l.parser = p
+		l.certificates.recheck()
+	}
+}
 
-// CheckFiles lints.
-func CheckFiles(c *Config, files []string) []*Problem { return nil }
+func (l *Loader) build() *Set {
+	if l.set != nil && !l.issuers.moved && !l.certificates.moved {
+		return l.set
+	}
+	issuers := slices.DeleteFunc(slices.Clone(l.builtins), func(i *Issuer) bool {
+		e := l.issuers.files[i.Name]
+		return e != nil && e.good != nil
+	})
+	l.set = NewSet(l.certificates.inForce(), append(issuers, l.issuers.inForce()...))
+	l.set.Problems = append(l.issuers.allProblems(), l.certificates.allProblems()...)
+	sortProblems(l.set.Problems)
+	l.set.Held = heldBy(l.certificates, l.issuers)
+	for _, e := range l.certificates.sorted(func(e *entry[Certificate]) bool { return e.next != nil && !e.next.until.IsZero() }) {
+		l.set.Deferred = append(l.set.Deferred, Deferred{e.name, removedNames(e.good, e.next.value), e.next.until})
+	}
+	l.issuers.moved, l.certificates.moved = false, false
+	return l.set
+}
 
-// ParseCertificate parses one spec.
-func ParseCertificate(c *Config, file string, text []byte) (*Certificate, error) {
-	return nil, errors.New("not built yet")
+func heldBy(certificates *folder[Certificate], issuers *folder[Issuer]) *Held {
+	h := &Held{Certificates: certificates.held(), Issuers: issuers.held()}
+	if len(h.Certificates)+len(h.Issuers) == 0 {
+		return nil
+	}
+	return h
+}
+
+// removedNames returns the names and addresses that old has and new has not.
+func removedNames(old, new *Certificate) []string {
+	var out []string
+	for _, name := range old.DNSNames {
+		if !slices.Contains(new.DNSNames, name) {
+			out = append(out, name)
+		}
+	}
+	for _, a := range old.IPAddresses {
+		if !slices.ContainsFunc(new.IPAddresses, func(b netip.Addr) bool { return a == b }) {
+			out = append(out, a.String())
+		}
+	}
+	return out
+}
+
+// claim gives the output paths of d to its certificate, in exchange for those of old. A path that another one writes
+// stays there.
+func (l *Loader) claim(old *Certificate, d *draft[Certificate]) *Problem {
+	c := d.value
+	for i, file := range c.Deploy.Files {
+		if writer, taken := l.writers[file.Path]; taken && writer != c.Name {
+			return &Problem{
+				File:    c.File,
+				Line:    d.paths[i].line,
+				Column:  d.paths[i].column,
+				Field:   fmt.Sprintf("deploy.files[%d].path", i),
+				Problem: file.Path + " is written by " + writer + suffix + " already",
+				Hint:    "write to another path",
+			}
+		}
+	}
+	if old != nil {
+		l.release(old)
+	}
+	for _, file := range c.Deploy.Files {
+		l.writers[file.Path] = c.Name
+	}
+	return nil
+}
+
+func (l *Loader) release(old *Certificate) {
+	for _, file := range old.Deploy.Files {
+		delete(l.writers, file.Path)
+	}
 }

@@ -122,8 +122,8 @@ type Change uint8
 
 // The changes that Diff yields.
 const (
-	Added   Change = iota + 1
-	Edited         // its value changed, or that of one of its issuers
+	Added  Change = iota + 1
+	Edited        // its value changed, or that of one of its issuers
 	Removed
 )
 

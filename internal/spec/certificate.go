@@ -1,0 +1,271 @@
+package spec
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// suffix is that of every file that is read.
+const suffix = ".yaml"
+
+// maxNames is the most names and addresses that one certificate may have.
+const maxNames = 100
+
+const notYet = "not available in this version"
+
+// validName is what the name of a certificate or issuer, the base name of its file, looks like.
+var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,127}$`)
+
+var certificateKind = object(nil,
+	key("dnsNames", func(c *Certificate) *[]string { return &c.DNSNames }, list("a list of DNS names", dnsNameKind)),
+	key("ipAddresses", func(c *Certificate) *[]netip.Addr { return &c.IPAddresses }, list("a list of IP addresses", addressKind)),
+	key("issuers", func(c *Certificate) *[]string { return &c.Issuers }, issuersKind),
+	key("challenge", func(c *Certificate) *Challenge { return &c.Challenge }, challengeKind),
+	key("profile", func(c *Certificate) *string { return &c.Profile }, stringKind),
+	key("preferredChain", func(c *Certificate) *string { return &c.PreferredChain }, stringKind),
+	key("privateKey", func(c *Certificate) *PrivateKey { return &c.PrivateKey }, privateKeyKind),
+	key("csrFile", func(c *Certificate) *string { return &c.CSRFile }, stringKind),
+	key("renew", func(c *Certificate) *Renew { return &c.Renew }, renewKind),
+	key("labels", func(c *Certificate) *map[string]string { return &c.Labels }, labelsKind),
+	key("deploy", func(c *Certificate) *Deploy { return &c.Deploy }, deployKind),
+)
+
+// A place is where in a file something is written.
+type place struct{ line, column int }
+
+// A draft is what became of one text.
+type draft[T any] struct {
+	value    *T // nil: refused
+	problems []*Problem
+	blank    bool    // the text says nothing at all
+	paths    []place // of Deploy.Files, in their order
+}
+
+// A parser reads texts in the light of acmed.yaml and of the issuers there are. It never changes.
+type parser struct {
+	config  *Config
+	issuers map[string]*fault // what speaks against naming it in a spec; nil: nothing. A nil map knows every issuer
+}
+
+// ParseCertificate reads the text of a spec of that file name with the defaults of c. Which issuers exist is not
+// looked at. The error joins values of *Problem.
+func ParseCertificate(c *Config, file string, text []byte) (*Certificate, error) {
+	d := (&parser{config: c}).certificate(file, text)
+	return d.value, joined(d.problems)
+}
+
+func joined(problems []*Problem) error {
+	errs := make([]error, len(problems))
+	for i, p := range problems {
+		errs[i] = p
+	}
+	return errors.Join(errs...)
+}
+
+func (p *parser) certificate(file string, text []byte) draft[Certificate] {
+	doc := &document{file: file}
+	root, blank := doc.parse(text)
+	if root == nil {
+		return draft[Certificate]{problems: doc.result()}
+	}
+	defaults := &p.config.Defaults
+	c := &Certificate{
+		Name:           nameOf(file),
+		File:           file,
+		Issuers:        defaults.Issuers,
+		Challenge:      defaults.Challenge,
+		Profile:        defaults.Profile,
+		PreferredChain: defaults.PreferredChain,
+		PrivateKey:     defaults.PrivateKey,
+		Renew:          defaults.Renew,
+		Deploy:         defaults.Deploy,
+	}
+	certificateKind.read(*root, c)
+	checkNames(*root, c)
+	p.checkIssuers(*root, c)
+	if len(doc.problems) > 0 {
+		return draft[Certificate]{problems: doc.result()}
+	}
+	return draft[Certificate]{value: c, blank: blank, paths: pathsOf(*root)}
+}
+
+// nameOf shares the memory of file.
+func nameOf(file string) string {
+	return strings.TrimSuffix(filepath.Base(file), suffix)
+}
+
+// checkNames settles which names the certificate has and whether http-01 can prove them.
+func checkNames(v value, c *Certificate) {
+	switch {
+	case v.has("csrFile"):
+		v.at("csrFile").fault("csrFile is "+notYet, "let acmed make the key")
+	case !v.has("dnsNames") && !v.has("ipAddresses"):
+		if _, wrong := parseDNSName(c.Name); wrong != nil {
+			v.fault("the file's name is no DNS name", "write dnsNames")
+			return
+		}
+		c.DNSNames = []string{c.Name}
+	case len(v.at("dnsNames").elements())+len(v.at("ipAddresses").elements()) == 0 && v.onlyLists("dnsNames", "ipAddresses"):
+		v.at("dnsNames").fault("no name at all", "name at least one, or remove the key for the file's name")
+	}
+	if n := len(v.at("dnsNames").elements()) + len(v.at("ipAddresses").elements()); n > maxNames {
+		v.at("dnsNames").fault(fmt.Sprintf("%d names and addresses", n), fmt.Sprintf("at most %d fit in one certificate: split it", maxNames))
+	}
+	for _, e := range v.at("dnsNames").elements() {
+		if c.Challenge.Type == "http-01" && strings.HasPrefix(e.Value, "*.") {
+			e.fault("a wildcard needs dns-01, which is "+notYet, "name each host")
+		}
+	}
+	c.DNSNames, c.IPAddresses = unique(c.DNSNames), unique(c.IPAddresses)
+}
+
+// onlyLists reports whether those of the keys that are there hold lists.
+func (v value) onlyLists(keys ...string) bool {
+	return !slices.ContainsFunc(keys, func(k string) bool { return v.has(k) && v.at(k).elements() == nil })
+}
+
+// unique drops repetitions from s, in place.
+func unique[T comparable](s []T) []T {
+	if len(s) < 2 {
+		return s
+	}
+	seen := make(map[T]bool, len(s))
+	return slices.DeleteFunc(s, func(e T) bool {
+		twice := seen[e]
+		seen[e] = true
+		return twice
+	})
+}
+
+// checkIssuers refuses issuers that cannot be asked.
+func (p *parser) checkIssuers(v value, c *Certificate) {
+	if p.issuers == nil {
+		return
+	}
+	for i, name := range c.Issuers {
+		wrong, known := p.issuers[name]
+		if !known {
+			wrong = &fault{fmt.Sprintf("unknown issuer %q", shorten(name)), suggest(name, p.usable())}
+		}
+		switch at := v.at("issuers"); {
+		case wrong == nil:
+		case v.has("issuers") && len(at.Content) == len(c.Issuers):
+			at.elements()[i].fault(wrong.problem, wrong.hint)
+		case !v.has("issuers"):
+			at.fault(wrong.problem+" in the defaults of "+p.config.File, wrong.hint)
+		}
+	}
+}
+
+// usable returns the sorted names of the issuers that a spec may name.
+func (p *parser) usable() []string {
+	var out []string
+	for name, wrong := range p.issuers {
+		if wrong == nil {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+var issuersKind = kind[[]string]{"a list of issuers", func(v value, into *[]string) {
+	list("a list of issuers", scalar("an issuer", "!!str", parseNonEmpty)).read(v, into)
+	if v.elements() != nil && len(v.Content) == 0 {
+		v.fault("no issuer", "name at least one, or remove the key")
+	}
+}}
+
+var challengeKind = fresh(Challenge{}, object(checkChallenge,
+	key("type", func(c *Challenge) *string { return &c.Type }, oneOf("http-01", "tls-alpn-01", "dns-01")),
+	key("webroot", func(c *Challenge) *string { return &c.Webroot }, pathKind),
+	key("provider", func(c *Challenge) *string { return &c.Provider }, scalar("a file of dns.d", "!!str", parseNonEmpty)),
+))
+
+func checkChallenge(v value, c *Challenge) {
+	if !v.has("type") {
+		c.Type = "http-01"
+	}
+	switch {
+	case c.Type == "":
+	case c.Type != "http-01":
+		v.at("type").fault(c.Type+" is "+notYet, "use http-01")
+	case c.Provider != "":
+		v.at("provider").fault("is for dns-01 only", "remove it")
+	}
+}
+
+var privateKeyKind = fresh(PrivateKey{RotationPolicy: "Always"}, object(checkPrivateKey,
+	key("algorithm", func(k *PrivateKey) *string { return &k.Algorithm }, oneOf("ECDSA", "RSA")),
+	key("size", func(k *PrivateKey) *int { return &k.Size }, integer(1, 1<<16)),
+	key("rotationPolicy", func(k *PrivateKey) *string { return &k.RotationPolicy }, oneOf("Always", "Never")),
+))
+
+func checkPrivateKey(v value, k *PrivateKey) {
+	if !v.has("algorithm") {
+		k.Algorithm = "ECDSA"
+	}
+	sizes := map[string][]int{"ECDSA": {256, 384}, "RSA": {2048, 3072, 4096}}[k.Algorithm]
+	switch {
+	case sizes == nil:
+	case !v.has("size"):
+		k.Size = sizes[0]
+	case k.Size != 0 && !slices.Contains(sizes, k.Size):
+		v.at("size").fault(fmt.Sprintf("%s has no size %d", k.Algorithm, k.Size), fmt.Sprintf("one of %d", sizes))
+	}
+}
+
+var renewKind = fresh(Renew{ARI: true}, object(nil,
+	key("before", func(r *Renew) *Renew { return r }, beforeKind),
+	key("ari", func(r *Renew) *bool { return &r.ARI }, boolKind),
+))
+
+// beforeKind reads a part of the lifetime or a duration.
+var beforeKind = kind[Renew]{"a percentage such as 33% or a duration such as 30d", func(v value, into *Renew) {
+	var s string
+	scalar("a percentage such as 33% or a duration such as 30d", "!!str", parseText).read(v, &s)
+	percent, found := strings.CutSuffix(s, "%")
+	if !found {
+		if s != "" {
+			durationKind.read(v, &into.Before)
+		}
+		return
+	}
+	n, err := strconv.ParseFloat(percent, 64)
+	if err != nil || !(n >= 1 && n <= 99) {
+		v.fault(fmt.Sprintf("%q is not a percentage from 1%% to 99%%", shorten(s)), "such as 33%, the part of the lifetime that is left")
+		return
+	}
+	into.Fraction = n / 100
+}}
+
+var labelName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]{0,63}$`)
+
+var labelsKind = kind[map[string]string]{"a mapping of labels", func(v value, into *map[string]string) {
+	if v.ShortTag() != "!!map" {
+		v.want("a mapping of labels", "such as {team: web}")
+		return
+	}
+	out := make(map[string]string, len(v.Content)/2)
+	for i := 0; i+1 < len(v.Content); i += 2 {
+		k := value{v.Content[i], join(v.path, shorten(v.Content[i].Value)), v.doc}
+		_, twice := out[k.Value]
+		switch {
+		case !labelName.MatchString(k.Value):
+			k.fault("not the name of a label", "letters, digits and _ only, no digit first")
+		case twice:
+			k.fault("the same key again", "remove one of them")
+		default:
+			var label string
+			stringKind.read(value{v.Content[i+1], k.path, v.doc}, &label)
+			out[k.Value] = label
+		}
+	}
+	*into = out
+}}

@@ -1,0 +1,87 @@
+package spec
+
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"time"
+)
+
+// CheckFiles lints as a Loader would read, but at once and without a past. Without files it lints acmed.yaml and
+// every file of issuerDir and specDir. A file of issuerDir is an issuer, that of c is acmed.yaml, any other is a
+// certificate wherever it lies.
+func CheckFiles(c *Config, files []string) []*Problem {
+	l, err := NewLoader(LoaderConfig{Config: c})
+	if err != nil {
+		return []*Problem{{Problem: err.Error()}}
+	}
+	l.issuers.hasty, l.certificates.hasty = true, true
+	if len(files) == 0 {
+		return append(checkConfigFile(c.File), l.Load(time.Time{}, LoadOptions{}).Set.Problems...)
+	}
+	load(l.issuers, l, time.Time{}, LoadOptions{}, &Loaded{})
+	l.know()
+	var problems []*Problem
+	for _, file := range files {
+		problems = append(problems, l.check(file)...)
+	}
+	sortProblems(problems)
+	return problems
+}
+
+// checkConfigFile accepts that there is no file.
+func checkConfigFile(file string) []*Problem {
+	_, err := LoadConfig(file)
+	if file == "" || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return problemsOf(file, err)
+}
+
+// problemsOf takes apart what LoadConfig joined.
+func problemsOf(file string, err error) []*Problem {
+	var p *Problem
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		var out []*Problem
+		for _, one := range many.Unwrap() {
+			out = append(out, problemsOf(file, one)...)
+		}
+		return out
+	} else if errors.As(err, &p) {
+		return []*Problem{p}
+	} else if err != nil {
+		return []*Problem{{File: file, Problem: err.Error()}}
+	}
+	return nil
+}
+
+func (l *Loader) check(file string) []*Problem {
+	path, err := filepath.Abs(file)
+	if err != nil {
+		return []*Problem{fileProblem(file, err)}
+	}
+	if path == l.config.File {
+		return checkConfigFile(path)
+	}
+	if p := l.certificates.stray(filepath.Base(path)); p != nil {
+		p.File = path
+		return []*Problem{p}
+	}
+	text, _, err := readText(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return []*Problem{{File: path, Problem: "does not exist"}}
+	case err != nil:
+		return []*Problem{fileProblem(path, err)}
+	case filepath.Dir(path) == l.config.IssuerDir:
+		return l.parser.issuer(path, text).problems
+	}
+	d := l.parser.certificate(path, text)
+	if d.value == nil {
+		return d.problems
+	}
+	if conflict := l.claim(nil, &d); conflict != nil {
+		return []*Problem{conflict}
+	}
+	return nil
+}

@@ -1,0 +1,158 @@
+package spec
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+)
+
+var configKind = object(checkConfig,
+	key("contact", func(c *Config) *[]string { return &c.Contact }, contactsKind),
+	key("termsOfServiceAgreed", func(c *Config) *bool { return &c.TermsOfServiceAgreed }, boolKind),
+	key("defaults", func(c *Config) *Defaults { return &c.Defaults }, defaultsKind),
+	key("specDir", func(c *Config) *string { return &c.SpecDir }, anyPathKind),
+	key("issuerDir", func(c *Config) *string { return &c.IssuerDir }, anyPathKind),
+	key("dnsDir", func(c *Config) *string { return &c.DNSDir }, anyPathKind),
+	key("stateDir", func(c *Config) *string { return &c.StateDir }, anyPathKind),
+	key("runtimeDir", func(c *Config) *string { return &c.RuntimeDir }, anyPathKind),
+	key("http", func(c *Config) *HTTP { return &c.HTTP }, httpKind),
+	key("tlsALPN", func(c *Config) *TLSALPN { return &c.TLSALPN }, tlsALPNKind),
+	key("admin", func(c *Config) *Admin { return &c.Admin }, adminKind),
+	key("control", func(c *Config) *Control { return &c.Control }, controlKind),
+	key("log", func(c *Config) *Log { return &c.Log }, logKind),
+	key("labelNames", func(c *Config) *[]string { return &c.LabelNames }, list("a list of labels", stringKind)),
+	key("workers", func(c *Config) *int { return &c.Workers }, integer(1, 1024)),
+)
+
+var contactsKind = list("a list of contacts", contactKind)
+
+var defaultsKind = object(nil,
+	key("issuers", func(d *Defaults) *[]string { return &d.Issuers }, issuersKind),
+	key("challenge", func(d *Defaults) *Challenge { return &d.Challenge }, challengeKind),
+	key("profile", func(d *Defaults) *string { return &d.Profile }, stringKind),
+	key("preferredChain", func(d *Defaults) *string { return &d.PreferredChain }, stringKind),
+	key("privateKey", func(d *Defaults) *PrivateKey { return &d.PrivateKey }, privateKeyKind),
+	key("renew", func(d *Defaults) *Renew { return &d.Renew }, renewKind),
+	key("deploy", func(d *Defaults) *Deploy { return &d.Deploy }, object(checkDeploy, deployDefaults...)),
+)
+
+var httpKind = object(checkHTTP,
+	key("solver", func(h *HTTP) *string { return &h.Solver }, oneOf("responder", "listen", "off")),
+	key("listen", func(h *HTTP) *string { return &h.Listen }, listenKind),
+	key("fallback", func(h *HTTP) *string { return &h.Fallback }, oneOf("notFound", "redirect")),
+)
+
+func checkHTTP(v value, h *HTTP) {
+	if h.Listen != "" && h.Solver != "listen" {
+		v.at("listen").fault("acmed listens itself only with solver: listen", "write solver: listen, or remove listen")
+	}
+}
+
+var tlsALPNKind = object(func(v value, t *TLSALPN) {
+	if t.Listen != "" {
+		v.at("listen").fault("tls-alpn-01 is "+notYet, "remove it")
+	}
+}, key("listen", func(t *TLSALPN) *string { return &t.Listen }, listenKind))
+
+var adminKind = object(checkAdmin,
+	key("listen", func(a *Admin) *string { return &a.Listen }, listenKind),
+	key("certificateMetrics", func(a *Admin) *string { return &a.CertificateMetrics }, oneOf("auto", "on", "off")),
+	key("insecure", func(a *Admin) *bool { return &a.Insecure }, boolKind),
+)
+
+func checkAdmin(v value, a *Admin) {
+	if a.Listen != "" && !a.Insecure && !isLoopback(a.Listen) {
+		v.at("listen").fault(a.Listen+" is not loopback, and TLS with a password is "+notYet,
+			"listen on 127.0.0.1, or set insecure: true")
+	}
+}
+
+func isLoopback(listen string) bool {
+	host, _, _ := net.SplitHostPort(listen)
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.Unmap().IsLoopback()
+}
+
+var controlKind = object(nil, key("socket", func(c *Control) *string { return &c.Socket }, anyPathKind))
+
+var logKind = object(nil,
+	key("level", func(l *Log) *string { return &l.Level }, oneOf("debug", "info", "warn", "error")),
+	key("format", func(l *Log) *string { return &l.Format }, oneOf("auto", "console", "json", "journal")),
+)
+
+// checkConfig refuses label names that metrics cannot have.
+func checkConfig(v value, c *Config) {
+	for _, e := range v.at("labelNames").elements() {
+		if !labelName.MatchString(e.Value) || strings.HasPrefix(e.Value, "__") {
+			e.fault(fmt.Sprintf("%q is not the name of a label", shorten(e.Value)), "letters, digits and _ only, no digit first")
+		}
+	}
+	c.LabelNames = unique(c.LabelNames)
+}
+
+// DefaultConfig returns what an empty file means.
+func DefaultConfig(file string) *Config {
+	c := &Config{
+		File: file,
+		Defaults: Defaults{
+			Issuers:    []string{"letsencrypt"},
+			Challenge:  Challenge{Type: "http-01"},
+			PrivateKey: PrivateKey{Algorithm: "ECDSA", Size: 256, RotationPolicy: "Always"},
+			Renew:      Renew{ARI: true},
+		},
+		SpecDir:    "/etc/acmed/certs.d",
+		IssuerDir:  "/etc/acmed/issuers.d",
+		DNSDir:     "/etc/acmed/dns.d",
+		StateDir:   "/var/lib/acmed",
+		RuntimeDir: "/run/acmed",
+		HTTP:       HTTP{Solver: "responder", Fallback: "notFound"},
+		Admin:      Admin{Listen: "127.0.0.1:9402", CertificateMetrics: "auto"},
+		Log:        Log{Level: "info", Format: "auto"},
+		Workers:    16,
+	}
+	c.resolve("")
+	return c
+}
+
+// resolve makes the paths absolute and gives the socket its default.
+func (c *Config) resolve(dir string) {
+	for _, path := range []*string{&c.SpecDir, &c.IssuerDir, &c.DNSDir, &c.StateDir, &c.RuntimeDir, &c.Control.Socket} {
+		if *path != "" && !filepath.IsAbs(*path) {
+			*path = filepath.Join(dir, *path)
+		}
+	}
+	if c.Control.Socket == "" {
+		c.Control.Socket = filepath.Join(c.RuntimeDir, "control", "acmed.sock")
+	}
+}
+
+// LoadConfig reads acmed.yaml. Its relative paths are taken from the folder of the file. A file that is not there is
+// an error that wraps fs.ErrNotExist; what is wrong in the file comes as joined values of *Problem.
+func LoadConfig(file string) (*Config, error) {
+	absolute, err := filepath.Abs(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading config %s: %w", file, err)
+	}
+	text, _, err := readText(absolute)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("reading config: %w", err)
+	case err != nil:
+		return nil, fileProblem(absolute, err)
+	}
+	doc := &document{file: absolute}
+	c := DefaultConfig(absolute)
+	c.Control.Socket = ""
+	if root, _ := doc.parse(text); root != nil {
+		configKind.read(*root, c)
+	}
+	if err := joined(doc.result()); err != nil {
+		return nil, err
+	}
+	c.resolve(filepath.Dir(absolute))
+	return c, nil
+}

@@ -1,0 +1,261 @@
+package spec
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// maxProblems bounds what one file may say about itself.
+const maxProblems = 25
+
+// A document is one file that is being read, with everything found wrong so far.
+type document struct {
+	file     string
+	problems []*Problem
+	left     int // problems beyond maxProblems
+}
+
+func (d *document) add(p Problem) {
+	if len(d.problems) == maxProblems {
+		d.left++
+		return
+	}
+	p.File = d.file
+	d.problems = append(d.problems, &p)
+}
+
+// result returns the problems in the order of the text.
+func (d *document) result() []*Problem {
+	sortProblems(d.problems)
+	if d.left > 0 {
+		d.problems = append(d.problems, &Problem{File: d.file, Problem: fmt.Sprintf("and %d more problems", d.left)})
+		d.left = 0
+	}
+	return d.problems
+}
+
+// A value is one node of a document and the dotted path of keys that leads to it.
+type value struct {
+	*yaml.Node
+	path string
+	doc  *document
+}
+
+// A fault is what is wrong with a value, apart from where it is.
+type fault struct{ problem, hint string }
+
+func (v value) fault(problem, hint string) {
+	v.doc.add(Problem{Line: v.Line, Column: v.Column, Field: v.path, Problem: problem, Hint: hint})
+}
+
+// want reports that v is of the wrong type.
+func (v value) want(what, hint string) {
+	v.fault("expected "+what+", found "+v.found(), hint)
+}
+
+// found says in words what v is.
+func (v value) found() string {
+	switch {
+	case v.Kind == yaml.MappingNode:
+		return "a mapping of keys"
+	case v.Kind == yaml.SequenceNode:
+		return "a list"
+	case v.ShortTag() == "!!null":
+		return "nothing"
+	}
+	text := shorten(v.Value)
+	switch v.ShortTag() {
+	case "!!int", "!!float":
+		return "the number " + text
+	case "!!bool":
+		return "the boolean " + text
+	case "!!timestamp":
+		return "the date " + text
+	}
+	return "the string " + strconv.Quote(text)
+}
+
+func shorten(s string) string {
+	if r := []rune(s); len(r) > 60 {
+		return string(r[:60]) + "…"
+	}
+	return s
+}
+
+// at returns the value of a key, or v itself when the key is absent: the place where something about it is to be said.
+func (v value) at(key string) value {
+	for i := 0; i+1 < len(v.Content); i += 2 {
+		if v.Kind == yaml.MappingNode && v.Content[i].Value == key {
+			return value{v.Content[i+1], join(v.path, key), v.doc}
+		}
+	}
+	return value{v.Node, join(v.path, key), v.doc}
+}
+
+func (v value) has(key string) bool { return v.at(key).Node != v.Node }
+
+// elements returns the elements of a list; of anything else none.
+func (v value) elements() []value {
+	if v.Kind != yaml.SequenceNode {
+		return nil
+	}
+	out := make([]value, len(v.Content))
+	for i, n := range v.Content {
+		out[i] = value{n, v.path + "[" + strconv.Itoa(i) + "]", v.doc}
+	}
+	return out
+}
+
+func join(path, key string) string {
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+// A kind reads one sort of value. When a value is of another sort it reports that and leaves the target alone.
+type kind[T any] struct {
+	what string // what an error says was expected: "a list"
+	read func(v value, into *T)
+}
+
+// A field is one key of a mapping that describes a T.
+type field[T any] struct {
+	name string
+	read func(v value, t *T)
+}
+
+// key says under which name, where and as what a part of T is read.
+func key[T, V any](name string, at func(*T) *V, k kind[V]) field[T] {
+	return field[T]{name, func(v value, t *T) { k.read(v, at(t)) }}
+}
+
+// scalar is a kind for plain values with one YAML tag.
+func scalar[T any](what, tag string, parse func(string) (T, *fault)) kind[T] {
+	return kind[T]{what, func(v value, into *T) {
+		if v.Kind != yaml.ScalarNode || v.ShortTag() != tag {
+			v.want(what, quoteHint(v, tag))
+			return
+		}
+		parsed, wrong := parse(v.Value)
+		if wrong != nil {
+			v.fault(wrong.problem, wrong.hint)
+			return
+		}
+		*into = parsed
+	}}
+}
+
+// quoteHint tells how to make a string of what YAML takes for something else.
+func quoteHint(v value, tag string) string {
+	switch {
+	case tag != "!!str" || v.Kind != yaml.ScalarNode:
+		return ""
+	case v.ShortTag() == "!!null":
+		return "write a value or remove the key"
+	default:
+		return "quote it: " + strconv.Quote(shorten(v.Value))
+	}
+}
+
+// list is a kind for sequences without nulls.
+func list[T any](what string, each kind[T]) kind[[]T] {
+	return kind[[]T]{what, func(v value, into *[]T) {
+		if v.Kind != yaml.SequenceNode {
+			v.want(what, listHint(v))
+			return
+		}
+		out := make([]T, 0, len(v.Content))
+		for _, e := range v.elements() {
+			if e.ShortTag() == "!!null" {
+				e.fault("an empty element", "remove it or write "+each.what)
+				continue
+			}
+			var one T
+			each.read(e, &one)
+			out = append(out, one)
+		}
+		*into = slices.Clip(out)
+	}}
+}
+
+func listHint(v value) string {
+	switch {
+	case v.Kind != yaml.ScalarNode:
+		return ""
+	case v.ShortTag() == "!!null":
+		return "write [] for none, or remove the key"
+	default:
+		return "write [" + shorten(v.Value) + "]"
+	}
+}
+
+// object is a kind for mappings. It reads into what the target holds already. A check, which may be nil, sees the
+// whole afterwards; what was refused before still holds its default then, and must not be complained of twice.
+func object[T any](check func(v value, t *T), fields ...field[T]) kind[T] {
+	return kind[T]{"a mapping of keys", func(v value, into *T) {
+		if v.Kind != yaml.MappingNode {
+			v.want("a mapping of keys", "one of "+strings.Join(names(fields), ", "))
+			return
+		}
+		readFields(v, into, fields)
+		if check != nil {
+			check(v, into)
+		}
+	}}
+}
+
+// fresh makes a kind start from base, so that it replaces what the target holds.
+func fresh[T any](base T, k kind[T]) kind[T] {
+	return kind[T]{k.what, func(v value, into *T) {
+		t := base
+		k.read(v, &t)
+		*into = t
+	}}
+}
+
+// pointer makes a kind read into a new T. An empty mapping means none.
+func pointer[T any](k kind[T]) kind[*T] {
+	return kind[*T]{k.what, func(v value, into **T) {
+		*into = nil
+		if v.Kind == yaml.MappingNode && len(v.Content) == 0 {
+			return
+		}
+		*into = new(T)
+		k.read(v, *into)
+	}}
+}
+
+// readFields reads the mapping v into t: no key twice, none that is not known.
+func readFields[T any](v value, t *T, fields []field[T]) {
+	lines := make([]int, len(fields))
+	for i := 0; i+1 < len(v.Content); i += 2 {
+		k := value{v.Content[i], join(v.path, v.Content[i].Value), v.doc}
+		n := slices.IndexFunc(fields, func(f field[T]) bool { return f.name == k.Value })
+		switch {
+		case k.Kind != yaml.ScalarNode:
+			k.path = v.path
+			k.fault("a key must be a word, found "+k.found(), "")
+		case n < 0:
+			k.path = join(v.path, shorten(k.Value))
+			k.fault("unknown key", suggest(k.Value, names(fields)))
+		case lines[n] > 0:
+			k.fault(fmt.Sprintf("the same key as in line %d", lines[n]), "remove one of them")
+		default:
+			lines[n] = k.Line
+			fields[n].read(value{v.Content[i+1], k.path, v.doc}, t)
+		}
+	}
+}
+
+func names[T any](fields []field[T]) []string {
+	out := make([]string, len(fields))
+	for i, f := range fields {
+		out[i] = f.name
+	}
+	return out
+}

@@ -1,0 +1,86 @@
+package spec
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"golang.org/x/net/idna"
+)
+
+var (
+	dnsNameKind = scalar("a DNS name", "!!str", parseDNSName)
+	hostKind    = scalar("a DNS name", "!!str", parseHost)
+)
+
+// parseDNSName reads a name for a certificate: a host, or a wildcard whose first label is *.
+func parseDNSName(s string) (string, *fault) {
+	base, wild := strings.CutPrefix(s, "*.")
+	if s == "*" || strings.Contains(base, "*") {
+		return "", &fault{fmt.Sprintf("%q is not a DNS name", shorten(s)), "a wildcard is *. before a name, such as *.example.com"}
+	}
+	host, wrong := parseHost(base)
+	switch {
+	case wrong != nil:
+		return "", wrong
+	case !wild:
+		return host, nil
+	case len(host) > 251:
+		return "", &fault{fmt.Sprintf("%q is over 253 bytes", shorten(s)), ""}
+	}
+	return "*." + host, nil
+}
+
+// parseHost returns a host name as A-labels in lower case (RFC 5890).
+func parseHost(s string) (string, *fault) {
+	quoted := fmt.Sprintf("%q", shorten(s))
+	if _, err := netip.ParseAddr(s); err == nil {
+		return "", &fault{quoted + " is an IP address", "write it under ipAddresses"}
+	}
+	if name, dot := strings.CutSuffix(s, "."); dot && name != "" {
+		return "", &fault{quoted + " ends with a dot", "write " + shorten(name)}
+	}
+	ascii := s
+	if !isPlainHost(s) {
+		var err error
+		if ascii, err = idna.Lookup.ToASCII(s); err != nil {
+			return "", &fault{quoted + " is not a DNS name", whyNot(s)}
+		}
+	}
+	if len(ascii) > 253 {
+		return "", &fault{quoted + " is over 253 bytes", ""}
+	}
+	for label := range strings.SplitSeq(ascii, ".") {
+		if len(label) < 1 || len(label) > 63 {
+			return "", &fault{quoted + " is not a DNS name", "each part between the dots has 1 to 63 letters"}
+		}
+	}
+	return ascii, nil
+}
+
+// isPlainHost reports whether s is letters, digits and inner hyphens in lower case, which is most names.
+func isPlainHost(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '.':
+		case c == '-' && i > 0 && i+1 < len(s) && s[i-1] != '-' && s[i-1] != '.' && s[i+1] != '.':
+		default:
+			return false
+		}
+	}
+	return s != ""
+}
+
+func whyNot(s string) string {
+	switch {
+	case strings.Contains(s, "://"):
+		return "write the name alone, without " + s[:strings.Index(s, "://")+3]
+	case strings.Contains(s, "_"):
+		return "no CA certifies names with _"
+	case strings.ContainsAny(s, ":/"):
+		return "write the name alone, without port or path"
+	case strings.Contains(s, "@"):
+		return "write the part after the @"
+	}
+	return "labels of letters, digits and inner hyphens"
+}

@@ -1,0 +1,278 @@
+package spec
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// quiet is how long a file must have stood still before it is read: nobody is still writing it then.
+const quiet = 500 * time.Millisecond
+
+// A folder is one directory of files that each describe one T, with the last good version of each.
+type folder[T any] struct {
+	dir      string
+	prefix   string // of the keys
+	optional bool   // dir need not exist
+	hasty    bool   // read files at once, for a linter
+	rules[T]
+
+	files  map[string]*entry[T] // by name
+	strays []*Problem           // files that are none of ours, sorted; and dir itself
+	moved  bool                 // something that a Set shows is not as it was at the last build
+
+	// Of the running scan.
+	gone    bool  // dir could not be listed
+	self    stamp // of dir
+	selfAt  time.Time
+	unread  []*entry[T]
+	pending time.Time // when to look again
+}
+
+// rules are what certificates and issuers do differently. None may be nil.
+type rules[T any] struct {
+	parse   func(file string, text []byte) draft[T]
+	removes func(old, new *T) []string         // what an edit takes away that had better wait
+	claim   func(old *T, d *draft[T]) *Problem // takes what only one may have, in exchange for what old had
+	release func(old *T)                       // gives back what claim took
+}
+
+// An entry is what is known of one file.
+type entry[T any] struct {
+	name       string
+	stamp      stamp     // zero: never seen
+	since      time.Time // when stamp was first seen
+	present    bool      // in the latest scan
+	judged     bool      // next, problems and good are about what stamp stands for
+	edited     bool      // stamp is not that of the text which good comes from
+	held       bool      // vanished, but kept in force
+	bare       bool      // good comes from a blank text
+	good       *T        // in force; nil: nothing
+	next       *upcoming[T]
+	problems   []*Problem
+	remembered time.Time // modification time of the text that the caller remembers; zero: none
+}
+
+// upcoming is a text that was read and is not in force yet.
+type upcoming[T any] struct {
+	draft[T]
+	source Source
+	until  time.Time // deferred until then; zero: not deferred
+}
+
+func newFolder[T any](prefix string, known map[string]time.Time, r rules[T]) *folder[T] {
+	f := &folder[T]{prefix: prefix, files: map[string]*entry[T]{}, rules: r}
+	for key, modTime := range known {
+		if name, ours := strings.CutPrefix(key, prefix); ours && strings.HasSuffix(name, suffix) {
+			name = strings.TrimSuffix(name, suffix)
+			f.files[name] = &entry[T]{name: name, remembered: modTime}
+		}
+	}
+	return f
+}
+
+func (f *folder[T]) file(name string) string { return filepath.Join(f.dir, name+suffix) }
+
+func (f *folder[T]) key(name string) string { return f.prefix + name + suffix }
+
+// recheck makes the next scan read everything again.
+func (f *folder[T]) recheck() {
+	for _, e := range f.files {
+		e.judged = false
+	}
+}
+
+// again asks for another load at t.
+func (f *folder[T]) again(t time.Time) {
+	f.pending = earliest(f.pending, t)
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// scan lists the folder and reads what changed and stands still.
+func (f *folder[T]) scan(now time.Time) {
+	for _, e := range f.files {
+		e.present = false
+	}
+	f.pending, f.unread, f.gone = time.Time{}, f.unread[:0], false
+	var strays []*Problem
+	if err := f.list(now, &strays); err != nil {
+		f.gone = true
+		if !f.optional || !os.IsNotExist(err) || len(f.files) > 0 {
+			strays = append(strays, f.unlisted(err))
+		}
+	}
+	sortProblems(strays)
+	if !reflect.DeepEqual(strays, f.strays) {
+		f.strays, f.moved = strays, true
+	}
+	f.readAll(now)
+}
+
+// unlisted words why dir cannot be listed.
+func (f *folder[T]) unlisted(err error) *Problem {
+	p := fileProblem(f.dir, err)
+	if os.IsNotExist(err) {
+		p.Problem, p.Hint = "does not exist", "create the folder, or mount what holds it"
+	}
+	return p
+}
+
+// list looks at every name in dir.
+func (f *folder[T]) list(now time.Time, strays *[]*Problem) error {
+	d, err := os.OpenFile(f.dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	self, err := stampFile(d)
+	if err != nil {
+		return err
+	}
+	if self != f.self {
+		f.self, f.selfAt = self, now
+	}
+	all, err := d.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, base := range all {
+		if problem := f.stray(base); problem != nil {
+			*strays = append(*strays, problem)
+		} else if isOurs(base) {
+			f.look(int(d.Fd()), base, now)
+		}
+	}
+	return nil
+}
+
+func isOurs(base string) bool {
+	return strings.HasSuffix(base, suffix) && base[0] != '.'
+}
+
+// stray returns what is wrong with the name of a file that somebody may have meant for us.
+func (f *folder[T]) stray(base string) *Problem {
+	file := filepath.Join(f.dir, base)
+	name, yml := strings.CutSuffix(base, ".yml")
+	switch {
+	case yml && base[0] != '.':
+		return &Problem{File: file, Problem: "is not read", Hint: "rename it to " + name + suffix}
+	case isOurs(base) && !validName.MatchString(strings.TrimSuffix(base, suffix)):
+		return &Problem{File: file, Problem: "is not read: its name is not fit for a name",
+			Hint: "lower-case letters, digits, dots, _ and - only, a letter or digit first, at most 128"}
+	}
+	return nil
+}
+
+// look compares one file with what is known of it.
+func (f *folder[T]) look(dir int, base string, now time.Time) {
+	name := strings.TrimSuffix(base, suffix)
+	if !validName.MatchString(name) {
+		return
+	}
+	var st unix.Stat_t
+	err := unix.Fstatat(dir, base, &st, 0)
+	if err == unix.ENOENT && unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+		return // removed since it was listed
+	}
+	e := f.files[name]
+	if e == nil {
+		e = &entry[T]{name: strings.Clone(name)}
+		f.files[e.name] = e
+	}
+	e.present = true
+	if e.held {
+		e.held, f.moved = false, true
+	}
+	if err != nil {
+		e.stamp, e.judged = stamp{}, false
+		f.refuse(e, fileProblem(f.file(name), err))
+		return
+	}
+	if s := stampOf(&st); s != e.stamp {
+		e.stamp, e.since, e.judged, e.edited = s, now, false, true
+	}
+	if !e.judged {
+		f.consider(e, now)
+	}
+}
+
+// consider decides whether a changed file may be read.
+func (f *folder[T]) consider(e *entry[T], now time.Time) {
+	if err := e.stamp.check(); err != nil {
+		e.judged = true
+		f.refuse(e, fileProblem(f.file(e.name), err))
+		return
+	}
+	if at := settledAt(e.stamp, e.since); !f.hasty && now.Before(at) {
+		f.again(at)
+		return
+	}
+	f.unread = append(f.unread, e)
+}
+
+// settledAt returns when something with that stamp, seen since then, has stood still for long enough. A clock that
+// was set back must not keep a file from being read, hence the second way.
+func settledAt(s stamp, since time.Time) time.Time {
+	return earliest(time.Unix(0, max(s.modified, s.changed)), since).Add(quiet)
+}
+
+// refuse replaces the problems of a file. What was read of it before and is not in force yet goes.
+func (f *folder[T]) refuse(e *entry[T], problems ...*Problem) {
+	if e.next != nil && !e.next.until.IsZero() || !reflect.DeepEqual(problems, e.problems) {
+		f.moved = true
+	}
+	e.next, e.problems = nil, problems
+}
+
+// readAll reads and parses the unread files on all cores and puts the outcome into their next.
+func (f *folder[T]) readAll(now time.Time) {
+	var taken atomic.Int64
+	var readers sync.WaitGroup
+	failed := make([]error, len(f.unread))
+	for range min(runtime.GOMAXPROCS(0), len(f.unread)) {
+		readers.Go(func() {
+			for i := taken.Add(1) - 1; int(i) < len(f.unread); i = taken.Add(1) - 1 {
+				failed[i] = f.read(f.unread[i])
+			}
+		})
+	}
+	readers.Wait()
+	for i, e := range f.unread {
+		switch {
+		case failed[i] == errUnsteady, os.IsNotExist(failed[i]):
+			f.again(now.Add(quiet))
+		case failed[i] != nil:
+			f.refuse(e, fileProblem(f.file(e.name), failed[i]))
+		case e.next.value == nil:
+			f.refuse(e, e.next.problems...)
+		}
+	}
+}
+
+// read parses one file, if it still is the one that was looked at.
+func (f *folder[T]) read(e *entry[T]) error {
+	file := f.file(e.name)
+	text, s, err := readText(file)
+	if err == nil && s != e.stamp {
+		err = errUnsteady
+	}
+	if err != nil {
+		return err
+	}
+	e.judged = true
+	e.next = &upcoming[T]{f.parse(file, text), Source{f.key(e.name), text, s.modTime()}, time.Time{}}
+	return nil
+}

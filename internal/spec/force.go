@@ -1,0 +1,189 @@
+package spec
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+)
+
+// grace is how long an edit that takes names away waits for second thoughts.
+const grace = 30 * time.Second
+
+// fewest is how many must have been in force before losing more than half of them looks like an accident.
+const fewest = 4
+
+// seed puts in force what an earlier run had: the file itself when it is still the one that was remembered, else the
+// text that the caller kept. From there on a restart is nothing special.
+func (f *folder[T]) seed(recall func(key string) ([]byte, error), out *Loaded) {
+	for _, e := range f.sorted(func(e *entry[T]) bool { return e.good == nil && !e.remembered.IsZero() }) {
+		if e.next != nil && e.next.source.ModTime.Equal(e.remembered) && f.adopt(e, out) {
+			continue
+		}
+		if text, err := recall(f.key(e.name)); err == nil {
+			d := f.parse(f.file(e.name), text)
+			if d.value != nil && f.claim(nil, &d) == nil {
+				f.enforce(e, &d)
+			}
+		}
+	}
+}
+
+// sorted returns the entries that are as wanted, by name.
+func (f *folder[T]) sorted(wanted func(*entry[T]) bool) []*entry[T] {
+	var out []*entry[T]
+	for _, e := range f.files {
+		if wanted(e) {
+			out = append(out, e)
+		}
+	}
+	slices.SortFunc(out, func(a, b *entry[T]) int { return strings.Compare(a.name, b.name) })
+	return out
+}
+
+// sweep lets go of files that vanished, or holds them when it looks like an accident: an unmounted disk, a bad rsync.
+func (f *folder[T]) sweep(now time.Time, o LoadOptions, out *Loaded) {
+	remaining, lost := 0, 0
+	for _, e := range f.files {
+		switch {
+		case e.good == nil || e.held:
+		case e.present:
+			remaining++
+		default:
+			lost++
+		}
+	}
+	vanished := f.sorted(func(e *entry[T]) bool { return !e.present && (!e.held || o.AcceptRemovals) })
+	accident := f.gone || lost+remaining >= fewest && lost > remaining
+	still := settledAt(f.self, f.selfAt) // while files are being removed, nobody knows how many it will be
+	switch {
+	case len(vanished) == 0:
+	case accident && !o.AcceptRemovals:
+		f.hold(vanished)
+	case now.Before(still) && !o.Now && !o.AcceptRemovals && !f.gone:
+		f.again(still)
+	default:
+		f.drop(vanished, out)
+	}
+}
+
+func (f *folder[T]) hold(vanished []*entry[T]) {
+	for _, e := range vanished {
+		if e.good == nil && e.remembered.IsZero() {
+			delete(f.files, e.name)
+			continue
+		}
+		f.refuse(e)
+		e.held, e.stamp = true, stamp{}
+	}
+	f.moved = true
+}
+
+func (f *folder[T]) drop(vanished []*entry[T], out *Loaded) {
+	for _, e := range vanished {
+		if e.good != nil {
+			f.release(e.good)
+		}
+		if !e.remembered.IsZero() {
+			out.Gone = append(out.Gone, f.key(e.name))
+		}
+		delete(f.files, e.name)
+	}
+	f.moved = true
+}
+
+// advance puts in force what was read and need not wait, until nothing more can be. One may wait for what another
+// gives back.
+func (f *folder[T]) advance(now time.Time, o LoadOptions, out *Loaded) {
+	waiting := f.sorted(func(e *entry[T]) bool { return e.next != nil })
+	for progress := true; progress; {
+		progress = false
+		for _, e := range waiting {
+			if e.next != nil && !f.blanked(e) && !f.deferred(e, now, o) && f.adopt(e, out) {
+				progress = true
+			}
+		}
+	}
+}
+
+// blanked refuses a text that lost everything it said, which a crash or a full disk leaves behind.
+func (f *folder[T]) blanked(e *entry[T]) bool {
+	if !e.next.blank || e.good == nil || e.bare {
+		return false
+	}
+	f.refuse(e, &Problem{File: f.file(e.name), Line: 1, Column: 1, Problem: "empty", Hint: "write {} for defaults"})
+	return true
+}
+
+// deferred reports whether an edit has to wait because it takes something away.
+func (f *folder[T]) deferred(e *entry[T], now time.Time, o LoadOptions) bool {
+	u := e.next
+	until := time.Time{}
+	if e.good != nil && !o.Now && len(f.removes(e.good, u.value)) > 0 && now.Before(e.since.Add(grace)) {
+		until = e.since.Add(grace)
+		f.again(until)
+	}
+	if !until.Equal(u.until) {
+		u.until, e.problems, f.moved = until, nil, true
+	}
+	return !until.IsZero()
+}
+
+// adopt puts the next version of e in force, unless another file has what it claims.
+func (f *folder[T]) adopt(e *entry[T], out *Loaded) bool {
+	u := e.next
+	if conflict := f.claim(e.good, &u.draft); conflict != nil {
+		if !reflect.DeepEqual(e.problems, []*Problem{conflict}) {
+			e.problems, f.moved = []*Problem{conflict}, true
+		}
+		return false
+	}
+	if !u.source.ModTime.Equal(e.remembered) || e.edited && e.good != nil {
+		out.Good = append(out.Good, u.source)
+		e.remembered = u.source.ModTime
+	}
+	f.moved = f.moved || len(e.problems) > 0
+	e.next, e.problems, e.edited = nil, nil, false
+	f.enforce(e, &u.draft)
+	return true
+}
+
+// enforce makes d the good version of e. A value that is the same stays the same pointer.
+func (f *folder[T]) enforce(e *entry[T], d *draft[T]) {
+	if e.bare = d.blank; e.good == nil || !reflect.DeepEqual(e.good, d.value) {
+		e.good, f.moved = d.value, true
+	}
+}
+
+// list of the problems of all files, each marked with whether a last good version stays.
+func (f *folder[T]) allProblems() []*Problem {
+	out := slices.Clone(f.strays)
+	for _, e := range f.files {
+		for _, p := range e.problems {
+			marked := *p
+			marked.Kept = e.good != nil
+			out = append(out, &marked)
+		}
+	}
+	return out
+}
+
+// inForce returns the good versions, in no order.
+func (f *folder[T]) inForce() []*T {
+	out := make([]*T, 0, len(f.files))
+	for _, e := range f.files {
+		if e.good != nil {
+			out = append(out, e.good)
+		}
+	}
+	return out
+}
+
+// held returns the sorted names of what is in force without a file.
+func (f *folder[T]) held() []string {
+	var out []string
+	for _, e := range f.sorted(func(e *entry[T]) bool { return e.held && e.good != nil }) {
+		out = append(out, e.name)
+	}
+	return out
+}

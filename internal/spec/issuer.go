@@ -1,0 +1,138 @@
+package spec
+
+import (
+	"fmt"
+	"slices"
+)
+
+var issuerKind = object(checkIssuer,
+	key("directory", func(i *Issuer) *string { return &i.Directory }, httpsKind),
+	key("contact", func(i *Issuer) *[]string { return &i.Contact }, contactsKind),
+	key("termsOfServiceAgreed", func(i *Issuer) *bool { return &i.TermsOfServiceAgreed }, boolKind),
+	key("externalAccountBinding", func(i *Issuer) **ExternalAccountBinding { return &i.Binding }, pointer(bindingKind)),
+	key("caBundle", func(i *Issuer) *string { return &i.CABundle }, optionalPathKind),
+	key("proxy", func(i *Issuer) *string { return &i.Proxy }, proxyKind),
+	key("limits", func(i *Issuer) *Limits { return &i.Limits }, limitsKind),
+)
+
+// optionalPathKind reads an absolute path or "".
+var optionalPathKind = scalar("an absolute path", "!!str", func(s string) (string, *fault) {
+	if s == "" {
+		return "", nil
+	}
+	return parsePath(s)
+})
+
+func checkIssuer(v value, i *Issuer) {
+	if i.Directory == "" {
+		v.need("directory", "the URL of the CA's ACME directory")
+	}
+}
+
+var bindingKind = object(checkBinding,
+	key("kid", func(b *ExternalAccountBinding) *string { return &b.KID }, scalar("a key identifier", "!!str", parseNonEmpty)),
+	key("hmacKeyFile", func(b *ExternalAccountBinding) *string { return &b.HMACKeyFile }, pathKind),
+	key("hmacKeyCredential", func(b *ExternalAccountBinding) *string { return &b.HMACKeyCredential },
+		scalar("the name of a systemd credential", "!!str", parseCredential)),
+)
+
+func checkBinding(v value, _ *ExternalAccountBinding) {
+	v.need("kid", "the CA hands it out together with the HMAC key")
+	if v.has("hmacKeyFile") == v.has("hmacKeyCredential") {
+		v.fault("needs either hmacKeyFile or hmacKeyCredential", "name the one that holds the HMAC key")
+	}
+}
+
+// parseCredential reads the name of a file in $CREDENTIALS_DIRECTORY.
+func parseCredential(s string) (string, *fault) {
+	if !credentialName.MatchString(s) {
+		return "", &fault{fmt.Sprintf("%q is not the name of a systemd credential", shorten(s)), "the name before the colon in LoadCredential="}
+	}
+	return s, nil
+}
+
+var limitsKind = object(nil,
+	key("ordersPer3h", func(l *Limits) *int { return &l.OrdersPer3h }, integer(0, 1<<30)),
+	key("certificatesPerDomainPerWeek", func(l *Limits) *int { return &l.PerDomainPerWeek }, integer(0, 1<<30)),
+	key("certificatesPerNameSetPerWeek", func(l *Limits) *int { return &l.PerNameSetPerWeek }, integer(0, 1<<30)),
+	key("failuresPerNamePerHour", func(l *Limits) *int { return &l.FailuresPerNamePerHour }, integer(0, 1<<30)),
+	key("ordersInFlight", func(l *Limits) *int { return &l.OrdersInFlight }, integer(1, 1<<30)),
+)
+
+// A builtin is an issuer that needs no file, or only one with the external account binding.
+type builtin struct {
+	name, directory string
+	needsBinding    bool
+}
+
+// builtins are the public CAs whose directory is the same for everybody.
+var builtins = []builtin{
+	{name: "letsencrypt", directory: "https://acme-v02.api.letsencrypt.org/directory"},
+	{name: "letsencrypt-staging", directory: "https://acme-staging-v02.api.letsencrypt.org/directory"},
+	{name: "actalis", directory: "https://acme-api.actalis.com/acme/directory", needsBinding: true},
+	{name: "google", directory: "https://dv.acme-v02.api.pki.goog/directory", needsBinding: true},
+	{name: "google-test", directory: "https://dv.acme-v02.test-api.pki.goog/directory", needsBinding: true},
+	{name: "sectigo-dv", directory: "https://acme.sectigo.com/v2/DV", needsBinding: true},
+	{name: "sectigo-ev", directory: "https://acme.sectigo.com/v2/EV", needsBinding: true},
+	{name: "sectigo-ov", directory: "https://acme.sectigo.com/v2/OV", needsBinding: true},
+	{name: "sslcom-ecc", directory: "https://acme.ssl.com/sslcom-dv-ecc", needsBinding: true},
+	{name: "sslcom-rsa", directory: "https://acme.ssl.com/sslcom-dv-rsa", needsBinding: true},
+	{name: "zerossl", directory: "https://acme.zerossl.com/v2/DV90", needsBinding: true},
+}
+
+// defaultLimits keep below what Let's Encrypt publishes: 300 orders in three hours, 50 certificates of a registered
+// domain and 5 of the same names in a week, 5 failures of a name in an hour. Others publish no numbers.
+func defaultLimits(name string) Limits {
+	l := Limits{FailuresPerNamePerHour: 4, OrdersInFlight: 16}
+	if name == "letsencrypt" || name == "letsencrypt-staging" {
+		l.OrdersPer3h, l.PerDomainPerWeek, l.PerNameSetPerWeek = 270, 45, 4
+	}
+	return l
+}
+
+// baseIssuer returns what an empty file of that name means. The directory is "" unless it is built in.
+func (p *parser) baseIssuer(name string) *Issuer {
+	i := &Issuer{
+		Name:                 name,
+		Contact:              p.config.Contact,
+		TermsOfServiceAgreed: p.config.TermsOfServiceAgreed,
+		Limits:               defaultLimits(name),
+	}
+	if n := slices.IndexFunc(builtins, func(b builtin) bool { return b.name == name }); n >= 0 {
+		i.Directory = builtins[n].directory
+	}
+	return i
+}
+
+func (p *parser) issuer(file string, text []byte) draft[Issuer] {
+	doc := &document{file: file}
+	root, blank := doc.parse(text)
+	if root == nil {
+		return draft[Issuer]{problems: doc.result()}
+	}
+	i := p.baseIssuer(nameOf(file))
+	i.File = file
+	issuerKind.read(*root, i)
+	if len(doc.problems) > 0 {
+		return draft[Issuer]{problems: doc.result()}
+	}
+	return draft[Issuer]{value: i, blank: blank}
+}
+
+// know returns the parser for certificates that may name the issuers which files describe, and those built in.
+func (p *parser) know(files map[string]*Issuer) *parser {
+	known := make(map[string]*fault, len(builtins)+len(files))
+	for _, b := range builtins {
+		known[b.name] = nil
+		if b.needsBinding {
+			known[b.name] = &fault{
+				b.name + " needs an external account binding",
+				"write it to " + p.config.IssuerDir + "/" + b.name + suffix,
+			}
+		}
+	}
+	for name := range files {
+		known[name] = nil
+	}
+	return &parser{config: p.config, issuers: known}
+}

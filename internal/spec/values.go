@@ -1,0 +1,254 @@
+package spec
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The kinds of plain values.
+var (
+	stringKind   = scalar("a string", "!!str", parseText)
+	boolKind     = scalar("true or false", "!!bool", parseBool)
+	durationKind = scalar("a duration such as 30d 12h", "!!str", parseDuration)
+	pathKind     = scalar("an absolute path", "!!str", parsePath)
+	hostPortKind = scalar("an address with a port", "!!str", parseHostPort)
+	listenKind   = scalar("an address with a port", "!!str", parseBindTo)
+	modeKind     = scalar(`permissions such as "0640"`, "!!str", parseMode)
+	unitKind     = scalar("a systemd unit", "!!str", parseUnit)
+	accountKind  = scalar("a user or group", "!!str", parseAccount)
+	contactKind  = scalar("a contact such as mailto:pki@example.com", "!!str", parseContact)
+	httpsKind    = scalar("an https URL", "!!str", parseHTTPS)
+	proxyKind    = scalar("the URL of a proxy", "!!str", parseProxy)
+	addressKind  = scalar("an IP address", "!!str", parseAddress)
+	clockKind    = scalar("a time of day such as 02:00", "!!str", parseClock)
+	zoneKind     = scalar("a time zone such as Europe/Berlin", "!!str", parseTimezone)
+	anyPathKind  = scalar("a path", "!!str", parseNonEmpty)
+	argvKind     = list("a command as a list of words", stringKind)
+)
+
+// parseText refuses what no name, path or argument may hold and what would garble a log or a terminal.
+func parseText(s string) (string, *fault) {
+	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return "", &fault{"holds a control character", "write it on one line"}
+	}
+	return s, nil
+}
+
+func parseNonEmpty(s string) (string, *fault) {
+	if s == "" {
+		return "", &fault{"is empty", "write a value or remove the key"}
+	}
+	return parseText(s)
+}
+
+func parseBool(s string) (bool, *fault) { return strings.EqualFold(s, "true"), nil }
+
+// integer is a kind for numbers from least to most.
+func integer(least, most int) kind[int] {
+	what := fmt.Sprintf("a number from %d to %d", least, most)
+	return scalar(what, "!!int", func(s string) (int, *fault) {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < least || n > most {
+			return 0, &fault{fmt.Sprintf("expected %s, found %s", what, shorten(s)), ""}
+		}
+		return n, nil
+	})
+}
+
+// oneOf is a kind for strings out of a list.
+func oneOf(words ...string) kind[string] {
+	what := "one of " + strings.Join(words, ", ")
+	return scalar(what, "!!str", func(s string) (string, *fault) {
+		if slices.Contains(words, s) {
+			return s, nil
+		}
+		hint := ""
+		if near := nearest(s, words); near != "" {
+			hint = "did you mean " + near + "?"
+		}
+		return "", &fault{fmt.Sprintf("expected %s, found %q", what, shorten(s)), hint}
+	})
+}
+
+var durationPart = regexp.MustCompile(`^ *([0-9]{1,9})([dhms])`)
+
+// parseDuration reads "30d 12h", "90m" and the like, up to a hundred years.
+func parseDuration(s string) (time.Duration, *fault) {
+	const most = 100 * 365 * 24 * time.Hour
+	units := map[string]time.Duration{"d": 24 * time.Hour, "h": time.Hour, "m": time.Minute, "s": time.Second}
+	var sum time.Duration
+	for rest := s; strings.TrimSpace(rest) != "" || s == ""; {
+		m := durationPart.FindStringSubmatch(rest)
+		if m == nil {
+			return 0, &fault{fmt.Sprintf("%q is not a duration", shorten(s)), "write days, hours, minutes or seconds, such as 30d 12h or 90m"}
+		}
+		n, _ := strconv.Atoi(m[1])
+		if time.Duration(n) > most/units[m[2]] || sum > most-time.Duration(n)*units[m[2]] {
+			return 0, &fault{fmt.Sprintf("%q is over a hundred years", shorten(s)), ""}
+		}
+		sum += time.Duration(n) * units[m[2]]
+		rest = rest[len(m[0]):]
+	}
+	if sum == 0 {
+		return 0, &fault{"a duration of nothing", "write one such as 90m"}
+	}
+	return sum, nil
+}
+
+func parsePath(s string) (string, *fault) {
+	if _, wrong := parseText(s); wrong != nil {
+		return "", wrong
+	}
+	switch {
+	case !filepath.IsAbs(s):
+		return "", &fault{fmt.Sprintf("%q is not an absolute path", shorten(s)), "begin with /"}
+	case s != filepath.Clean(s) || s == "/":
+		return "", &fault{fmt.Sprintf("%q is not a plain path", shorten(s)), "write " + filepath.Clean(s) + " without . or .. or / at the end"}
+	}
+	return s, nil
+}
+
+func splitPort(s string) (host string, wrong *fault) {
+	host, port, err := net.SplitHostPort(s)
+	if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 1 || n > 65535 {
+		return "", &fault{fmt.Sprintf("%q is not an address with a port", shorten(s)), "such as 127.0.0.1:443 or [::1]:443"}
+	}
+	return host, nil
+}
+
+// parseHostPort reads where to connect to: the host is a name or an IP address.
+func parseHostPort(s string) (string, *fault) {
+	host, wrong := splitPort(s)
+	if wrong != nil {
+		return "", wrong
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return s, nil
+	}
+	ascii, wrong := parseHost(host)
+	if wrong != nil {
+		return "", wrong
+	}
+	return net.JoinHostPort(ascii, s[strings.LastIndexByte(s, ':')+1:]), nil
+}
+
+// parseBindTo reads where to listen: the host is empty, localhost or an IP address. Empty means not at all.
+func parseBindTo(s string) (string, *fault) {
+	if s == "" {
+		return "", nil
+	}
+	host, wrong := splitPort(s)
+	if wrong != nil {
+		return "", wrong
+	}
+	if _, err := netip.ParseAddr(host); err != nil && host != "" && host != "localhost" {
+		return "", &fault{fmt.Sprintf("%q is not an IP address", shorten(host)), "listen on an address of this machine, or write :PORT for all of them"}
+	}
+	return s, nil
+}
+
+func parseMode(s string) (uint32, *fault) {
+	n, err := strconv.ParseUint(s, 8, 32)
+	if err != nil || n == 0 || n > 0o777 || len(s) < 3 {
+		return 0, &fault{fmt.Sprintf("%q are not permissions", shorten(s)), `write them in octal, such as "0640"`}
+	}
+	return uint32(n), nil
+}
+
+var (
+	unitName       = regexp.MustCompile(`^[A-Za-z0-9:_.\\@-]{1,255}$`)
+	unitSuffix     = regexp.MustCompile(`[^@]\.(service|socket|target|path|timer|mount|automount|swap|slice|scope|device)$`)
+	accountName    = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_.-]{0,63}\$?|[0-9]{1,10})$`)
+	credentialName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,255}$`)
+	clockTime      = regexp.MustCompile(`^([01][0-9]|2[0-3]):[0-5][0-9]$`)
+)
+
+func parseUnit(s string) (string, *fault) {
+	switch {
+	case !unitName.MatchString(s):
+		return "", &fault{fmt.Sprintf("%q is not the name of a systemd unit", shorten(s)), "such as nginx.service"}
+	case !unitSuffix.MatchString(s):
+		return "", &fault{fmt.Sprintf("%q lacks the suffix of a systemd unit", s), "write " + s + ".service"}
+	}
+	return s, nil
+}
+
+func parseAccount(s string) (string, *fault) {
+	if !accountName.MatchString(s) {
+		return "", &fault{fmt.Sprintf("%q is not the name or number of a user or group", shorten(s)), ""}
+	}
+	return s, nil
+}
+
+// parseContact follows RFC 8555 §7.3: one address, no header fields.
+func parseContact(s string) (string, *fault) {
+	mail, found := strings.CutPrefix(s, "mailto:")
+	user, host, at := strings.Cut(mail, "@")
+	switch {
+	case !found && at:
+		return "", &fault{fmt.Sprintf("%q is not a URL", shorten(s)), "write mailto:" + shorten(s)}
+	case !found, user == "", host == "", strings.ContainsAny(mail, "?, \t\n") || strings.Contains(host, "@"):
+		return "", &fault{fmt.Sprintf("%q is not one mailto: address", shorten(s)), "such as mailto:pki@example.com"}
+	}
+	return parseText(s)
+}
+
+func parseHTTPS(s string) (string, *fault) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Host == "" || u.Opaque != "" || u.Fragment != "":
+		return "", &fault{fmt.Sprintf("%q is not a URL", shorten(s)), "such as https://acme.example.com/directory"}
+	case u.Scheme != "https":
+		return "", &fault{"the scheme " + u.Scheme + " is refused", "a CA is spoken to over https only; caBundle: names the roots of a private one"}
+	case u.User != nil:
+		return "", &fault{"a password in a URL is refused", "credentials belong in externalAccountBinding"}
+	}
+	return s, nil
+}
+
+func parseProxy(s string) (string, *fault) {
+	if s == "" {
+		return "", nil
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Host == "" || !slices.Contains([]string{"http", "https", "socks5"}, u.Scheme):
+		return "", &fault{fmt.Sprintf("%q is not the URL of a proxy", shorten(s)), "such as http://proxy.example.com:3128"}
+	case u.User != nil:
+		return "", &fault{"a password in a URL is refused", "set HTTPS_PROXY in a root-only environment file of the unit"}
+	}
+	return s, nil
+}
+
+func parseAddress(s string) (netip.Addr, *fault) {
+	a, err := netip.ParseAddr(s)
+	switch a = a.Unmap(); {
+	case err != nil || a.Zone() != "":
+		return netip.Addr{}, &fault{fmt.Sprintf("%q is not an IP address", shorten(s)), "such as 192.0.2.1 or 2001:db8::1; names belong in dnsNames"}
+	case a.IsUnspecified() || a.IsMulticast():
+		return netip.Addr{}, &fault{a.String() + " is not the address of one machine", ""}
+	}
+	return a, nil
+}
+
+func parseClock(s string) (string, *fault) {
+	if !clockTime.MatchString(s) {
+		return "", &fault{fmt.Sprintf("%q is not a time of day", shorten(s)), `write hours and minutes, such as "02:00"`}
+	}
+	return s, nil
+}
+
+func parseTimezone(s string) (string, *fault) {
+	if _, err := time.LoadLocation(s); err != nil || s == "" || s == "Local" {
+		return "", &fault{fmt.Sprintf("%q is not a time zone that this machine knows", shorten(s)), "such as Europe/Berlin or UTC; without the key the machine's own"}
+	}
+	return s, nil
+}
