@@ -83,12 +83,15 @@ func (a *app) controlSocket() (string, error) {
 	if socket := cmp.Or(a.socket, os.Getenv("ACMED_SOCKET")); socket != "" {
 		return socket, nil
 	}
-	config, err := spec.LoadConfig(cmp.Or(a.config, defaultConfig))
-	if err == nil {
+	if a.config != "" {
+		config, err := spec.LoadConfig(a.config)
+		if err != nil {
+			return "", err
+		}
 		return config.Control.Socket, nil
 	}
-	if a.config != "" {
-		return "", err
+	if config, err := spec.LoadConfig(defaultConfig); err == nil {
+		return config.Control.Socket, nil
 	}
 	return defaultSocket, nil // a daemon that runs since before somebody broke the file must stay reachable
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path/filepath"
 	"time"
@@ -33,58 +34,42 @@ type checked struct {
 }
 
 func (a *app) check(files []string) error {
-	config, err := a.loadConfig(len(files) > 0)
-	problems, err := problemsOf(err)
+	config, files, err := a.toCheck(files)
 	if err != nil {
 		return err
 	}
-	if config != nil {
-		problems = append(problems, spec.CheckFiles(config, files)...)
-	}
-	c := checked{Files: len(files), Problems: []control.Problem{}}
-	if config != nil && len(files) == 0 {
-		c.Files = countFiles(config)
-	}
-	for _, p := range problems {
+	c := checked{Files: cmp.Or(len(files), countFiles(config)), Problems: []control.Problem{}}
+	for _, p := range spec.CheckFiles(config, files) {
 		c.Problems = append(c.Problems, control.Problem(*p))
 	}
 	if err := a.result(c, func(time.Time) string { return checkedText(c) }); err != nil {
 		return err
 	}
-	if len(problems) > 0 {
+	if len(c.Problems) > 0 {
 		return errReported
 	}
 	return nil
 }
 
-// loadConfig reads acmed.yaml. Single files can be checked on a machine that has none.
-func (a *app) loadConfig(optional bool) (*spec.Config, error) {
-	file := cmp.Or(a.config, defaultConfig)
+// toCheck returns what to check files with. Single files can be checked on a machine that has no acmed.yaml; one that
+// is broken is checked beside them, and otherwise alone, for nobody knows where it wants to lead.
+func (a *app) toCheck(files []string) (*spec.Config, []string, error) {
+	file, err := filepath.Abs(cmp.Or(a.config, defaultConfig))
+	if err != nil {
+		return nil, nil, fmt.Errorf("finding the configuration: %w", err)
+	}
 	config, err := spec.LoadConfig(file)
-	if optional && a.config == "" && errors.Is(err, fs.ErrNotExist) {
-		return spec.DefaultConfig(file), nil
+	missing := errors.Is(err, fs.ErrNotExist)
+	switch {
+	case err == nil:
+		return config, files, nil
+	case !missing:
+		return spec.DefaultConfig(file), append([]string{file}, files...), nil
+	case a.config == "" && len(files) > 0:
+		return spec.DefaultConfig(file), files, nil
+	default:
+		return nil, nil, err
 	}
-	return config, err
-}
-
-// problemsOf takes the problems out of err, or returns err when it is something else.
-func problemsOf(err error) ([]*spec.Problem, error) {
-	if p, ok := err.(*spec.Problem); ok {
-		return []*spec.Problem{p}, nil
-	}
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		return nil, err
-	}
-	var problems []*spec.Problem
-	for _, e := range joined.Unwrap() {
-		more, err := problemsOf(e)
-		if err != nil {
-			return nil, err
-		}
-		problems = append(problems, more...)
-	}
-	return problems, nil
 }
 
 // countFiles counts what a check without arguments reads.

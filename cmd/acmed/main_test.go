@@ -32,6 +32,7 @@ func TestScripts(t *testing.T) {
 			env.Defer(func() { os.RemoveAll(dir) })
 			socket := filepath.Join(dir, "s")
 			env.Setenv("ACMED_SOCKET", socket)
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // else every command takes a second
 			return serve(env, socket)
 		},
 	})
