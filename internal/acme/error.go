@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -119,4 +120,5 @@ func activity(op string) string {
 	return op
 }
 
-func boundedProblem(p string) string { return p }
+// ErrNoRenewalInfo is the cause of the *Error of RenewalInfo when the CA does not answer RFC 9773 for a certificate.
+var ErrNoRenewalInfo = errors.New("the CA offers no renewal information for this certificate")

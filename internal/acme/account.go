@@ -1,0 +1,115 @@
+package acme
+
+import (
+	"context"
+	"errors"
+	"net/url"
+
+	xacme "golang.org/x/crypto/acme"
+)
+
+// Register makes an account, or finds the one that the key has, and uses it from now on (RFC 8555 §7.3).
+func (c *Client) Register(ctx context.Context, r Registration) (accountURL string, err error) {
+	defer c.finish(OpAccount, &err)
+	ctx = withOp(ctx, OpAccount)
+	if r.Existing {
+		accountURL, err = c.lookup(ctx)
+		if e, ok := errors.AsType[*Error](err); !ok || e.Problem != problemAccountDoesNotExist {
+			return accountURL, err
+		}
+	}
+	d, err := c.directory(ctx)
+	if err != nil {
+		return "", err
+	}
+	if err := registrable(d, r); err != nil {
+		return "", err
+	}
+	return c.register(ctx, r)
+}
+
+// Lookup finds the account that the key has and uses it from now on (RFC 8555 §7.3.1). Without one, the problem of
+// the error is accountDoesNotExist.
+func (c *Client) Lookup(ctx context.Context) (accountURL string, err error) {
+	defer c.finish(OpAccount, &err)
+	return c.lookup(withOp(ctx, OpAccount))
+}
+
+// registrable says before the CA does what a registration lacks.
+func registrable(d *directory, r Registration) error {
+	e := &Error{Kind: Permanent, Op: OpAccount, Whole: true}
+	switch {
+	case d.TermsOfService != "" && !r.TermsOfServiceAgreed:
+		e.Problem, e.Detail = problemUserActionRequired, "the CA's terms of service are not agreed to: "+d.TermsOfService
+		e.Hint = "read " + d.TermsOfService + " and set termsOfServiceAgreed: true in the issuer or in acmed.yaml"
+	case d.ExternalAccountRequired && r.Binding == nil:
+		e.Problem, e.Detail = problemExternalAccountRequired, "the CA makes accounts only for those that it knows already"
+		e.Hint = hint(e, "")
+	default:
+		return nil
+	}
+	return e
+}
+
+func (c *Client) register(ctx context.Context, r Registration) (string, error) {
+	x, err := c.x(ctx)
+	if err != nil {
+		return "", err
+	}
+	wish := &xacme.Account{Contact: r.Contact}
+	if b := r.Binding; b != nil {
+		wish.ExternalAccountBinding = &xacme.ExternalAccountBinding{KID: b.KID, Key: b.Key}
+	}
+	made, err := x.Register(ctx, wish, xacme.AcceptTOS)
+	if errors.Is(err, xacme.ErrAccountAlreadyExists) {
+		return c.use(ctx, string(x.KID), "")
+	}
+	if err != nil {
+		return "", err
+	}
+	return c.use(ctx, made.URI, made.Status)
+}
+
+func (c *Client) lookup(ctx context.Context) (string, error) {
+	x, err := c.x(ctx)
+	if err != nil {
+		return "", err
+	}
+	found, err := x.GetReg(ctx, "")
+	if err != nil {
+		return "", err
+	}
+	return c.use(ctx, found.URI, found.Status)
+}
+
+// use signs with an account from now on, if its status allows ("": the CA did not say).
+func (c *Client) use(ctx context.Context, ref, status string) (string, error) {
+	if status != "" && status != xacme.StatusValid {
+		return "", &Error{Kind: Permanent, Op: OpAccount, Problem: problemUnauthorized, Whole: true,
+			Detail: "the account is " + clean(status), Hint: "use another account key: the CA has ended this account"}
+	}
+	d, err := c.directory(ctx)
+	if err != nil {
+		return "", err
+	}
+	base, err := url.Parse(d.newAccount)
+	if err != nil {
+		return "", oddAnswer(OpAccount, 0, err.Error())
+	}
+	if ref == "" {
+		return "", oddAnswer(OpAccount, 0, "the CA did not say the account's URL")
+	}
+	account, err := c.resolve(OpAccount, &answer{url: base}, ref)
+	if err != nil {
+		return "", err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kid = account
+	return account, nil
+}
+
+func errNoAccount(op string) *Error {
+	return &Error{Kind: Permanent, Op: op, Problem: problemAccountDoesNotExist, Whole: true,
+		Detail: "no account is registered yet", Hint: "register the account first"}
+}

@@ -1,0 +1,208 @@
+package acme
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	maxJSON    = 256 << 10
+	maxChain   = 64 << 10
+	maxProblem = 64 << 10
+	maxHeader  = 64 << 10
+
+	requestTimeout  = 30 * time.Second
+	finalizeTimeout = 120 * time.Second // some CAs issue while the request waits
+
+	minRetryAfter = time.Second
+	maxRetryAfter = 24 * time.Hour
+
+	headerNonce      = "Replay-Nonce"
+	headerRetryAfter = "Retry-After"
+)
+
+// guard stands between everything in this package and the network. It lets requests go only where the directory
+// says, over https, and reads each answer whole before anyone sees it: bounded in bytes and in time, with
+// Retry-After as a sane number of seconds. Callers thus cannot forget a limit, and connections are always reusable.
+// Every error of its own is an *Error.
+type guard struct {
+	next    http.RoundTripper
+	allowed func(*url.URL) error
+	agent   string
+	issuer  string
+	metrics *Metrics
+	log     *zap.Logger
+}
+
+// RoundTrip implements http.RoundTripper.
+func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
+	op := opOf(req.Context())
+	if err := g.allowed(req.URL); err != nil {
+		return nil, oddAnswer(op, 0, err.Error())
+	}
+	ctx, cancel := context.WithTimeout(req.Context(), timeout(op))
+	defer cancel()
+	start := time.Now()
+	res, err := g.exchange(op, g.dress(req.Clone(ctx)))
+	status, took := 0, time.Since(start)
+	if res != nil {
+		status = res.StatusCode
+	}
+	g.metrics.request(g.issuer, op, status, took)
+	g.log.Debug("asked the CA", zap.String("issuer", g.issuer), zap.String("op", op), zap.Int("status", status),
+		zap.Duration("took", took))
+	return res, err
+}
+
+func (g *guard) dress(req *http.Request) *http.Request {
+	req.Header.Set("User-Agent", g.agent)
+	req.Header.Set("Accept-Language", "en")
+	req.Header.Set("Accept-Encoding", "identity") // nothing is ever decompressed
+	return req
+}
+
+// exchange sends one request and reads its answer.
+func (g *guard) exchange(op string, req *http.Request) (*http.Response, error) {
+	res, err := g.next.RoundTrip(req)
+	if err != nil {
+		return nil, networkError(op, err)
+	}
+	defer res.Body.Close()
+	limit := bodyLimit(op, res.StatusCode)
+	body, err := io.ReadAll(io.LimitReader(res.Body, limit+1))
+	if err != nil {
+		return nil, networkError(op, fmt.Errorf("reading the answer: %w", cmp.Or(req.Context().Err(), err)))
+	}
+	if int64(len(body)) > limit {
+		return nil, &Error{Kind: Transient, Op: op, Problem: "tooLarge", Status: res.StatusCode,
+			Detail: fmt.Sprintf("the CA's answer is larger than %d bytes", limit)}
+	}
+	res.Body, res.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	clampRetryAfter(res.Header, time.Now())
+	return res, nil
+}
+
+func timeout(op string) time.Duration {
+	if op == OpFinalize {
+		return finalizeTimeout
+	}
+	return requestTimeout
+}
+
+func bodyLimit(op string, status int) int64 {
+	switch {
+	case status >= 300:
+		return maxProblem
+	case op == OpCertificate:
+		return maxChain
+	}
+	return maxJSON
+}
+
+// clampRetryAfter replaces Retry-After, seconds or a date, by seconds within the bounds, or drops it.
+func clampRetryAfter(h http.Header, now time.Time) {
+	d := parseRetryAfter(h.Get(headerRetryAfter), now)
+	h.Del(headerRetryAfter)
+	if d > 0 {
+		h.Set(headerRetryAfter, strconv.Itoa(int(math.Ceil(d.Seconds()))))
+	}
+}
+
+// parseRetryAfter returns a wait within the bounds, or zero if the value says nothing (RFC 9110 §10.2.3).
+func parseRetryAfter(value string, now time.Time) time.Duration {
+	n, err := strconv.ParseInt(value, 10, 64)
+	wait := time.Duration(min(max(n, 0), int64(maxRetryAfter/time.Second))) * time.Second
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		date, err := http.ParseTime(value)
+		if err != nil {
+			return 0
+		}
+		wait = date.Sub(now)
+	}
+	return min(max(wait, minRetryAfter), maxRetryAfter)
+}
+
+// retryAfter reads what the guard left of Retry-After; zero: the CA did not say.
+func retryAfter(h http.Header) time.Duration {
+	n, _ := strconv.Atoi(h.Get(headerRetryAfter))
+	return time.Duration(n) * time.Second
+}
+
+// sameHost follows a redirect of a GET within its host; any other redirect is handed to the caller as it is.
+func sameHost(req *http.Request, via []*http.Request) error {
+	first := via[0]
+	if first.Method != http.MethodGet || req.URL.Host != first.URL.Host || len(via) > 3 {
+		return http.ErrUseLastResponse
+	}
+	return nil
+}
+
+// networkError classifies the failure of a request that got no answer.
+func networkError(op string, err error) *Error {
+	e := &Error{Kind: Transient, Op: op, Problem: "network", Detail: clean(err.Error()), Whole: true, Err: err,
+		Hint: "make sure that this machine reaches the CA on port 443, through the proxy if the issuer names one"}
+	switch {
+	case errors.Is(err, context.Canceled):
+		e.Problem, e.Whole, e.Hint = "canceled", false, ""
+	case errors.Is(err, context.DeadlineExceeded):
+		e.Problem, e.Whole = "timeout", op != OpFinalize
+	case isTLS(err):
+		e.Problem, e.Hint = "tls", "if the CA is a private one, set caBundle in the issuer to the PEM file of its roots"
+	}
+	return e
+}
+
+func isTLS(err error) bool {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[tls.AlertError](err)
+	return ok
+}
+
+// newTransport makes the package's own way to the network.
+func newTransport(roots *x509.CertPool, proxy func(*http.Request) (*url.URL, error)) *http.Transport {
+	return &http.Transport{
+		Proxy:                  proxy,
+		DialContext:            (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    10 * time.Second,
+		ForceAttemptHTTP2:      true,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: maxHeader,
+		MaxIdleConnsPerHost:    maxParallel,
+		IdleConnTimeout:        90 * time.Second,
+	}
+}
+
+type opKey struct{}
+
+// withOp tells the guard what a request is for.
+func withOp(ctx context.Context, op string) context.Context {
+	return context.WithValue(ctx, opKey{}, op)
+}
+
+func opOf(ctx context.Context) string {
+	op, _ := ctx.Value(opKey{}).(string)
+	return op
+}

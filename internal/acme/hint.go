@@ -1,0 +1,70 @@
+package acme
+
+// hint says in one sentence what the operator can do about a problem; "" when waiting is all. The challenge type,
+// if known, sharpens it.
+func hint(e *Error, challenge string) string {
+	name := e.Identifier
+	if name == "" {
+		name = "the name"
+	}
+	switch e.Problem {
+	case "connection":
+		return hintConnection(name, challenge)
+	case problemUnauthorized, "incorrectResponse":
+		return hintUnauthorized(e, name, challenge)
+	case "dns":
+		return "make sure that " + name + " resolves to this machine in public DNS, with every A and AAAA record right"
+	case "dnssec":
+		return "mend the DNSSEC signatures of " + name + ": the CA must validate them"
+	case "caa":
+		return "allow this CA in the CAA record of " + name + ", or remove the record"
+	case "tls":
+		return "let " + name + " answer TLS on port 443 with the challenge's certificate: nothing else may terminate TLS there"
+	}
+	return hintPolicy(e, name)
+}
+
+func hintConnection(name, challenge string) string {
+	if challenge == "tls-alpn-01" {
+		return "make " + name + " reachable from the Internet on port 443"
+	}
+	return "make http://" + name + "/.well-known/acme-challenge/ reachable from the Internet on port 80"
+}
+
+func hintUnauthorized(e *Error, name, challenge string) string {
+	switch {
+	case e.Op == OpAccount:
+		return "check externalAccountBinding in the issuer: the CA did not accept it, or it was used before"
+	case e.Op == OpNewOrder || e.Op == OpOrder:
+		return "ask the CA whether the account is active and may order these names"
+	case challenge == "dns-01":
+		return "make sure that the public name servers of " + name + " all serve the TXT record _acme-challenge"
+	}
+	return "make sure that " + name + " points to this machine and that no other server answers for it"
+}
+
+func hintPolicy(e *Error, name string) string {
+	switch e.Problem {
+	case problemAccountDoesNotExist:
+		return "restore the account's key from a backup if it was replaced; else acmed makes a new account by itself"
+	case problemBadCSR:
+		return "change privateKey in the spec, or csrFile if it has one: the CA refuses this request"
+	case "badPublicKey", "badSignatureAlgorithm":
+		return "choose another privateKey in the spec: the CA refuses this kind of key"
+	case problemExternalAccountRequired:
+		return "set externalAccountBinding in the issuer to the values that the CA gave you"
+	case "invalidContact", "unsupportedContact":
+		return "correct contact in the issuer or in acmed.yaml"
+	case problemInvalidProfile:
+		return "set profile in the spec to one that the CA offers, or remove it"
+	case problemRateLimited:
+		return "wait: acmed tries again by itself when the CA allows it"
+	case "rejectedIdentifier":
+		return "remove " + name + " from the spec, or use another issuer: this CA does not issue for it"
+	case "unsupportedIdentifier":
+		return "use another issuer or profile for " + name + ": this CA does not issue for names of its kind"
+	case problemUserActionRequired:
+		return "read what the CA asks for in the detail, agree to it there, then run acmed reload"
+	}
+	return ""
+}

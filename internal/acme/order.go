@@ -1,0 +1,208 @@
+package acme
+
+import (
+	"context"
+	"encoding/base64"
+	"maps"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+const maxAuthorizations = 1000 // of one order
+
+type orderPayload struct {
+	Identifiers []Identifier `json:"identifiers"`
+	Profile     string       `json:"profile,omitempty"`
+	Replaces    string       `json:"replaces,omitempty"`
+}
+
+// NewOrder makes an order with one POST (RFC 8555 §7.4). Replaces is sent only if the CA answers RFC 9773; if the
+// CA refuses it, the order is made once more without.
+func (c *Client) NewOrder(ctx context.Context, r OrderRequest) (_ *Order, err error) {
+	defer c.finish(OpNewOrder, &err)
+	d, err := c.directory(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.offers(r.Profile); err != nil {
+		return nil, err
+	}
+	if !d.RenewalInfo {
+		r.Replaces = ""
+	}
+	o, err := c.newOrder(ctx, d, r)
+	if r.Replaces != "" && refusesReplaces(err) {
+		r.Replaces = ""
+		if o, err = c.newOrder(ctx, d, r); err == nil {
+			o.ReplacesRefused = true
+		}
+	}
+	return o, err
+}
+
+func (d *directory) offers(profile string) error {
+	if _, ok := d.Profiles[profile]; ok || profile == "" {
+		return nil
+	}
+	offered := slices.Sorted(maps.Keys(d.Profiles))
+	e := &Error{Kind: Permanent, Op: OpNewOrder, Problem: problemInvalidProfile, Detail: "the CA does not offer the profile " + profile}
+	e.Hint = "remove profile from the spec: the CA offers none"
+	if len(offered) > 0 {
+		e.Hint = "set profile in the spec to one that the CA offers: " + clean(strings.Join(offered, ", "))
+	}
+	return e
+}
+
+func (c *Client) newOrder(ctx context.Context, d *directory, r OrderRequest) (*Order, error) {
+	a, err := c.post(ctx, OpNewOrder, d.newOrder, orderPayload(r))
+	if err != nil {
+		return nil, sparing(err, r.Identifiers)
+	}
+	location := a.header.Get("Location")
+	if location == "" {
+		return nil, oddAnswer(OpNewOrder, a.status, "the CA did not say the order's URL")
+	}
+	url, err := c.resolve(OpNewOrder, a, location)
+	if err != nil {
+		return nil, err
+	}
+	o, err := c.parseOrder(OpNewOrder, a, url)
+	if err != nil {
+		return nil, err
+	}
+	if !sameIdentifiers(o.Identifiers, r.Identifiers) {
+		return nil, oddAnswer(OpNewOrder, a.status, "the CA's order is for other names than those asked for")
+	}
+	return o, nil
+}
+
+// sparing takes back that a refusal concerns the whole account when it speaks of one of the order's names.
+func sparing(err error, ids []Identifier) error {
+	e, ok := err.(*Error)
+	if !ok || !e.Whole || e.Kind == Transient || e.Status == http.StatusServiceUnavailable {
+		return err
+	}
+	named := func(id Identifier) bool {
+		return strings.Contains(strings.ToLower(e.Detail), strings.TrimPrefix(id.Value, "*."))
+	}
+	if slices.ContainsFunc(ids, named) {
+		e.Whole = false
+	}
+	return e
+}
+
+func refusesReplaces(err error) bool {
+	e, ok := err.(*Error)
+	return ok && e.Status/100 == 4 && e.Kind != RateLimited &&
+		(e.Problem == problemAlreadyReplaced || strings.Contains(strings.ToLower(e.Detail), "replac"))
+}
+
+// Order reads an order with one POST-as-GET.
+func (c *Client) Order(ctx context.Context, url string) (_ *Order, err error) {
+	defer c.finish(OpOrder, &err)
+	a, err := c.post(ctx, OpOrder, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	return c.parseOrder(OpOrder, a, url)
+}
+
+// Finalize asks for the certificate of a ready order with one POST (RFC 8555 §7.4). The order comes back
+// processing, valid, or, from a CA whose replicas lag, still ready: Order tells how it goes on.
+func (c *Client) Finalize(ctx context.Context, o *Order, csr []byte) (_ *Order, err error) {
+	defer c.finish(OpFinalize, &err)
+	payload := map[string]string{"csr": base64.RawURLEncoding.EncodeToString(csr)}
+	a, err := c.post(ctx, OpFinalize, o.FinalizeURL, payload)
+	if err != nil {
+		return nil, err
+	}
+	return c.parseOrder(OpFinalize, a, o.URL)
+}
+
+// wireOrder is an order object (RFC 8555 §7.1.3).
+type wireOrder struct {
+	Status         OrderStatus
+	Expires        time.Time
+	Identifiers    []Identifier
+	Error          *problem
+	Authorizations []string
+	Finalize       string
+	Certificate    string
+}
+
+func (c *Client) parseOrder(op string, a *answer, url string) (*Order, error) {
+	var w wireOrder
+	if err := a.decode(op, &w); err != nil {
+		return nil, err
+	}
+	if why := w.oddity(); why != "" {
+		return nil, oddAnswer(op, a.status, why)
+	}
+	refs := append(w.Authorizations, w.Finalize, w.Certificate)
+	for i, ref := range refs {
+		if ref == "" {
+			continue
+		}
+		var err error
+		if refs[i], err = c.resolve(op, a, ref); err != nil {
+			return nil, err
+		}
+	}
+	n := len(w.Authorizations)
+	o := &Order{
+		URL: url, Status: w.Status, Expires: w.Expires, Identifiers: w.Identifiers, RetryAfter: retryAfter(a.header),
+		Authorizations: slices.Clip(refs[:n]), FinalizeURL: refs[n], CertificateURL: refs[n+1],
+	}
+	if w.Error != nil {
+		// An order fails for what its authorizations lack, hence the operation.
+		o.Error = classify(OpAuthorization, 0, *w.Error, 0, time.Now())
+		o.Error.Op = OpOrder
+	}
+	return o, nil
+}
+
+// oddity says what the RFC does not allow in an order; "" if nothing.
+func (w *wireOrder) oddity() string {
+	switch w.Status {
+	case StatusPending, StatusReady, StatusProcessing, StatusInvalid:
+	case StatusValid:
+		if w.Certificate == "" {
+			return "the order is valid but names no certificate"
+		}
+	default:
+		return "the order's status is unknown: " + string(w.Status)
+	}
+	switch {
+	case w.Finalize == "" && (w.Status == StatusPending || w.Status == StatusReady):
+		return "the order names no URL to finalize it"
+	case len(w.Authorizations) > maxAuthorizations:
+		return "the order has too many authorizations"
+	case slices.Contains(w.Authorizations, ""):
+		return "the order names an authorization without a URL"
+	}
+	return ""
+}
+
+// sameIdentifiers compares two lists as sets.
+func sameIdentifiers(a, b []Identifier) bool {
+	return maps.Equal(identifierSet(a), identifierSet(b))
+}
+
+func identifierSet(ids []Identifier) map[Identifier]bool {
+	set := make(map[Identifier]bool, len(ids))
+	for _, id := range ids {
+		set[canonical(id)] = true
+	}
+	return set
+}
+
+// canonical spells an identifier in the one way that is compared.
+func canonical(id Identifier) Identifier {
+	if addr, err := netip.ParseAddr(id.Value); err == nil && id.Type == "ip" {
+		return Identifier{Type: "ip", Value: addr.Unmap().String()}
+	}
+	return Identifier{Type: id.Type, Value: strings.ToLower(id.Value)}
+}
