@@ -104,7 +104,7 @@ func nameOf(file string) string {
 func checkNames(v value, c *Certificate) {
 	switch {
 	case v.has("csrFile"):
-		v.at("csrFile").fault("csrFile is "+notYet, "let acmed make the key")
+		v.at("csrFile").fault(notYet, "let acmed make the key")
 	case !v.has("dnsNames") && !v.has("ipAddresses"):
 		if _, wrong := parseDNSName(c.Name); wrong != nil {
 			v.fault("the file's name is no DNS name", "write dnsNames")
@@ -211,13 +211,16 @@ func checkPrivateKey(v value, k *PrivateKey) {
 	if !v.has("algorithm") {
 		k.Algorithm = "ECDSA"
 	}
-	sizes := map[string][]int{"ECDSA": {256, 384}, "RSA": {2048, 3072, 4096}}[k.Algorithm]
+	sizes, hint := []int{256, 384}, "256 or 384"
+	if k.Algorithm == "RSA" {
+		sizes, hint = []int{2048, 3072, 4096}, "2048, 3072 or 4096"
+	}
 	switch {
-	case sizes == nil:
+	case k.Algorithm == "":
 	case !v.has("size"):
 		k.Size = sizes[0]
 	case k.Size != 0 && !slices.Contains(sizes, k.Size):
-		v.at("size").fault(fmt.Sprintf("%s has no size %d", k.Algorithm, k.Size), fmt.Sprintf("one of %d", sizes))
+		v.at("size").fault(fmt.Sprintf("%s has no size %d", k.Algorithm, k.Size), hint)
 	}
 }
 

@@ -32,7 +32,10 @@ func (d *document) add(p Problem) {
 func (d *document) result() []*Problem {
 	sortProblems(d.problems)
 	if d.left > 0 {
-		d.problems = append(d.problems, &Problem{File: d.file, Problem: fmt.Sprintf("and %d more problems", d.left)})
+		last := d.problems[len(d.problems)-1]
+		d.problems = append(d.problems, &Problem{
+			File: d.file, Line: last.Line, Column: last.Column, Problem: "and " + count(d.left, "more problem"),
+		})
 		d.left = 0
 	}
 	return d.problems
@@ -137,29 +140,26 @@ func key[T, V any](name string, at func(*T) *V, k kind[V]) field[T] {
 // scalar is a kind for plain values with one YAML tag.
 func scalar[T any](what, tag string, parse func(string) (T, *fault)) kind[T] {
 	return kind[T]{what, func(v value, into *T) {
-		if v.Kind != yaml.ScalarNode || v.ShortTag() != tag {
-			v.want(what, quoteHint(v, tag))
+		if v.Kind != yaml.ScalarNode {
+			v.want(what, "")
 			return
 		}
 		parsed, wrong := parse(v.Value)
-		if wrong != nil {
+		switch {
+		case v.ShortTag() == "!!null":
+			v.want(what, "write a value or remove the key")
+		case v.ShortTag() != tag && tag == "!!str" && wrong == nil:
+			v.want(what, "quote it: "+strconv.Quote(shorten(v.Value)))
+		case v.ShortTag() != tag && wrong != nil:
+			v.want(what, wrong.hint)
+		case v.ShortTag() != tag:
+			v.want(what, "")
+		case wrong != nil:
 			v.fault(wrong.problem, wrong.hint)
-			return
+		default:
+			*into = parsed
 		}
-		*into = parsed
 	}}
-}
-
-// quoteHint tells how to make a string of what YAML takes for something else.
-func quoteHint(v value, tag string) string {
-	switch {
-	case tag != "!!str" || v.Kind != yaml.ScalarNode:
-		return ""
-	case v.ShortTag() == "!!null":
-		return "write a value or remove the key"
-	default:
-		return "quote it: " + strconv.Quote(shorten(v.Value))
-	}
 }
 
 // list is a kind for sequences without nulls.
@@ -190,8 +190,19 @@ func listHint(v value) string {
 	case v.ShortTag() == "!!null":
 		return "write [] for none, or remove the key"
 	default:
-		return "write [" + shorten(v.Value) + "]"
+		return "write [" + strings.Join(flow(shorten(v.Value)), ", ") + "]"
 	}
+}
+
+// flow returns the words of s as elements of a list in brackets.
+func flow(s string) []string {
+	words := strings.Fields(s)
+	for i, word := range words {
+		if strings.ContainsAny(word, "*&!|>%@`{}[],:#\"'") {
+			words[i] = strconv.Quote(word)
+		}
+	}
+	return words
 }
 
 // object is a kind for mappings. It reads into what the target holds already. A check, which may be nil, sees the

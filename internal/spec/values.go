@@ -49,7 +49,17 @@ func parseNonEmpty(s string) (string, *fault) {
 	return parseText(s)
 }
 
-func parseBool(s string) (bool, *fault) { return strings.EqualFold(s, "true"), nil }
+func parseBool(s string) (bool, *fault) {
+	switch strings.ToLower(s) {
+	case "true":
+		return true, nil
+	case "yes", "on":
+		return false, &fault{"not a boolean", "write true"}
+	case "no", "off":
+		return false, &fault{"not a boolean", "write false"}
+	}
+	return false, nil
+}
 
 // integer is a kind for numbers from least to most.
 func integer(least, most int) kind[int] {
