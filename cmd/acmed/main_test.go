@@ -25,7 +25,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
-			dir, err := os.MkdirTemp("", "acmed") // a unix socket's path is short
+			dir, err := os.MkdirTemp("", "acmed") //nolint:usetesting // a unix socket's path is short
 			if err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -14,7 +15,7 @@ import (
 )
 
 // This file owns how results look to people. Its functions are pure. The rules: columns are aligned with spaces,
-// there is no colour, a time is given in full and relative to now (in lists only relative), an empty value is a
+// there is no color, a time is given in full and relative to now (in lists only relative), an empty value is a
 // dash or its line is left out, and what went wrong is followed by "what to do".
 
 // fewUrgent is how many certificates the overview shows.
@@ -48,14 +49,14 @@ func certificateText(c control.Certificate, now time.Time) string {
 	writeWanted(&b, c)
 	writeCurrent(&b, c, now)
 	writePlans(&b, c, now)
-	text := columns(b.String())
+	blocks := []string{columns(b.String())}
 	for _, f := range c.Failures {
-		text += "\n" + failureText(f, now)
+		blocks = append(blocks, failureText(f, now))
 	}
 	if c.SpecProblem != nil {
-		text += "\nwrong in the spec:\n" + problemText(*c.SpecProblem)
+		blocks = append(blocks, "wrong in the spec:\n"+problemText(*c.SpecProblem))
 	}
-	return text
+	return strings.Join(blocks, "\n")
 }
 
 // writeWanted writes what the spec asks for.
@@ -134,17 +135,23 @@ func overviewText(o overview, now time.Time) string {
 	field(&b, "configuration", joined(", read ", o.Config, moment(o.LastReload, now)))
 	field(&b, "state", o.StateDir)
 	field(&b, "http-01", o.HTTP01)
-	text := columns(b.String())
+	blocks := []string{columns(b.String())}
 	if len(o.Problems) > 0 {
-		text += "\nwrong in the files:\n" + problemsText(o.Problems)
+		blocks = append(blocks, "wrong in the files:\n"+problemsText(o.Problems))
 	}
 	if o.Held != nil {
-		text += "\n" + heldText(o.Held)
+		blocks = append(blocks, heldText(o.Held))
 	}
 	if len(o.Urgent) > 0 {
-		text += "\n" + listText(o.Urgent[:min(fewUrgent, len(o.Urgent))], now)
+		blocks = append(blocks, urgentText(o.Urgent, now))
 	}
-	if more := len(o.Urgent) - fewUrgent; more > 0 {
+	return strings.Join(blocks, "\n")
+}
+
+// urgentText lists the first few.
+func urgentText(list []control.Summary, now time.Time) string {
+	text := listText(list[:min(fewUrgent, len(list))], now)
+	if more := len(list) - fewUrgent; more > 0 {
 		text += fmt.Sprintf("and %d more: acmed list\n", more)
 	}
 	return text
@@ -209,13 +216,7 @@ func problemsText(problems []control.Problem) string {
 
 // problemText is FILE:LINE:COLUMN: what is wrong, and below it what to do.
 func problemText(p control.Problem) string {
-	where := p.File
-	for _, n := range []int{p.Line, p.Column} {
-		if n > 0 {
-			where += fmt.Sprintf(":%d", n)
-		}
-	}
-	text := joined(": ", where, p.Field, p.Problem) + "\n"
+	text := joined(": ", p.File+position(p.Line)+position(p.Column), p.Field, p.Problem) + "\n"
 	if p.Hint != "" {
 		text += "  what to do: " + p.Hint + "\n"
 	}
@@ -223,6 +224,14 @@ func problemText(p control.Problem) string {
 		text += "  until then the file's last good version stays in force\n"
 	}
 	return text
+}
+
+// position is a part of a place in a file, or nothing when it is not known.
+func position(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return ":" + strconv.Itoa(n)
 }
 
 // eventText is one line of talk, or two.
