@@ -200,10 +200,9 @@ func versionText(v versionInfo) string {
 	return columns(b.String())
 }
 
-// heldText explains a removal that waits.
+// heldText explains a removal that waits; the daemon's words end with what to do.
 func heldText(h *control.Held) string {
-	return fmt.Sprintf("removal held: %s\n  %s\n  what to do: bring the files back, or let go: acmed reload --accept-removals\n",
-		h.Reason, abridged(h.Names))
+	return "removal held: " + h.Reason + "\n"
 }
 
 func problemsText(problems []control.Problem) string {
@@ -236,7 +235,8 @@ func position(n int) string {
 
 // eventText is one line of talk, or two.
 func eventText(e control.Event) string {
-	return e.Cert + ": " + joined(": ", e.Message, e.Error) + prefixed("\nwhat to do: ", e.Hint)
+	said := slices.Compact([]string{e.Message, e.Error})
+	return e.Cert + ": " + joined(": ", said...) + prefixed("\nwhat to do: ", e.Hint)
 }
 
 // field writes an indented line of a block, or nothing when there is no value.

@@ -41,6 +41,7 @@ func TestGolden(t *testing.T) {
 		"check-good":      checkedText(checked{Files: 1}),
 		"version":         versionText(versionInfo{Version: "v0.1.0", Revision: "abc", Go: "go1.26", OS: "linux", Arch: "arm64", ACME: "v0.58.0"}),
 		"event-failure":   eventText(control.Event{Cert: "a", Message: "not renewed", Error: "the CA could not connect", Hint: "open port 80", Done: true}),
+		"event-waiting":   eventText(control.Event{Cert: "a", Message: "the CA is busy", Error: "the CA is busy"}),
 		"hostile-details": printable("a\x1b[2Jb\rc\u202ed\te\n"),
 	}
 	for name, r := range renewals {
@@ -118,7 +119,7 @@ func sampleInfo() control.Info {
 			{File: "/etc/acmed/certs.d/www.yaml", Line: 3, Column: 7, Field: "dnsName", Problem: "unknown key", Hint: "did you mean dnsNames?", Kept: true},
 			{File: "/etc/acmed/certs.d/x.yml", Problem: "not read", Hint: "name it x.yaml"},
 		},
-		Held: &control.Held{Reason: "3 of 4 specs vanished at once", Names: []string{"a", "b", "c"}},
+		Held: &control.Held{Reason: "the files of 3 certificates (a, b, c) vanished at once; they stay in force until `acmed reload --accept-removals`", Names: []string{"a", "b", "c"}},
 	}
 }
 

@@ -129,7 +129,7 @@ type Problem struct {
 
 // Held is a removal of so many specs at once that the operator must confirm it.
 type Held struct {
-	Reason string   `json:"reason"`
+	Reason string   `json:"reason"` // what has vanished, and what to do
 	Names  []string `json:"names"`
 }
 
