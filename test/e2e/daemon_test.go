@@ -1,0 +1,194 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"acmed/test/pebble"
+)
+
+// patience is for what takes the daemon a second or two on an idle machine.
+const patience = 30 * time.Second
+
+// serve boots a container in which the daemon runs as packaged: port 80 from
+// its socket unit, certificates from ca.
+func serve(t *testing.T, ca *pebble.Server, dropIn string) *machine {
+	t.Helper()
+	m := boot(t)
+	m.install()
+	m.write("/etc/acmed/acmed.yaml", `contact: ["mailto:pki@example.com"]
+termsOfServiceAgreed: true
+defaults: {issuers: [pebble]}
+http: {solver: listen}
+`)
+	m.copyIn(ca.RootsFile, "/etc/acmed/pebble.pem")
+	m.write("/etc/acmed/issuers.d/pebble.yaml", fmt.Sprintf("directory: %s\ncaBundle: /etc/acmed/pebble.pem\n", ca.DirectoryURL))
+	if dropIn != "" {
+		m.write("/etc/systemd/system/acmed.service.d/test.conf", "[Service]\n"+dropIn)
+		m.run("systemctl", "daemon-reload")
+	}
+	m.run("systemctl", "start", "acmed-http.socket")
+	m.run("systemctl", "start", "acmed.service")
+	return m
+}
+
+func (m *machine) order(name string) {
+	m.t.Helper()
+	m.write("/etc/acmed/certs.d/"+name+".yaml", "")
+}
+
+// issued waits for a certificate and returns its serial number.
+func (m *machine) issued(name string) (serial string) {
+	m.t.Helper()
+	m.eventually(patience, name+" is issued", func() (err error) {
+		serial, err = m.try("openssl", "x509", "-noout", "-serial", "-checkhost", name,
+			"-in", "/var/lib/acmed/live/"+name+"/fullchain.pem")
+		return err
+	})
+	return serial
+}
+
+func (m *machine) active() error {
+	if state := m.show("acmed.service", "ActiveState"); state != "active" {
+		return errors.New(state)
+	}
+	return nil
+}
+
+func TestDaemon(t *testing.T) {
+	ca := pebble.Start(t, pebble.Options{HTTPPort: 80, NonceReject: 5, AuthzReuse: 50})
+	m := serve(t, ca, "")
+
+	t.Run("it is ready and says so in one line", func(t *testing.T) {
+		if status := m.show("acmed.service", "StatusText"); status == "" || strings.Contains(status, "\n") {
+			t.Errorf("status: %q", status)
+		}
+		for _, path := range []string{"healthz", "readyz", "metrics"} {
+			if err := ok("http://127.0.0.1:9402/" + path); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	t.Run("it runs without root and without capabilities", func(t *testing.T) {
+		proc := m.run("cat", "/proc/"+m.show("acmed.service", "MainPID")+"/status")
+		for _, want := range []string{"CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"} {
+			if !strings.Contains(proc, want) {
+				t.Errorf("no %q in\n%s", want, proc)
+			}
+		}
+		if uid := m.run("id", "-u", "acmed"); !strings.Contains(proc, "Uid:\t"+uid+"\t"+uid) {
+			t.Errorf("not user %s in\n%s", uid, proc)
+		}
+	})
+	t.Run("an empty file becomes a certificate, by way of port 80", func(t *testing.T) {
+		m.order("www.example.com")
+		m.issued("www.example.com")
+		for path, want := range map[string]string{
+			"/var/lib/acmed":                                    "711 acmed:acmed",
+			"/var/lib/acmed/accounts":                           "700 acmed:acmed",
+			"/var/lib/acmed/live":                               "711 acmed:acmed",
+			"/var/lib/acmed/live/www.example.com/privkey.pem":   "600 acmed:acmed",
+			"/var/lib/acmed/live/www.example.com/fullchain.pem": "644 acmed:acmed",
+			"/run/acmed/control/acmed.sock":                     "660 acmed:acmed-admin",
+		} {
+			if got := m.run("stat", "--dereference", "--format=%a %U:%G", path); got != want {
+				t.Errorf("%s is %s, want %s", path, got, want)
+			}
+		}
+		if left := m.run("ls", "-A", "/run/acmed/http-01"); left != "" {
+			t.Errorf("proofs left behind: %s", left)
+		}
+	})
+	t.Run("the control socket is for root and its group", func(t *testing.T) {
+		m.run("acmed", "status", "www.example.com")
+		m.run("useradd", "--groups=acmed-admin", "operator")
+		m.run("runuser", "--user=operator", "--", "acmed", "list")
+		if out, err := m.try("runuser", "--user=nobody", "--", "acmed", "list"); err == nil {
+			t.Errorf("anybody may list: %s", out)
+		}
+	})
+	t.Run("systemctl reload succeeds, or fails and leaves the daemon running", func(t *testing.T) {
+		m.run("systemctl", "reload", "acmed.service")
+		m.write("/etc/acmed/certs.d/bad.example.com.yaml", "dnsName: [typo.example.com]\n")
+		if _, err := m.try("systemctl", "reload", "acmed.service"); err == nil {
+			t.Error("a bad file, and the reload succeeded")
+		}
+		if status := m.run("systemctl", "status", "--no-pager", "--full", "acmed.service"); !strings.Contains(status, "bad.example.com.yaml:1:1") {
+			t.Errorf("the status does not name the bad file:\n%s", status)
+		}
+		m.run("rm", "/etc/acmed/certs.d/bad.example.com.yaml")
+		m.run("systemctl", "reload", "acmed.service")
+	})
+	t.Run("neither a restart nor a kill makes a second account or order", func(t *testing.T) {
+		before := ca.Count(t)
+		m.run("systemctl", "restart", "acmed.service")
+		pid := m.show("acmed.service", "MainPID")
+		m.run("kill", "-KILL", pid)
+		m.eventually(patience, "systemd starts it again", func() error {
+			if m.show("acmed.service", "MainPID") == pid {
+				return errors.New("the same process")
+			}
+			return m.active()
+		})
+		m.order("after.example.com")
+		m.issued("after.example.com")
+		since := ca.Count(t).Since(before)
+		// One nonce in twenty is refused, so an order may be asked for twice.
+		if since["newAccount"] != 0 || since["newOrder"] > 2 {
+			t.Errorf("requests: %v", since)
+		}
+	})
+	t.Run("nothing that it logged is an error", func(t *testing.T) {
+		if errs := m.run("journalctl", "--unit=acmed.service", "--priority=err", "--output=cat", "_COMM=acmed"); errs != "" {
+			t.Errorf("%s", errs)
+		}
+	})
+}
+
+func TestWatchdogRestartsADaemonThatHangs(t *testing.T) {
+	ca := pebble.Start(t, pebble.Options{HTTPPort: 80})
+	m := serve(t, ca, "WatchdogSec=3s\nTimeoutAbortSec=1s\nRestartSec=1s\n")
+	pid := m.show("acmed.service", "MainPID")
+	m.run("kill", "-STOP", pid)
+	m.eventually(patience, "the watchdog ends it and systemd starts it again", func() error {
+		if m.show("acmed.service", "MainPID") == pid {
+			return errors.New("the same process")
+		}
+		return m.active()
+	})
+	if result := m.run("journalctl", "--unit=acmed.service", "--output=cat"); !strings.Contains(result, "Watchdog timeout") {
+		t.Errorf("the journal does not speak of the watchdog:\n%s", result)
+	}
+}
+
+func TestConfigurationThatCannotWorkIsNotTriedAgain(t *testing.T) {
+	m := boot(t)
+	m.install()
+	m.write("/etc/acmed/acmed.yaml", "stateDir: relative\n")
+	if _, err := m.try("systemctl", "start", "acmed.service"); err == nil {
+		t.Error("it started")
+	}
+	if state, code := m.show("acmed.service", "ActiveState"), m.show("acmed.service", "ExecMainStatus"); state != "failed" || code != "78" {
+		t.Errorf("the unit is %s with exit code %s, want failed with 78", state, code)
+	}
+}
+
+func ok(url string) error {
+	resp, err := http.Get(url)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s: %s", url, resp.Status, body)
+	}
+	return err
+}

@@ -1,0 +1,146 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// machine is a booted container. Its files are a throw-away layer over rootfs.
+type machine struct {
+	t       *testing.T
+	process *exec.Cmd
+	leader  string // pid of the container's init
+	console bytes.Buffer
+}
+
+const bootTimeout = time.Minute
+
+func boot(t *testing.T) *machine {
+	t.Helper()
+	m := &machine{t: t}
+	m.process = exec.Command("systemd-nspawn", "--quiet", "--directory="+rootfs(), "--volatile=overlay", "--boot",
+		"--register=no", "--keep-unit", "--console=pipe", "--machine=acmed-e2e", "--resolv-conf=off", "--timezone=off",
+		"systemd.log_target=console")
+	m.process.Stdout, m.process.Stderr = &m.console, &m.console
+	m.process.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	if err := m.process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.shutdown)
+	m.eventually(bootTimeout, "the container boots", func() error {
+		pid := strconv.Itoa(m.process.Process.Pid)
+		children, err := os.ReadFile(filepath.Join("/proc", pid, "task", pid, "children"))
+		m.leader, _, _ = strings.Cut(strings.TrimSpace(string(children)), " ")
+		if err != nil || m.leader == "" {
+			return errors.New("no leader yet")
+		}
+		_, err = m.try("systemctl", "is-system-running")
+		return err
+	})
+	return m
+}
+
+func (m *machine) shutdown() {
+	if m.t.Failed() && m.leader != "" {
+		journal, err := m.try("journalctl", "--no-pager", "--lines=80", "--unit=acmed*")
+		m.t.Logf("journal (%v):\n%s", err, journal)
+	}
+	_ = m.process.Process.Kill() // nothing in it is kept
+	_ = m.process.Wait()
+	if m.t.Failed() && m.leader == "" {
+		m.t.Logf("console:\n%s", m.console.Bytes())
+	}
+}
+
+// try runs a command in the container, for a minute at most.
+func (m *machine) try(command ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(m.t.Context()), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"--target=" + m.leader, "--all", "--"}, command...)...)
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "SYSTEMD_PAGER=", "DEBIAN_FRONTEND=noninteractive"}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%s: %w\n%s", strings.Join(command, " "), err, out)
+	}
+	return strings.TrimSpace(string(out)), err
+}
+
+func (m *machine) run(command ...string) string {
+	m.t.Helper()
+	out, err := m.try(command...)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return out
+}
+
+// path is where the host sees a file of the container.
+func (m *machine) path(name string) string { return filepath.Join("/proc", m.leader, "root", name) }
+
+func (m *machine) write(name, content string) {
+	m.t.Helper()
+	if err := errors.Join(
+		os.MkdirAll(filepath.Dir(m.path(name)), 0o755),
+		os.WriteFile(m.path(name), []byte(content), 0o644)); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *machine) copyIn(from, to string) {
+	m.t.Helper()
+	data, err := os.ReadFile(from)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.write(to, string(data))
+}
+
+// show returns one property of a unit.
+func (m *machine) show(unit, property string) string {
+	m.t.Helper()
+	return m.run("systemctl", "show", "--value", "--property="+property, unit)
+}
+
+// eventually polls until the condition holds.
+func (m *machine) eventually(timeout time.Duration, what string, condition func() error) {
+	m.t.Helper()
+	deadline := time.NewTimer(timeout)
+	defer deadline.Stop()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := condition()
+		if err == nil {
+			return
+		}
+		select {
+		case <-deadline.C:
+			m.t.Fatalf("%s: not after %s: %v", what, timeout, err)
+		case <-tick.C:
+		}
+	}
+}
+
+// install builds on `make deb`, puts the package into the container, and
+// leaves the daemon stopped, as the package does.
+func (m *machine) install() {
+	m.t.Helper()
+	packages, err := filepath.Glob("../../dist/acmed_*.deb")
+	if err != nil || len(packages) != 1 {
+		m.t.Fatalf("want one package in dist, have %v; run `make deb`", packages)
+	}
+	m.copyIn(packages[0], "/tmp/acmed.deb")
+	m.run("dpkg", "--install", "/tmp/acmed.deb")
+}

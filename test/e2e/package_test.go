@@ -1,0 +1,81 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// maxExposure is ten times the score of `systemd-analyze security` that no
+// unit may exceed. What is left to the daemon is the network.
+const maxExposure = 15
+
+func TestUnitsAreHardened(t *testing.T) {
+	_, err := hostOutput("systemd-analyze", "security", "--offline=true", "--no-pager",
+		fmt.Sprint("--threshold=", maxExposure), "../../deploy/systemd/acmed.service")
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPackage(t *testing.T) {
+	m := boot(t)
+	m.install()
+
+	t.Run("its units are what systemd expects", func(t *testing.T) {
+		if out, err := m.try("systemd-analyze", "verify", "--man=no", "acmed.service", "acmed-http.socket"); err != nil || out != "" {
+			t.Errorf("%v\n%s", err, out)
+		}
+	})
+	t.Run("modes and owners follow the design", func(t *testing.T) {
+		for path, want := range map[string]string{
+			"/usr/bin/acmed":        "755 root:root",
+			"/etc/acmed/acmed.yaml": "644 root:root",
+			"/etc/acmed/certs.d":    "755 root:root",
+			"/etc/acmed/issuers.d":  "755 root:root",
+			"/etc/acmed/dns.d":      "755 root:root",
+			"/etc/acmed/secrets":    "750 root:acmed",
+			"/run/acmed":            "755 root:root",
+			"/run/acmed/http-01":    "755 acmed:acmed",
+			"/run/acmed/control":    "2750 acmed:acmed-admin",
+			"/usr/share/man/man8":   "755 root:root",
+			"/usr/share/doc/acmed":  "755 root:root",
+		} {
+			if got := m.run("stat", "--format=%a %U:%G", path); got != want {
+				t.Errorf("%s is %s, want %s", path, got, want)
+			}
+		}
+	})
+	t.Run("the daemon is enabled, port 80 is not taken, nothing runs yet", func(t *testing.T) {
+		for unit, want := range map[string]string{"acmed.service": "enabled", "acmed-http.socket": "disabled"} {
+			if got := m.show(unit, "UnitFileState"); got != want {
+				t.Errorf("%s is %s, want %s", unit, got, want)
+			}
+			if got := m.show(unit, "ActiveState"); got != "inactive" {
+				t.Errorf("%s is %s", unit, got)
+			}
+		}
+	})
+	t.Run("the configuration as shipped is valid", func(t *testing.T) {
+		if out, err := m.try("acmed", "check"); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+	})
+	t.Run("an edited configuration outlives an upgrade, and the state outlives a purge", func(t *testing.T) {
+		m.write("/etc/acmed/acmed.yaml", "# mine\nhttp: {solver: listen}\n")
+		m.write("/var/lib/acmed/canary", "")
+		m.install()
+		if got := m.run("head", "-1", "/etc/acmed/acmed.yaml"); got != "# mine" {
+			t.Errorf("the upgrade replaced it: %s", got)
+		}
+		if out := m.run("dpkg", "--purge", "acmed"); !strings.Contains(out, "/var/lib/acmed") {
+			t.Errorf("the purge does not tell where the keys are: %s", out)
+		}
+		if _, err := os.Stat(m.path("/var/lib/acmed/canary")); err != nil {
+			t.Error(err)
+		}
+	})
+}
