@@ -67,6 +67,8 @@ type upcoming[T any] struct {
 	until  time.Time // deferred until then; zero: not deferred
 }
 
+func (u *upcoming[T]) deferred() bool { return u != nil && !u.until.IsZero() }
+
 func newFolder[T any](prefix string, known map[string]time.Time, r rules[T]) *folder[T] {
 	f := &folder[T]{prefix: prefix, files: map[string]*entry[T]{}, rules: r}
 	for key, modTime := range known {
@@ -203,6 +205,8 @@ func (f *folder[T]) look(dir int, base string, now time.Time) {
 	}
 	if s := stampOf(&st); s != e.stamp {
 		e.stamp, e.since, e.judged, e.edited = s, now, false, true
+		f.moved = f.moved || e.next.deferred()
+		e.next = nil
 	}
 	if !e.judged {
 		f.consider(e, now)
@@ -231,7 +235,7 @@ func settledAt(s stamp, since time.Time) time.Time {
 
 // refuse replaces the problems of a file. What was read of it before and is not in force yet goes.
 func (f *folder[T]) refuse(e *entry[T], problems ...*Problem) {
-	if e.next != nil && !e.next.until.IsZero() || !reflect.DeepEqual(problems, e.problems) {
+	if e.next.deferred() || !reflect.DeepEqual(problems, e.problems) {
 		f.moved = true
 	}
 	e.next, e.problems = nil, problems

@@ -92,18 +92,28 @@ func (f *folder[T]) drop(vanished []*entry[T], out *Loaded) {
 	f.moved = true
 }
 
-// advance puts in force what was read and need not wait, until nothing more can be. One may wait for what another
-// gives back.
+// advance puts in force what was read and need not wait. What others claimed already is tried again, the first in the
+// alphabet first, whenever an edit may have given something back.
 func (f *folder[T]) advance(now time.Time, o LoadOptions, out *Loaded) {
-	waiting := f.sorted(func(e *entry[T]) bool { return e.next != nil })
-	for progress := true; progress; {
-		progress = false
-		for _, e := range waiting {
-			if e.next != nil && !f.blanked(e) && !f.deferred(e, now, o) && f.adopt(e, out) {
-				progress = true
-			}
+	var blocked []*entry[T]
+	for _, e := range f.sorted(func(e *entry[T]) bool { return e.next != nil }) {
+		edit := e.good != nil
+		switch {
+		case f.blanked(e), f.deferred(e, now, o):
+		case !f.adopt(e, out):
+			blocked = append(blocked, e)
+		case edit:
+			blocked = f.retry(blocked, out)
 		}
 	}
+}
+
+func (f *folder[T]) retry(blocked []*entry[T], out *Loaded) []*entry[T] {
+	for before := -1; before != len(blocked); {
+		before = len(blocked)
+		blocked = slices.DeleteFunc(blocked, func(e *entry[T]) bool { return f.adopt(e, out) })
+	}
+	return blocked
 }
 
 // blanked refuses a text that lost everything it said, which a crash or a full disk leaves behind.
@@ -155,7 +165,7 @@ func (f *folder[T]) enforce(e *entry[T], d *draft[T]) {
 	}
 }
 
-// list of the problems of all files, each marked with whether a last good version stays.
+// allProblems returns the problems of all files, each marked with whether a last good version stays.
 func (f *folder[T]) allProblems() []*Problem {
 	out := slices.Clone(f.strays)
 	for _, e := range f.files {

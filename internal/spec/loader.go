@@ -81,7 +81,7 @@ func NewLoader(c LoaderConfig) (*Loader, error) {
 	return l, nil
 }
 
-// SetConfig makes the next load follow c. Every file is parsed again unless c says what the configuration said before.
+// SetConfig makes the next load follow c, which nobody changes afterwards. Every file is parsed again unless c says what the configuration said before.
 func (l *Loader) SetConfig(c *Config) {
 	if reflect.DeepEqual(l.config, c) {
 		return
@@ -143,7 +143,7 @@ func (l *Loader) build() *Set {
 	l.set.Problems = append(l.issuers.allProblems(), l.certificates.allProblems()...)
 	sortProblems(l.set.Problems)
 	l.set.Held = heldBy(l.certificates, l.issuers)
-	for _, e := range l.certificates.sorted(func(e *entry[Certificate]) bool { return e.next != nil && !e.next.until.IsZero() }) {
+	for _, e := range l.certificates.sorted(func(e *entry[Certificate]) bool { return e.next.deferred() }) {
 		l.set.Deferred = append(l.set.Deferred, Deferred{e.name, removedNames(e.good, e.next.value), e.next.until})
 	}
 	l.issuers.moved, l.certificates.moved = false, false
