@@ -69,11 +69,11 @@ func Webroot(dir string) (*Folder, error) {
 
 func newFolder(base string, sub ...string) (*Folder, error) {
 	f := &Folder{base: base, sub: sub, ops: ops{rename: (*os.Root).Rename, remove: (*os.Root).Remove}}
-	root, err := f.open()
+	err := f.within("opening", func(*os.Root) error { return nil })
 	if err != nil {
-		return nil, fmt.Errorf("opening the token folder %s: %w; acmed must be able to use it", f.path(), err)
+		return nil, err
 	}
-	return f, root.Close()
+	return f, nil
 }
 
 // Present writes p's key authorization to the file that its token names.
@@ -81,14 +81,7 @@ func (f *Folder) Present(_ context.Context, p acme.Proof) error {
 	if err := check(p); err != nil {
 		return err
 	}
-	root, err := f.open()
-	if err == nil {
-		err = errors.Join(f.publish(root, p), root.Close())
-	}
-	if err != nil {
-		return fmt.Errorf("presenting an http-01 token in %s: %w; acmed must be able to write there", f.path(), err)
-	}
-	return nil
+	return f.within("presenting an http-01 token in", func(root *os.Root) error { return f.publish(root, p) })
 }
 
 // CleanUp removes the file that p's token names. A file that is not there is no error.
@@ -96,41 +89,29 @@ func (f *Folder) CleanUp(_ context.Context, p acme.Proof) error {
 	if err := check(p); err != nil {
 		return err
 	}
-	root, err := f.open()
-	if err == nil {
-		err = errors.Join(f.discard(root, p.Token), root.Close())
-	}
-	if err != nil {
-		return fmt.Errorf("removing an http-01 token from %s: %w; acmed must be able to write there", f.path(), err)
-	}
-	return nil
+	return f.within("removing an http-01 token from", func(root *os.Root) error { return f.discard(root, p.Token) })
 }
 
 // Sweep removes the tokens and temporary files whose last change is longer than olderThan before now, and returns
 // how many it removed. Nothing else in the folder is touched, but any ACME client's tokens look alike: a webroot
 // that another client uses too is not to be swept.
 func (f *Folder) Sweep(now time.Time, olderThan time.Duration) (n int, err error) {
-	root, err := f.open()
-	if err != nil {
-		return 0, fmt.Errorf("sweeping %s: %w", f.path(), err)
-	}
-	defer root.Close()
-	entries, err := fs.ReadDir(root.FS(), ".")
-	errs := []error{err}
-	for _, entry := range entries {
-		if !stale(entry, now.Add(-olderThan)) {
-			continue
+	err = f.within("sweeping", func(root *os.Root) error {
+		entries, err := fs.ReadDir(root.FS(), ".")
+		errs := []error{err}
+		for _, entry := range entries {
+			if !stale(entry, now.Add(-olderThan)) {
+				continue
+			}
+			err := f.discard(root, entry.Name())
+			errs = append(errs, err)
+			if err == nil {
+				n++
+			}
 		}
-		err := f.discard(root, entry.Name())
-		errs = append(errs, err)
-		if err == nil {
-			n++
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
-		return n, fmt.Errorf("sweeping %s: %w", f.path(), err)
-	}
-	return n, nil
+		return errors.Join(errs...)
+	})
+	return n, err
 }
 
 // KeyAuthorization returns the content of the file that token names. It reports false unless token is well-formed
@@ -147,7 +128,7 @@ func (f *Folder) KeyAuthorization(token string) (string, bool) {
 		return "", false
 	}
 	defer file.Close()
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() > maxKeyAuth {
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
 		return "", false
 	}
 	content, err := io.ReadAll(io.LimitReader(file, maxKeyAuth+1))
@@ -159,6 +140,19 @@ func (f *Folder) KeyAuthorization(token string) (string, bool) {
 
 func (f *Folder) path() string {
 	return filepath.Join(append([]string{f.base}, f.sub...)...)
+}
+
+// within opens the folder for do.
+func (f *Folder) within(doing string, do func(*os.Root) error) error {
+	root, err := f.open()
+	if err == nil {
+		defer root.Close()
+		err = do(root)
+	}
+	if err != nil {
+		return fmt.Errorf("%s %s: %w; acmed must be able to write there", doing, f.path(), err)
+	}
+	return nil
 }
 
 // open opens the folder and creates what is missing of it.

@@ -151,18 +151,21 @@ func (g *guard) oldest() *conn {
 }
 
 // network returns the IPv4 address or the IPv6 /64 that addr belongs to; the zero Prefix if it is exempt, as is
-// what has no address: a local socket.
+// a local socket.
 func (g *guard) network(addr net.Addr) netip.Prefix {
-	remote, err := netip.ParseAddrPort(addr.String())
-	ip := remote.Addr().Unmap()
-	if err != nil || g.exempt(ip) {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return netip.Prefix{}
+	}
+	ip := tcp.AddrPort().Addr().Unmap()
+	if g.exempt(ip) {
 		return netip.Prefix{}
 	}
 	bits := 64
 	if ip.Is4() {
 		bits = 32
 	}
-	return netip.PrefixFrom(ip.WithZone(""), bits).Masked()
+	return netip.PrefixFrom(ip, bits).Masked()
 }
 
 // abort closes a connection so that the kernel keeps nothing of it: a client under suspicion gets no TIME_WAIT.

@@ -263,6 +263,29 @@ func TestStopWaitsForAnswersOnly(t *testing.T) {
 	})
 }
 
+func TestRunOutlastsEveryHandler(t *testing.T) {
+	returned := false
+	inBubble(t, challenge.ServerConfig{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		time.Sleep(3 * time.Second) // well past the time to stop
+		returned = true
+	})}, func(t *testing.T, w *wire) { w.dial(t, "192.0.2.1", fetch) })
+	if !returned {
+		t.Error("run returned before the handler")
+	}
+}
+
+func TestLocalSocketsHaveNoNetwork(t *testing.T) {
+	metrics := challenge.NewMetrics()
+	inBubble(t, challenge.ServerConfig{MaxConnsPerNetwork: 1, Metrics: metrics}, func(t *testing.T, w *wire) {
+		for range 2 {
+			_, server := net.Pipe()
+			w.conns <- server
+			synctest.Wait()
+		}
+		expectConnections(t, metrics, 2)
+	})
+}
+
 func TestListenerThatFailsEndsTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bad, good := newWire(), newWire()
