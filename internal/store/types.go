@@ -94,6 +94,7 @@ type Order struct {
 	Proofs      []Proof   `json:"proofs,omitempty"` // to be taken away when the order ends
 	Reason      string    `json:"reason"`           // why it was ordered, in the words of reconcile
 	Charged     bool      `json:"charged"`          // it counts against the budgets of its issuer
+	Validated   bool      `json:"validated,omitempty"`
 }
 
 // Proof names what was made visible to the CA, without its secret part.
@@ -117,6 +118,8 @@ type IssuerState struct {
 	// Hold is until when the CA asked to be left alone; zero: it did not.
 	Hold    time.Time `json:"hold,omitzero"`
 	HoldWhy string    `json:"holdWhy,omitempty"`
+	// Promised tells that the CA itself asked for Hold: nothing but time ends it.
+	Promised bool `json:"promised,omitempty"`
 	// Outage counts the requests in a row that the CA did not answer, or answered with a 5xx.
 	Outage int `json:"outage,omitempty"`
 	// Budgets hold the theoretical arrival time of each GCRA bucket, keyed by "orders", "set:HASH",

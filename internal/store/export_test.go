@@ -1,0 +1,37 @@
+package store
+
+import "slices"
+
+// OpenWith opens a store whose every change of the disk goes through step.
+func OpenWith(c Config, step func(op, path string, do func() error) error) (*Store, error) {
+	return open(c, step)
+}
+
+// Rules returns the patterns and modes of the contract.
+func Rules() map[string]string {
+	all := map[string]string{}
+	for _, r := range rules() {
+		all[r.pattern] = r.mode.String()
+	}
+	return all
+}
+
+// Seal and Unseal are exported for the fuzzer.
+var (
+	Seal   = seal
+	Unseal = unseal
+)
+
+// Waiting tells that an update of l waits for a write that has not begun.
+func (l *Ledger) Waiting() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.next != nil
+}
+
+// Numbers returns the numbers of all revisions, oldest first.
+func (r *Reader) Numbers(name string) []int {
+	numbers, _ := r.numbers(name)
+	slices.Reverse(numbers)
+	return numbers
+}

@@ -1,0 +1,351 @@
+package store
+
+import (
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// maxFile is the most that a file of the state directory may hold. Issuer ledgers are the largest.
+const maxFile = 64 << 20
+
+// Reader reads a state directory without its lock: beside the daemon, and as another user. It follows no path out
+// of the folder and believes only regular files of the folder's owner.
+type Reader struct {
+	dir  string // absolute
+	uid  uint32 // of the owner
+	root *os.Root
+}
+
+// Files are the PEM files of a revision.
+type Files struct {
+	Privkey   []byte // PKCS#8
+	Cert      []byte // the leaf
+	Chain     []byte // the rest
+	Fullchain []byte // Cert and Chain
+}
+
+// OpenReader opens a state directory for reading.
+func OpenReader(dir string) (*Reader, error) {
+	r, err := newReader(dir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := r.root.Lstat(formatFile); err != nil {
+		err = fmt.Errorf("opening the state directory %s: %w: see that stateDir names the folder that acmed run uses", dir, err)
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
+func newReader(dir string) (*Reader, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("opening the state directory: %w", err)
+	}
+	root, err := os.OpenRoot(abs)
+	if err != nil {
+		return nil, fmt.Errorf("opening the state directory: %w: see that stateDir names a folder that acmed may read", err)
+	}
+	info, err := root.Stat(".")
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the state directory: %w", err), root.Close())
+	}
+	return &Reader{dir: abs, uid: owner(info), root: root}, nil
+}
+
+func owner(info fs.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Uid }
+
+// Close lets go of the folder.
+func (r *Reader) Close() error { return r.root.Close() }
+
+// Live returns the number of the revision that live/NAME points at; 0: there is none.
+func (r *Reader) Live(name string) (int, error) {
+	if err := valid(name); err != nil {
+		return 0, err
+	}
+	target, err := r.root.Readlink(liveLink(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading live/%s: %w", name, r.advise(err))
+	}
+	n := numberOf(path.Base(target))
+	if n == 0 || target != "../"+revisionDir(name, n) {
+		return 0, fmt.Errorf("reading live/%s: it points at %.200q and not at a revision of its certificate: remove the link, and acmed makes it anew", name, target)
+	}
+	return n, nil
+}
+
+// Newest returns the highest revision number; 0: there is none.
+func (r *Reader) Newest(name string) (int, error) {
+	numbers, err := r.numbers(name)
+	if err != nil || len(numbers) == 0 {
+		return 0, err
+	}
+	return numbers[0], nil
+}
+
+// numbers returns the numbers of all revisions, newest first.
+func (r *Reader) numbers(name string) ([]int, error) {
+	if err := valid(name); err != nil {
+		return nil, err
+	}
+	names, err := r.list(revDir(name))
+	if err != nil {
+		return nil, fmt.Errorf("listing the revisions of %s: %w", name, r.advise(err))
+	}
+	numbers := make([]int, 0, len(names))
+	for _, base := range names {
+		if n := numberOf(base); n > 0 {
+			numbers = append(numbers, n)
+		}
+	}
+	slices.SortFunc(numbers, func(a, b int) int { return b - a })
+	return numbers, nil
+}
+
+// Revision returns one revision, after comparing its files with their checksums. A difference is a *DamagedError.
+func (r *Reader) Revision(name string, number int) (Revision, error) {
+	rev, _, err := r.load(name, number)
+	return rev, r.about(name, number, err)
+}
+
+// Revisions returns all revisions whose meta.json is sound, newest first, and the errors of the others. It does
+// not read their files.
+func (r *Reader) Revisions(name string) ([]Revision, error) {
+	numbers, err := r.numbers(name)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	revisions := make([]Revision, 0, len(numbers))
+	for _, n := range numbers {
+		rev, err := r.meta(name, n)
+		if err != nil {
+			errs = append(errs, r.about(name, n, err))
+			continue
+		}
+		revisions = append(revisions, rev)
+	}
+	return revisions, errors.Join(errs...)
+}
+
+// Good returns the newest revision whose files have their checksums and whose key belongs to its leaf; a zero
+// Revision when there is none. Revisions that it had to skip are reported as *DamagedError beside it. Modes are
+// left to Check: a key that an administrator lets a group read must not stop renewal.
+func (r *Reader) Good(name string) (Revision, error) {
+	numbers, err := r.numbers(name)
+	if err != nil {
+		return Revision{}, err
+	}
+	var skipped []error
+	for _, n := range numbers {
+		rev, err := r.sound(name, n)
+		if err == nil {
+			return rev, errors.Join(skipped...)
+		}
+		if _, ok := errors.AsType[*DamagedError](err); !ok {
+			return Revision{}, r.about(name, n, err)
+		}
+		skipped = append(skipped, r.about(name, n, err))
+	}
+	return Revision{}, errors.Join(skipped...)
+}
+
+// Files returns the PEM files of a revision as they are. It parses nothing, so that a caller with more rights than
+// the folder's owner can judge them itself.
+func (r *Reader) Files(name string, number int) (Files, error) {
+	if err := valid(name); err != nil {
+		return Files{}, err
+	}
+	files, err := r.files(name, number)
+	return files, r.about(name, number, err)
+}
+
+func (r *Reader) files(name string, number int) (Files, error) {
+	var f Files
+	for base, to := range f.byName() {
+		data, err := r.read(path.Join(revisionDir(name, number), base))
+		if err != nil {
+			return Files{}, r.lost(err)
+		}
+		*to = data
+	}
+	return f, nil
+}
+
+// byName gives the files under their names.
+func (f *Files) byName() map[string]*[]byte {
+	return map[string]*[]byte{privkeyFile: &f.Privkey, certFile: &f.Cert, chainFile: &f.Chain, fullchainFile: &f.Fullchain}
+}
+
+// Leaf returns the certificate of a revision.
+func (r *Reader) Leaf(name string, number int) (*x509.Certificate, error) {
+	_, files, err := r.load(name, number)
+	if err != nil {
+		return nil, r.about(name, number, err)
+	}
+	block, _ := pem.Decode(files.Cert)
+	if block == nil {
+		return nil, r.damaged(path.Join(revisionDir(name, number), certFile), errors.New("it is not PEM"))
+	}
+	return x509.ParseCertificate(block.Bytes)
+}
+
+// Key returns the private key of a revision.
+func (r *Reader) Key(name string, number int) (crypto.Signer, error) {
+	_, files, err := r.load(name, number)
+	if err != nil {
+		return nil, r.about(name, number, err)
+	}
+	return parseKey(files.Privkey)
+}
+
+// meta reads what is known of a revision.
+func (r *Reader) meta(name string, number int) (Revision, error) {
+	var rev Revision
+	if err := valid(name); err != nil {
+		return rev, err
+	}
+	p := path.Join(revisionDir(name, number), metaFile)
+	if err := r.readSealed(p, &rev); err != nil {
+		return Revision{}, r.lost(err)
+	}
+	if rev.Number != number {
+		return Revision{}, r.damaged(p, fmt.Errorf("it describes revision %d", rev.Number))
+	}
+	return rev, nil
+}
+
+// load reads a revision and compares its files with their checksums.
+func (r *Reader) load(name string, number int) (Revision, Files, error) {
+	rev, err := r.meta(name, number)
+	if err != nil {
+		return Revision{}, Files{}, err
+	}
+	files, err := r.files(name, number)
+	if err != nil {
+		return Revision{}, Files{}, err
+	}
+	for base, data := range files.byName() {
+		if sum(*data) != rev.Sums[base] {
+			return Revision{}, Files{}, r.damaged(path.Join(revisionDir(name, number), base), errors.New("its checksum is wrong"))
+		}
+	}
+	return rev, files, nil
+}
+
+// sound returns a revision whose files can be served.
+func (r *Reader) sound(name string, number int) (Revision, error) {
+	rev, files, err := r.load(name, number)
+	if err != nil {
+		return Revision{}, err
+	}
+	pair, err := tls.X509KeyPair(files.Fullchain, files.Privkey)
+	if err != nil {
+		return Revision{}, r.damaged(revisionDir(name, number), err)
+	}
+	if sum(pair.Certificate[0]) != rev.SHA256 || string(files.Fullchain) != string(files.Cert)+string(files.Chain) {
+		return Revision{}, r.damaged(revisionDir(name, number), errors.New("its files do not belong together"))
+	}
+	return rev, nil
+}
+
+// read returns the content of a regular file that belongs to the owner of the folder.
+func (r *Reader) read(p string) (data []byte, err error) {
+	f, err := r.root.OpenFile(p, os.O_RDONLY|syscall.O_NONBLOCK, 0) // O_NONBLOCK: a FIFO must not hold us up
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular() || owner(info) != r.uid:
+		return nil, r.damaged(p, fmt.Errorf("it is not a regular file of uid %d", r.uid))
+	case info.Size() > maxFile:
+		return nil, r.damaged(p, fmt.Errorf("it has %d bytes", info.Size()))
+	}
+	data = make([]byte, info.Size())
+	if _, err = io.ReadFull(f, data); errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+		err = r.damaged(p, errors.New("it shrank while it was read"))
+	}
+	return data, err
+}
+
+// readSealed decodes a sealed file into v. A file whose checksum is wrong is a *DamagedError.
+func (r *Reader) readSealed(p string, v any) error {
+	data, err := r.read(p)
+	if err != nil {
+		return err
+	}
+	if err := unseal(data, v); err != nil {
+		return r.damaged(p, err)
+	}
+	return nil
+}
+
+// about says which revision an error is about.
+func (r *Reader) about(name string, number int, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("reading revision %d of %s: %w", number, name, r.advise(err))
+}
+
+// lost makes a *DamagedError of the errors that tell that a file is gone for good where there must be one.
+func (r *Reader) lost(err error) error {
+	broken, ok := errors.AsType[*fs.PathError](err)
+	if ok && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EIO) || errors.Is(err, syscall.ENOTDIR)) {
+		return r.damaged(broken.Path, broken.Err)
+	}
+	return err
+}
+
+func (r *Reader) damaged(p string, err error) *DamagedError {
+	return &DamagedError{Path: r.abs(p), Err: err}
+}
+
+func (r *Reader) abs(p string) string { return filepath.Join(r.dir, p) }
+
+// list returns the names in a folder, in no order; none when it does not exist.
+func (r *Reader) list(dir string) (names []string, err error) {
+	f, err := r.root.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return f.Readdirnames(-1)
+}
+
+// listNames returns the valid names among a folder's files that end in suffix, in no order.
+func (r *Reader) listNames(dir, suffix string) ([]string, error) {
+	bases, err := r.list(dir)
+	if err != nil {
+		return nil, fmt.Errorf("listing %s: %w", dir, r.advise(err))
+	}
+	names := make([]string, 0, len(bases))
+	for _, base := range bases {
+		if name, ok := strings.CutSuffix(base, suffix); ok && valid(name) == nil {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}

@@ -1,0 +1,35 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+)
+
+// Names returns the names of the certificates that have a record, in no order.
+func (r *Reader) Names() ([]string, error) { return r.listNames("ledger", ".json") }
+
+// Record returns what is known about a certificate; the zero Record when that is nothing. A damaged record is moved
+// into the archive and reported as *DamagedError beside the zero Record, with which it starts anew.
+func (s *Store) Record(name string) (Record, error) {
+	var rec Record
+	if err := valid(name); err != nil {
+		return rec, err
+	}
+	err := s.readSealed(recordFile(name), &rec)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return rec, nil
+	}
+	return Record{}, fmt.Errorf("reading the record of %s: %w", name, s.advise(s.replaceDamaged(recordFile(name), err)))
+}
+
+// SaveRecord replaces the record. Durable costs two fsyncs: of the file, and of the folder for its name.
+func (s *Store) SaveRecord(name string, rec Record, d Durability) error {
+	data, err := seal(rec)
+	if err != nil {
+		return fmt.Errorf("saving the record of %s: %w", name, err)
+	}
+	return s.serially("saving the record of", name, func(*stripe) error {
+		return s.disk.replace(recordFile(name), secretMode, data, d)
+	})
+}

@@ -1,0 +1,169 @@
+package store
+
+import (
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"path"
+	"time"
+)
+
+// Commit makes the pending order a revision: its key, and chain, DER with the leaf first, which must belong
+// together. It fills the fields of r that are empty from the leaf and from the order, always takes Number, Order and
+// Sums from there, and returns the result. The revision is durable and not live.
+//
+// It costs six fsyncs: four files, their names in the new folder, and the name of the folder. The key is linked and
+// not copied: Begin made it durable.
+func (s *Store) Commit(name string, chain [][]byte, r Revision) (Revision, error) {
+	err := s.change("committing a revision of", name, func() error {
+		p, err := s.pending(name)
+		if err != nil {
+			return err
+		}
+		if p == nil {
+			return errors.New("no order is pending: begin one first")
+		}
+		files, leaf, err := p.assemble(chain)
+		if err != nil {
+			return err
+		}
+		newest, err := s.Newest(name)
+		if err != nil {
+			return err
+		}
+		r.Number = newest + 1
+		r.describe(p.Order, leaf, files)
+		return s.writeRevision(name, &r, files)
+	})
+	if err != nil {
+		return Revision{}, err
+	}
+	_ = s.Drop(name) // the order is done; when it stays, the next sweep recognises it
+	return r, nil
+}
+
+// assemble makes the files of a revision from chain, if its leaf is for the order's key.
+func (p *Pending) assemble(chain [][]byte) (*Files, *x509.Certificate, error) {
+	key, err := p.pem()
+	if err != nil {
+		return nil, nil, err
+	}
+	f := &Files{Privkey: key}
+	for i, der := range chain {
+		block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+		f.Fullchain = append(f.Fullchain, block...)
+		if i == 0 {
+			f.Cert = block
+		} else {
+			f.Chain = append(f.Chain, block...)
+		}
+	}
+	pair, err := tls.X509KeyPair(f.Fullchain, f.Privkey)
+	if err != nil {
+		return nil, nil, fmt.Errorf("the chain is not for the key of the order: %w", err)
+	}
+	return f, pair.Leaf, nil
+}
+
+// describe fills r.
+func (r *Revision) describe(o Order, leaf *x509.Certificate, files *Files) {
+	r.Issuer = cmp.Or(r.Issuer, o.Issuer)
+	r.Directory = cmp.Or(r.Directory, o.Directory)
+	r.Account = cmp.Or(r.Account, o.Account)
+	r.Order = o.URL
+	r.Profile = cmp.Or(r.Profile, o.Profile)
+	r.Key = cmp.Or(r.Key, o.Key)
+	r.Serial = cmp.Or(r.Serial, fmt.Sprintf("%x", leaf.SerialNumber))
+	r.SHA256 = sum(leaf.Raw)
+	r.IssuedBy = cmp.Or(r.IssuedBy, leaf.Issuer.CommonName)
+	if len(r.DNSNames)+len(r.IPAddresses) == 0 {
+		r.DNSNames = leaf.DNSNames
+		for _, ip := range leaf.IPAddresses {
+			r.IPAddresses = append(r.IPAddresses, ip.String())
+		}
+	}
+	if r.NotBefore.IsZero() {
+		r.NotBefore = leaf.NotBefore
+	}
+	if r.NotAfter.IsZero() {
+		r.NotAfter = leaf.NotAfter
+	}
+	if r.Committed.IsZero() {
+		r.Committed = time.Now().UTC()
+	}
+	r.Sums = map[string]string{}
+	for base, data := range files.byName() {
+		r.Sums[base] = sum(*data)
+	}
+}
+
+func (s *Store) writeRevision(name string, r *Revision, files *Files) error {
+	meta, err := seal(r)
+	if err != nil {
+		return err
+	}
+	return s.disk.assemble(revisionDir(name, r.Number), folderMode, func(tmp string) error {
+		if err := s.disk.link(path.Join(pendingDir(name), keyFile), path.Join(tmp, privkeyFile)); err != nil {
+			return err
+		}
+		for _, f := range []struct {
+			base string
+			data []byte
+		}{{certFile, files.Cert}, {chainFile, files.Chain}, {fullchainFile, files.Fullchain}, {metaFile, meta}} {
+			if err := s.disk.put(path.Join(tmp, f.base), publicMode, f.data, Durable); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Activate points live/NAME at a revision whose files are sound. It costs one fsync.
+func (s *Store) Activate(name string, number int) error {
+	return s.change("activating a revision of", name, func() error {
+		if _, err := s.sound(name, number); err != nil {
+			return err
+		}
+		link := liveLink(name)
+		tmp := temp(link)
+		err := s.disk.anew(tmp, func() error { return s.disk.symlink("../"+revisionDir(name, number), tmp) })
+		if err == nil {
+			err = s.disk.rename(tmp, link)
+		}
+		if err != nil {
+			s.disk.discard(tmp)
+			return err
+		}
+		return s.disk.syncDir("live")
+	})
+}
+
+// Prune removes old revisions: never the newest keep, and never the one that live points at. It costs one fsync
+// when there is something to remove, for the link that spares the rest must be durable first.
+func (s *Store) Prune(name string, keep int) error {
+	return s.change("removing old revisions of", name, func() error {
+		numbers, err := s.numbers(name)
+		if err != nil || len(numbers) <= max(keep, 1) {
+			return err
+		}
+		live, err := s.Live(name)
+		if err != nil {
+			return err
+		}
+		if err := s.disk.syncDir("live"); err != nil {
+			return err
+		}
+		for _, n := range numbers[max(keep, 1):] {
+			if n == live {
+				continue
+			}
+			if err := s.disk.removeDir(revisionDir(name, n)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
