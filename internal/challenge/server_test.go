@@ -216,13 +216,13 @@ func TestNetworksShareTheConnections(t *testing.T) {
 		first, second string
 		shared        bool
 	}{
-		"the same address":              {"192.0.2.1", "192.0.2.1", true},
-		"neighbours in IPv4":            {"192.0.2.1", "192.0.2.2", false},
-		"the same address, mapped":      {"192.0.2.1", "::ffff:192.0.2.1", true},
-		"neighbours in an IPv6 /64":     {"2001:db8::1", "2001:db8::2:0:0:1", true},
-		"neighbours outside of the /64": {"2001:db8::1", "2001:db8:0:1::1", false},
-		"loopback":                      {"127.0.0.1", "127.0.0.1", false},
-		"IPv6 loopback":                 {"::1", "::1", false},
+		"the same address":             {"192.0.2.1", "192.0.2.1", true},
+		"neighbors in IPv4":            {"192.0.2.1", "192.0.2.2", false},
+		"the same address, mapped":     {"192.0.2.1", "::ffff:192.0.2.1", true},
+		"neighbors in an IPv6 /64":     {"2001:db8::1", "2001:db8::2:0:0:1", true},
+		"neighbors outside of the /64": {"2001:db8::1", "2001:db8:0:1::1", false},
+		"loopback":                     {"127.0.0.1", "127.0.0.1", false},
+		"IPv6 loopback":                {"::1", "::1", false},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			metrics := challenge.NewMetrics()

@@ -115,7 +115,7 @@ func (n *Notifier) send(datagram string) bool {
 	if n.socket == "" {
 		return false
 	}
-	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: n.socket, Net: "unixgram"})
+	conn, err := net.Dial("unixgram", n.socket)
 	if err != nil {
 		return false
 	}
