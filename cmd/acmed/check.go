@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -12,14 +13,15 @@ import (
 
 	"acmed/internal/control"
 	"acmed/internal/spec"
+	"acmed/internal/store"
 )
 
 func (a *app) checkCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check [FILE…]",
 		Short: "Check the configuration and the specs, without a daemon",
-		Long: `Check files of certs.d, or without arguments the configuration, every issuer and every spec. No daemon is needed, and
-nothing is changed. The exit code is 1 when something is wrong.`,
+		Long: `Check files of certs.d, or without arguments the configuration, every issuer and every spec, and the state folder
+where it may be read. No daemon is needed, and nothing is changed. The exit code is 1 when something is wrong.`,
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return []string{"yaml"}, cobra.ShellCompDirectiveFilterFileExt
 		},
@@ -31,21 +33,27 @@ nothing is changed. The exit code is 1 when something is wrong.`,
 type checked struct {
 	Files    int               `json:"files"`
 	Problems []control.Problem `json:"problems"`
+	State    []string          `json:"state,omitempty"` // what is wrong with the state folder
 }
+
+func (c checked) good() bool { return len(c.Problems)+len(c.State) == 0 }
 
 func (a *app) check(files []string) error {
 	config, files, err := a.toCheck(files)
 	if err != nil {
 		return err
 	}
-	c := checked{Files: cmp.Or(len(files), countFiles(config)), Problems: []control.Problem{}}
+	c := checked{Files: len(files), Problems: []control.Problem{}}
+	if len(files) == 0 {
+		c.Files, c.State = countFiles(config), a.checkState(config.StateDir)
+	}
 	for _, p := range spec.CheckFiles(config, files) {
 		c.Problems = append(c.Problems, control.Problem(*p))
 	}
 	if err := a.result(c, func(time.Time) string { return checkedText(c) }); err != nil {
 		return err
 	}
-	if len(c.Problems) > 0 {
+	if !c.good() {
 		return errReported
 	}
 	return nil
@@ -70,6 +78,23 @@ func (a *app) toCheck(files []string) (*spec.Config, []string, error) {
 	default:
 		return nil, nil, err
 	}
+}
+
+// checkState checks the state folder, if there is one and whoever asks may read it.
+func (a *app) checkState(dir string) []string {
+	_, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, fs.ErrPermission):
+		a.say("not checking the state folder, which you may not read: %s", dir)
+		return nil
+	}
+	var wrong []string
+	for _, err := range store.Check(dir) {
+		wrong = append(wrong, err.Error())
+	}
+	return wrong
 }
 
 // countFiles counts what a check without arguments reads.

@@ -184,10 +184,14 @@ func reloadText(r control.ReloadResult) string {
 
 // checkedText is the answer of `acmed check`.
 func checkedText(c checked) string {
-	if len(c.Problems) > 0 {
-		return problemsText(c.Problems)
+	if c.good() {
+		return count(c.Files, "file") + ", all good\n"
 	}
-	return count(c.Files, "file") + ", all good\n"
+	text := problemsText(c.Problems)
+	if len(c.State) > 0 {
+		text += "wrong in the state folder:\n  " + strings.Join(c.State, "\n  ") + "\n"
+	}
+	return text
 }
 
 // versionText is the answer of `acmed version`.

@@ -38,6 +38,7 @@ func TestGolden(t *testing.T) {
 		"reload":          reloadText(control.ReloadResult{Added: []string{"a", "b"}, Edited: []string{"c"}, Removed: many(12)}),
 		"reload-nothing":  reloadText(control.ReloadResult{}),
 		"check-problems":  checkedText(checked{Files: 3, Problems: sampleInfo().Problems}),
+		"check-state":     checkedText(checked{Files: 3, State: []string{"live/a points nowhere", "certs/b has mode 0777"}}),
 		"check-good":      checkedText(checked{Files: 1}),
 		"version":         versionText(versionInfo{Version: "v0.1.0", Revision: "abc", Go: "go1.26", OS: "linux", Arch: "arm64", ACME: "v0.58.0"}),
 		"event-failure":   eventText(control.Event{Cert: "a", Message: "not renewed", Error: "the CA could not connect", Hint: "open port 80", Done: true}),
