@@ -19,9 +19,6 @@ const maxNames = 100
 
 const notYet = "not available in this version"
 
-// validName is what the name of a certificate or issuer, the base name of its file, looks like.
-var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,127}$`)
-
 var certificateKind = object(nil,
 	key("dnsNames", func(c *Certificate) *[]string { return &c.DNSNames }, list("a list of DNS names", dnsNameKind)),
 	key("ipAddresses", func(c *Certificate) *[]netip.Addr { return &c.IPAddresses }, list("a list of IP addresses", addressKind)),

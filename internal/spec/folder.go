@@ -151,39 +151,49 @@ func (f *folder[T]) list(now time.Time, strays *[]*Problem) error {
 		return err
 	}
 	for _, base := range all {
-		if problem := f.stray(base); problem != nil {
+		if name, ours := strings.CutSuffix(base, suffix); ours && isName(name) {
+			f.look(int(d.Fd()), name, base, now)
+		} else if problem := f.stray(base); problem != nil {
 			*strays = append(*strays, problem)
-		} else if isOurs(base) {
-			f.look(int(d.Fd()), base, now)
 		}
 	}
 	return nil
 }
 
-func isOurs(base string) bool {
-	return strings.HasSuffix(base, suffix) && base[0] != '.'
+// isName reports whether name may be that of a certificate or issuer.
+func isName(name string) bool {
+	for i := range len(name) {
+		switch c := name[i]; {
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9':
+		case i > 0 && (c == '.' || c == '_' || c == '-'):
+		default:
+			return false
+		}
+	}
+	return name != "" && len(name) <= 128
 }
 
 // stray returns what is wrong with the name of a file that somebody may have meant for us.
 func (f *folder[T]) stray(base string) *Problem {
-	file := filepath.Join(f.dir, base)
-	name, yml := strings.CutSuffix(base, ".yml")
+	p := &Problem{File: filepath.Join(f.dir, base)}
+	name, ours := strings.CutSuffix(base, suffix)
+	stem, yml := strings.CutSuffix(base, ".yml")
 	switch {
-	case yml && base[0] != '.':
-		return &Problem{File: file, Problem: "is not read", Hint: "rename it to " + name + suffix}
-	case isOurs(base) && !validName.MatchString(strings.TrimSuffix(base, suffix)):
-		return &Problem{File: file, Problem: "is not read: its name is not fit for a name",
-			Hint: "lower-case letters, digits, dots, _ and - only, a letter or digit first, at most 128"}
+	case base[0] == '.', ours && isName(name):
+		return nil
+	case yml:
+		p.Problem, p.Hint = "is not read", "rename it to "+stem+suffix
+	case ours:
+		p.Problem = "is not read: its name is not fit for a name"
+		p.Hint = "lower-case letters, digits, dots, _ and - only, a letter or digit first, at most 128"
+	default:
+		return nil
 	}
-	return nil
+	return p
 }
 
 // look compares one file with what is known of it.
-func (f *folder[T]) look(dir int, base string, now time.Time) {
-	name := strings.TrimSuffix(base, suffix)
-	if !validName.MatchString(name) {
-		return
-	}
+func (f *folder[T]) look(dir int, name, base string, now time.Time) {
 	var st unix.Stat_t
 	err := unix.Fstatat(dir, base, &st, 0)
 	if err == unix.ENOENT && unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
@@ -191,8 +201,8 @@ func (f *folder[T]) look(dir int, base string, now time.Time) {
 	}
 	e := f.files[name]
 	if e == nil {
-		e = &entry[T]{name: strings.Clone(name)}
-		f.files[e.name] = e
+		e = &entry[T]{name: name}
+		f.files[name] = e
 	}
 	e.present = true
 	if e.held {

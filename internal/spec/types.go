@@ -1,3 +1,7 @@
+// Package spec reads what the operator asked for: acmed.yaml, the issuers of issuers.d and the certificates of certs.d.
+// It owns the wording of every complaint about those files, and which version of each is in force: the last good one.
+// It never writes to the disk, never blocks on a strange file, knows no CA and no certificate that was issued, and
+// never lets one bad file touch another.
 package spec
 
 import (
@@ -28,7 +32,7 @@ type Config struct {
 // HTTP says who answers http-01.
 type HTTP struct {
 	Solver   string // "responder", "listen" or "off"
-	Listen   string // host:port of the daemon's own listener; "" unless Solver is "listen" without socket activation
+	Listen   string // host:port of the daemon's own listener with Solver "listen"; "": only a listener that systemd hands over
 	Fallback string // "notFound" or "redirect"
 }
 
