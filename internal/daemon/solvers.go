@@ -1,0 +1,83 @@
+package daemon
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"acmed/internal/acme"
+	"acmed/internal/challenge"
+	"acmed/internal/spec"
+)
+
+// solvers answers challenges in the ways that acmed.yaml allows.
+type solvers struct {
+	config spec.HTTP
+	dir    string            // of tokens
+	folder *challenge.Folder // the same
+
+	mu       sync.Mutex                   // guards the following
+	webroots map[string]*challenge.Folder // by path
+}
+
+func newSolvers(config *spec.Config) (*solvers, error) {
+	dir := filepath.Join(config.RuntimeDir, "http-01")
+	folder, err := challenge.OpenFolder(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &solvers{config: config.HTTP, dir: dir, folder: folder, webroots: map[string]*challenge.Folder{}}, nil
+}
+
+func (s *solvers) solver(c spec.Challenge) (acme.Solver, error) {
+	switch {
+	case c.Type != "http-01":
+		return nil, unavailable("nothing answers "+c.Type+" challenges", "use http-01")
+	case c.Webroot != "":
+		return s.webroot(c.Webroot)
+	case s.config.Solver == "off":
+		return nil, unavailable("nothing answers http-01 challenges: http.solver is off",
+			"set http.solver in acmed.yaml, or challenge.webroot in the spec, and run acmed reload")
+	default:
+		return s.folder, nil
+	}
+}
+
+func (s *solvers) webroot(dir string) (acme.Solver, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.webroots[dir]; f != nil {
+		return f, nil
+	}
+	f, err := challenge.Webroot(dir)
+	if err != nil {
+		return nil, err
+	}
+	s.webroots[dir] = f
+	return f, nil
+}
+
+// unavailable is a fault of the configuration: no attempt can work before it is mended.
+func unavailable(what, hint string) error {
+	return &acme.Error{Kind: acme.Permanent, Op: "challenge", Problem: "noSolver", Detail: what, Hint: hint}
+}
+
+// describe says in a few words who answers http-01.
+func (s *solvers) describe(listeners []net.Listener) string {
+	switch {
+	case s.config.Solver == "off":
+		return "off"
+	case len(listeners) > 0:
+		var at []string
+		for _, l := range listeners {
+			at = append(at, l.Addr().String())
+		}
+		return "acmed listens on " + strings.Join(at, ", ")
+	case s.config.Solver == "listen":
+		return "nobody answers on port 80: run systemctl enable --now acmed-http.socket, or set http.listen"
+	default:
+		return fmt.Sprintf("tokens are in %s: a web server has to serve that folder", s.dir)
+	}
+}

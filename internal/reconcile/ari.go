@@ -1,0 +1,75 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"go.uber.org/zap"
+
+	"acmed/internal/acme"
+	"acmed/internal/store"
+)
+
+const (
+	// noAdvice is how often a CA without renewal information is asked whether it has some now.
+	noAdvice = 24 * time.Hour
+	// adviceFailed is when advice that could not be read is asked for again (RFC 9773 §4.3.3).
+	adviceFailed = 6 * time.Hour
+)
+
+// poll reads the CA's advice on when to renew. The instant is drawn once for a window and written down: a restart
+// draws no other.
+func (v *visit) poll(ctx context.Context) error {
+	is, a := v.in.Have.Issued, &v.in.Have.ARI
+	i, err := v.r.issuer(is.Issuer)
+	if err != nil || i == nil {
+		return errors.Join(err, errGone(is.Issuer))
+	}
+	client, _, err := v.r.ready(ctx, i)
+	if err != nil {
+		return err
+	}
+	leaf, err := v.r.store.Leaf(v.name, is.Number)
+	if err != nil {
+		return err
+	}
+	info, err := client.RenewalInfo(ctx, leaf)
+	if errors.Is(err, acme.ErrNoRenewalInfo) {
+		*a = store.ARI{CertID: is.CertID, NextPoll: v.now.Add(noAdvice)}
+		v.changed(lazily)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	a.NextPoll = v.now.Add(info.RetryAfter)
+	v.changed(lazily)
+	if a.CertID == is.CertID && a.Start.Equal(info.Start) && a.End.Equal(info.End) && !a.Chosen.IsZero() {
+		return nil
+	}
+	a.CertID, a.Start, a.End, a.Explanation = is.CertID, info.Start, info.End, info.ExplanationURL
+	a.Chosen = info.Start.Add(rand.N(info.End.Sub(info.Start))).Round(0)
+	v.changed(durably)
+	v.log.Debug("read renewal advice", fieldIssuer(is.Issuer), zap.Time("start", a.Start), zap.Time("end", a.End),
+		zap.Time("next", a.Chosen), zap.String("explanation", a.Explanation))
+	return nil
+}
+
+// pollFailed puts the next look at the CA's advice off; what it last advised stays.
+func (v *visit) pollFailed(err error) {
+	wait := adviceFailed
+	if e, ok := errors.AsType[*acme.Error](err); ok {
+		switch {
+		case e.Kind == acme.Transient:
+			wait = time.Hour
+		case e.RetryAt.After(v.now):
+			wait = e.RetryAt.Sub(v.now)
+		}
+	}
+	v.in.Have.ARI.CertID = v.in.Have.Issued.CertID
+	v.in.Have.ARI.NextPoll = v.now.Add(wait)
+	v.changed(lazily)
+	v.log.Debug("reading renewal advice", fieldIssuer(v.in.Have.Issued.Issuer), zap.Time("next", v.in.Have.ARI.NextPoll), zap.Error(err))
+}

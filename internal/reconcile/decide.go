@@ -1,0 +1,234 @@
+package reconcile
+
+import (
+	"slices"
+	"time"
+
+	"acmed/internal/spec"
+	"acmed/internal/store"
+)
+
+// Action is what a visit does.
+type Action string
+
+// The actions.
+const (
+	Wait     Action = "wait"
+	Retire   Action = "retire"   // the spec is gone: stop renewing, keep everything
+	Activate Action = "activate" // point live at the newest revision
+	PollARI  Action = "poll"     // ask the CA when to renew
+	Resume   Action = "resume"   // go on with the order in flight
+	Issue    Action = "issue"    // order a certificate
+)
+
+// Reason is why: a bounded set, used in logs, as a metric label and by the command line.
+type Reason string
+
+// The reasons.
+const (
+	Unwanted     Reason = "unwanted"     // no spec asks for it
+	Committed    Reason = "committed"    // a newer revision is on disk
+	NotDue       Reason = "notDue"       // valid, and its time has not come
+	AdviceDue    Reason = "adviceDue"    // the CA's renewal advice is to be read again
+	Missing      Reason = "missing"      // there is no certificate yet
+	Expired      Reason = "expired"      // it is past its end
+	Damaged      Reason = "damaged"      // its files are
+	Requested    Reason = "requested"    // the operator asked
+	Edited       Reason = "edited"       // the spec asks for something else than was issued
+	Advised      Reason = "advised"      // the CA's renewal window
+	Lifetime     Reason = "lifetime"     // the share of its lifetime left
+	InFlight     Reason = "inFlight"     // an order is open
+	AwaitingCA   Reason = "awaitingCA"   // the CA has not finished a step
+	IssuerHold   Reason = "issuerHold"   // the CA asked for patience, or is unreachable
+	BackingOff   Reason = "backingOff"   // the last attempt failed
+	Parked       Reason = "parked"       // it cannot work until something changes; probed once a day
+	OverBudget   Reason = "overBudget"   // acmed's own limit at the issuer
+	Queued       Reason = "queued"       // others are ahead at the issuer
+	ClockBehind  Reason = "clockBehind"  // the system's clock cannot be right
+	Disconnected Reason = "disconnected" // the disk or another local part fails
+)
+
+// Input is all that a decision depends on.
+type Input struct {
+	Want    *spec.Certificate // nil: not wanted
+	Have    store.Record
+	Newest  int           // number of the newest revision on disk; zero: none
+	Damaged bool          // the files of the live revision are
+	Order   *store.Order  // in flight; nil: none
+	PollAt  time.Time     // when to ask the CA for Order again; zero: now
+	Issuers []IssuerState // those of Want, in its order
+	Floor   time.Time     // the clock cannot be before it; zero: unknown
+	Host    string        // spreads renewals over the machines that share a spec
+}
+
+// IssuerState is what the decision needs to know about one issuer.
+type IssuerState struct {
+	Name      string
+	Directory string
+	Hold      time.Time // leave the CA alone until then
+	HoldWhy   string
+	Budget    time.Time // when acmed's own limits let an order for these names through
+	BudgetWhy string    // the limit in question
+	Shared    bool      // that limit is the account's, not these names' own
+}
+
+// Decision is what to do now, or how long to wait.
+type Decision struct {
+	Do     Action
+	Why    Reason
+	Issuer string    // for Issue; for Wait the issuer that is waited for, or ""
+	At     time.Time // for Wait
+	Detail string    // in words, where Why is not enough
+	Shared bool      // the wait is for something that all certificates of the issuer wait for
+}
+
+// rule is one sentence of the design: it decides, or leaves the decision to the next.
+type rule func(*Input, time.Time) (Decision, bool)
+
+// Decide is pure: the same facts at the same time lead to the same decision.
+func Decide(in Input, now time.Time) Decision {
+	for _, r := range []rule{
+		notWanted,   // no spec: retire, and then rest
+		clockBehind, // before the build date nothing can be trusted
+		notActive,   // a newer revision than the live one is on disk
+		unfinished,  // an order is open: it has been paid for
+		upToDate,    // valid, as asked for, and not due
+	} {
+		if d, ok := r(&in, now); ok {
+			return d
+		}
+	}
+	return chooseIssuer(&in, now) // on hold, backing off, over budget, or issue
+}
+
+func notWanted(in *Input, _ time.Time) (Decision, bool) {
+	switch {
+	case in.Want != nil:
+		return Decision{}, false
+	case in.Have.Retired.IsZero():
+		return Decision{Do: Retire, Why: Unwanted}, true
+	default:
+		return Decision{Do: Wait, Why: Unwanted}, true
+	}
+}
+
+func clockBehind(in *Input, now time.Time) (Decision, bool) {
+	if !now.Before(in.Floor) {
+		return Decision{}, false
+	}
+	return Decision{Do: Wait, Why: ClockBehind, At: now.Add(time.Minute),
+		Detail: "the clock shows " + now.UTC().Format(time.DateOnly) + ", before this program was built: set the clock"}, true
+}
+
+func notActive(in *Input, _ time.Time) (Decision, bool) {
+	if in.Newest == 0 || in.Have.Issued != nil && in.Have.Issued.Number == in.Newest {
+		return Decision{}, false
+	}
+	return Decision{Do: Activate, Why: Committed}, true
+}
+
+// unfinished goes on with an order of the same request. An order that the CA is processing is never given up, even
+// when the spec has changed meanwhile: some CAs bill each.
+func unfinished(in *Input, now time.Time) (Decision, bool) {
+	o := in.Order
+	if o == nil || o.URL == "" || !o.Expires.IsZero() && now.After(o.Expires) {
+		return Decision{}, false
+	}
+	i := slices.IndexFunc(in.Issuers, func(s IssuerState) bool { return s.Name == o.Issuer && s.Directory == o.Directory })
+	if i < 0 || o.Request != in.Want.Request() && !underway(o.Status) {
+		return Decision{}, false
+	}
+	if at, why, detail := blocked(in, in.Issuers[i], now, false); at.After(now) {
+		return Decision{Do: Wait, Why: why, Issuer: o.Issuer, At: at, Detail: detail}, true
+	}
+	if in.PollAt.After(now) {
+		return Decision{Do: Wait, Why: AwaitingCA, Issuer: o.Issuer, At: in.PollAt}, true
+	}
+	return Decision{Do: Resume, Why: InFlight, Issuer: o.Issuer}, true
+}
+
+// underway tells an order that has been finalized.
+func underway(status string) bool { return status == "processing" || status == "valid" }
+
+func upToDate(in *Input, now time.Time) (Decision, bool) {
+	due, why := Due(in, now)
+	if !due.After(now) {
+		return Decision{}, false
+	}
+	if pollable(in, now) && !in.Have.ARI.NextPoll.After(now) {
+		return Decision{Do: PollARI, Why: AdviceDue, Issuer: in.Have.Issued.Issuer}, true
+	}
+	at := due
+	if pollable(in, now) && in.Have.ARI.NextPoll.Before(at) {
+		at = in.Have.ARI.NextPoll
+	}
+	// Once a day at least, so that damage to the files is seen.
+	return Decision{Do: Wait, Why: NotDue, At: earlier(at, now.Add(24*time.Hour)), Detail: string(why)}, true
+}
+
+// pollable tells whether the CA's advice may be asked for: never once the certificate has expired (RFC 9773 §4.3).
+func pollable(in *Input, now time.Time) bool {
+	is := in.Have.Issued
+	return in.Want.Renew.ARI && is.CertID != "" && now.Before(is.NotAfter) && slices.ContainsFunc(in.Issuers, func(s IssuerState) bool {
+		return s.Name == is.Issuer && s.Directory == is.Directory && !s.Hold.After(now)
+	})
+}
+
+// chooseIssuer takes the first issuer that may be asked now. A later one gets its turn only when those before it
+// have had theirs: see exhausted.
+func chooseIssuer(in *Input, now time.Time) Decision {
+	_, why := Due(in, now)
+	wait := Decision{Do: Wait, Why: Parked, At: now.Add(24 * time.Hour), Detail: "no file of issuers.d defines the issuers of its spec"}
+	for _, s := range in.Issuers {
+		at, reason, detail := blocked(in, s, now, true)
+		if !at.After(now) {
+			return Decision{Do: Issue, Why: why, Issuer: s.Name}
+		}
+		if wait.Issuer == "" || at.Before(wait.At) {
+			wait = Decision{Do: Wait, Why: reason, Issuer: s.Name, At: at, Detail: detail,
+				Shared: reason == IssuerHold || reason == OverBudget && s.Shared}
+		}
+		if !exhausted(in, s, now, at) {
+			break
+		}
+	}
+	return wait
+}
+
+// exhausted tells whether an issuer that cannot be asked before at has had its turn, so that the next may try:
+// after three failures in a row, after a refusal for good, when it is closed for more than an hour, or after one
+// failure when the certificate is missing or about to expire.
+func exhausted(in *Input, s IssuerState, now, at time.Time) bool {
+	f := in.Have.Failures[s.Name]
+	return f.Count >= 3 || f.Kind == "permanent" || at.Sub(now) > time.Hour ||
+		f.Count > 0 && (in.Have.Issued == nil || urgent(in.Have.Issued, now))
+}
+
+// blocked is until when s must not be asked, and why; now or earlier when it may be. Budgets count for a new order
+// only: one that is open was charged.
+func blocked(in *Input, s IssuerState, now time.Time, order bool) (time.Time, Reason, string) {
+	f, failed := in.Have.Failures[s.Name]
+	if failed && f.Promised.After(now) {
+		return f.Promised, BackingOff, f.Detail // the CA's word holds whatever the operator does
+	}
+	if failed && f.RetryAt.After(now) && f.Request == in.Want.Request() && !in.Have.Requested.After(f.At) {
+		if f.Kind == "permanent" {
+			return f.RetryAt, Parked, f.Detail
+		}
+		return f.RetryAt, BackingOff, f.Detail
+	}
+	if s.Hold.After(now) {
+		return s.Hold, IssuerHold, s.HoldWhy
+	}
+	if order && !in.Have.Forced && s.Budget.After(now) {
+		return s.Budget, OverBudget, s.BudgetWhy
+	}
+	return time.Time{}, "", ""
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}

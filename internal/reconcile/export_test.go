@@ -1,0 +1,58 @@
+package reconcile
+
+import (
+	"time"
+
+	"acmed/internal/spec"
+	"acmed/internal/store"
+)
+
+// What the tests of package reconcile_test see of the inside.
+
+// Gate is a gate.
+type Gate = gate
+
+// NewGate makes a Gate.
+func NewGate(limit int, call func(string)) *Gate { return newGate(limit, call) }
+
+// Enter, Leave and Resize are the gate's.
+func (g *gate) Enter(name string, deadline time.Time) bool { return g.enter(name, deadline) }
+func (g *gate) Leave(name string)                          { g.leave(name) }
+func (g *gate) Resize(limit int)                           { g.resize(limit) }
+
+// RetryAfter is retryAfter.
+func RetryAfter(kind string, count int, life time.Duration, spread float64) time.Duration {
+	return retryAfter(kind, count, life, spread)
+}
+
+// OutageRetry is outageRetry.
+func OutageRetry(count int, spread float64) time.Duration { return outageRetry(count, spread) }
+
+// PollAfter is pollAfter.
+func PollAfter(polls int, wish time.Duration) time.Duration { return pollAfter(polls, wish) }
+
+// NewFailure is newFailure.
+func NewFailure(err error, name, request string, last store.Failure, life time.Duration, now time.Time) store.Failure {
+	return newFailure(err, name, request, last, life, now)
+}
+
+// Spend spends one order for names from state, or one failure of each name, and tells from when it may.
+func Spend(state *store.IssuerState, names []string, l spec.Limits, failure bool, now time.Time) (free time.Time, why string) {
+	buckets := orderBuckets(names, l)
+	if failure {
+		buckets = failureBuckets(names, l)
+	}
+	free, last := firstFree(state, buckets)
+	if !free.After(now) {
+		charge(state, buckets, now)
+	}
+	return free, last.words
+}
+
+// Refund gives back what Spend spent.
+func Refund(state *store.IssuerState, names []string, l spec.Limits) {
+	refund(state, orderBuckets(names, l))
+}
+
+// RegisteredDomains is registeredDomains.
+func RegisteredDomains(names []string) []string { return registeredDomains(names) }

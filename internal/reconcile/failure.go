@@ -1,0 +1,87 @@
+package reconcile
+
+import (
+	"errors"
+	"strconv"
+	"time"
+
+	"acmed/internal/acme"
+	"acmed/internal/store"
+)
+
+// The ladder of Let's Encrypt's integration guide: after the third failure in a row a day passes, or an hour where
+// nothing but the network or the CA was at fault.
+const (
+	firstRetry  = time.Minute
+	secondRetry = 10 * time.Minute
+	thirdRetry  = 100 * time.Minute
+	dailyRetry  = 24 * time.Hour
+	hourlyRetry = time.Hour
+)
+
+// kindLocal is the kind of a failure of this machine, beside the kinds of acme.
+const kindLocal = "local"
+
+// retryAfter is how long to wait after the count-th failure in a row of a certificate with the given lifetime (zero:
+// unknown), never less than a minute. spread in [0, 1) moves it by up to a fifth either way once it is long.
+func retryAfter(kind string, count int, lifetime time.Duration, spread float64) time.Duration {
+	wait := step(kind, count)
+	if wait >= hourlyRetry {
+		wait += time.Duration((spread - 0.5) * 0.4 * float64(wait))
+	}
+	if lifetime > 0 && lifetime < shortLived {
+		wait = min(wait, lifetime/12)
+	}
+	return max(wait, firstRetry)
+}
+
+func step(kind string, count int) time.Duration {
+	last := dailyRetry
+	switch kind {
+	case acme.Transient.String(), acme.RateLimited.String(), kindLocal:
+		last = hourlyRetry
+	case acme.Permanent.String():
+		return dailyRetry
+	}
+	switch {
+	case count <= 1:
+		return firstRetry
+	case count == 2:
+		return secondRetry
+	case count == 3:
+		return min(thirdRetry, last)
+	default:
+		return last
+	}
+}
+
+// outageRetry is how long an issuer that cannot be reached is left alone after the count-th probe.
+func outageRetry(count int, spread float64) time.Duration {
+	wait := min(firstRetry<<min(max(count-1, 0), 10), hourlyRetry)
+	return wait + time.Duration(spread*0.2*float64(wait))
+}
+
+// newFailure records err as the next failure after last (the zero Failure: the first).
+func newFailure(err error, name, request string, last store.Failure, life time.Duration, now time.Time) store.Failure {
+	f := store.Failure{Kind: kindLocal, At: now, Request: request, Count: 1, Detail: err.Error()}
+	if last.Request == request {
+		f.Count = last.Count + 1
+	}
+	e, _ := errors.AsType[*acme.Error](err)
+	if e != nil {
+		f.Kind, f.Op, f.Problem, f.Detail, f.Hint, f.Name = e.Kind.String(), e.Op, e.Problem, e.Detail, e.Hint, e.Identifier
+		for _, s := range e.Subproblems {
+			f.Subs = append(f.Subs, store.Sub{Identifier: s.Identifier, Problem: s.Problem, Detail: s.Detail})
+		}
+		f.Promised = e.RetryAt
+	}
+	f.RetryAt = now.Add(retryAfter(f.Kind, f.Count, life, share(name, strconv.Itoa(f.Count))))
+	switch {
+	case e == nil:
+	case e.Whole && (e.Kind == acme.Permanent || e.Kind == acme.RateLimited):
+		f.Promised, f.RetryAt = time.Time{}, now // the issuer is held: that says when to go on
+	case e.Kind == acme.RateLimited && !f.Promised.IsZero(), f.RetryAt.Before(f.Promised):
+		f.RetryAt = f.Promised
+	}
+	return f
+}

@@ -1,0 +1,127 @@
+package reconcile
+
+import (
+	"container/heap"
+	"sync"
+	"time"
+)
+
+// gate bounds the orders that are open at one issuer. Whoever finds it full queues and is called when a place is
+// free, the certificate that expires first before the others, so that a hundred thousand that wait cost nothing.
+type gate struct {
+	max  int
+	call func(name string) // wakes the certificate that got a place; called without the lock
+
+	mu      sync.Mutex
+	inside  map[string]bool
+	waiting queue
+	index   map[string]*waiter
+}
+
+// waiter is one certificate in the queue.
+type waiter struct {
+	name     string
+	deadline time.Time
+	at       int // position in the heap
+}
+
+func newGate(limit int, call func(string)) *gate {
+	return &gate{max: limit, call: call, inside: map[string]bool{}, index: map[string]*waiter{}}
+}
+
+// enter takes a place for name, or queues it by its deadline and returns false.
+func (g *gate) enter(name string, deadline time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.inside[name] {
+		return true
+	}
+	if len(g.inside) < g.max {
+		g.unqueue(name)
+		g.inside[name] = true
+		return true
+	}
+	if w := g.index[name]; w != nil {
+		w.deadline = deadline
+		heap.Fix(&g.waiting, w.at)
+		return false
+	}
+	w := &waiter{name: name, deadline: deadline}
+	g.index[name] = w
+	heap.Push(&g.waiting, w)
+	return false
+}
+
+// leave gives name's place, or its position in the queue, up. The most urgent of the queue gets the place and is
+// called.
+func (g *gate) leave(name string) {
+	if next := g.replace(name); next != "" {
+		g.call(next)
+	}
+}
+
+func (g *gate) replace(name string) (next string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.unqueue(name)
+	if !g.inside[name] {
+		return ""
+	}
+	delete(g.inside, name)
+	if len(g.waiting) == 0 || len(g.inside) >= g.max {
+		return ""
+	}
+	w := heap.Pop(&g.waiting).(*waiter)
+	delete(g.index, w.name)
+	g.inside[w.name] = true
+	return w.name
+}
+
+// resize changes how many may be inside; those who are stay.
+func (g *gate) resize(limit int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.max = limit
+}
+
+// wakeInside calls everyone who has a place: what they all waited for is over.
+func (g *gate) wakeInside() {
+	g.mu.Lock()
+	names := make([]string, 0, len(g.inside))
+	for name := range g.inside {
+		names = append(names, name)
+	}
+	g.mu.Unlock()
+	for _, name := range names {
+		g.call(name)
+	}
+}
+
+// ahead is how many certificates are served before name.
+func (g *gate) ahead() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.inside) + max(0, len(g.waiting)-1)
+}
+
+func (g *gate) unqueue(name string) {
+	if w := g.index[name]; w != nil {
+		heap.Remove(&g.waiting, w.at)
+		delete(g.index, name)
+	}
+}
+
+// queue is a heap of waiters, the earliest deadline first.
+type queue []*waiter
+
+func (q queue) Len() int           { return len(q) }
+func (q queue) Less(i, j int) bool { return q[i].deadline.Before(q[j].deadline) }
+func (q queue) Swap(i, j int)      { q[i], q[j] = q[j], q[i]; q[i].at, q[j].at = i, j }
+func (q *queue) Push(x any)        { w := x.(*waiter); w.at = len(*q); *q = append(*q, w) }
+func (q *queue) Pop() any {
+	old := *q
+	w := old[len(old)-1]
+	old[len(old)-1] = nil
+	*q = old[:len(old)-1]
+	return w
+}

@@ -1,0 +1,304 @@
+package reconcile
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"acmed/internal/acme"
+	"acmed/internal/spec"
+	"acmed/internal/store"
+)
+
+// issuer is one CA at work: the account there, what may be asked of it and when.
+type issuer struct {
+	spec   *spec.Issuer
+	ledger *store.Ledger
+	gate   *gate
+
+	// lock is held, by sending to it, while the account is looked up or made; it guards the following. A channel,
+	// because whoever waits must be able to give up.
+	lock    chan struct{}
+	client  *acme.Client // nil until the account is known
+	account string       // its URL
+}
+
+// issuer gives the issuer of the current specs with this name; nil when there is none any more.
+func (r *Reconciler) issuer(name string) (*issuer, error) {
+	want := r.specs.Load().Issuer(name)
+	if want == nil {
+		return nil, nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	have := r.issuers[name]
+	if have != nil && have.spec == want {
+		return have, nil
+	}
+	ledger, err := r.store.Issuer(name)
+	if err != nil {
+		return nil, err
+	}
+	i := &issuer{spec: want, ledger: ledger, lock: make(chan struct{}, 1)}
+	if have != nil {
+		i.gate = have.gate
+		i.gate.resize(want.Limits.OrdersInFlight)
+		if err := i.release(); err != nil {
+			return nil, err
+		}
+	} else {
+		i.gate = newGate(want.Limits.OrdersInFlight, r.wake)
+	}
+	r.issuers[name] = i
+	return i, nil
+}
+
+// ready gives the client with an account that exists: the one on disk, or a new one. The account's key is durable
+// before the CA sees it, and an account is made at most once: a key that may have been used is looked up first.
+func (r *Reconciler) ready(ctx context.Context, i *issuer) (*acme.Client, string, error) {
+	select {
+	case i.lock <- struct{}{}:
+		defer func() { <-i.lock }()
+	case <-ctx.Done():
+		return nil, "", ctx.Err()
+	}
+	if i.client != nil {
+		return i.client, i.account, nil
+	}
+	account, key, existing, err := r.accountKey(i)
+	if err != nil {
+		return nil, "", err
+	}
+	client, err := r.newClient(i.spec, key, account.URL)
+	if err != nil {
+		return nil, "", err
+	}
+	if account.URL == "" {
+		if err := r.register(ctx, i, client, &account, existing); err != nil {
+			return nil, "", err
+		}
+	}
+	i.client, i.account = client, account.URL
+	return client, account.URL, nil
+}
+
+// accountKey reads the account from disk, or makes its key. An account of another directory is put aside.
+func (r *Reconciler) accountKey(i *issuer) (a store.Account, key crypto.Signer, existing bool, err error) {
+	have, key, err := r.store.Account(i.spec.Name)
+	if err != nil {
+		return a, nil, false, err
+	}
+	if have != nil && have.Directory != i.spec.Directory {
+		if err := r.store.ArchiveAccount(i.spec.Name); err != nil {
+			return a, nil, false, err
+		}
+		have = nil
+	}
+	if have != nil {
+		return *have, key, true, nil
+	}
+	if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		return a, nil, false, err
+	}
+	a = store.Account{Directory: i.spec.Directory, Contact: i.spec.Contact, Created: time.Now()}
+	return a, key, false, r.store.CreateAccount(i.spec.Name, a, key)
+}
+
+func (r *Reconciler) register(ctx context.Context, i *issuer, client *acme.Client, a *store.Account, existing bool) error {
+	reg := acme.Registration{Contact: i.spec.Contact, TermsOfServiceAgreed: i.spec.TermsOfServiceAgreed, Existing: existing}
+	if b := i.spec.Binding; b != nil {
+		key, err := r.bindingKey(b)
+		if err != nil && !existing {
+			return err
+		}
+		if err == nil {
+			reg.Binding = &acme.ExternalAccountBinding{KID: b.KID, Key: key}
+			a.KID = b.KID
+		}
+	}
+	url, err := client.Register(ctx, reg)
+	if err != nil {
+		return err
+	}
+	a.URL = url
+	r.log.Info("registered account", fieldIssuer(i.spec.Name), fieldAccount(url))
+	return r.store.SaveAccount(i.spec.Name, *a)
+}
+
+// bindingKey reads the HMAC key, which CAs hand out in base64url, on use.
+func (r *Reconciler) bindingKey(b *spec.ExternalAccountBinding) ([]byte, error) {
+	file := b.HMACKeyFile
+	if b.HMACKeyCredential != "" {
+		var err error
+		if file, err = r.credential(b.HMACKeyCredential); err != nil {
+			return nil, bindingError(err)
+		}
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, bindingError(err)
+	}
+	clean := strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(strings.TrimSpace(string(text)), "="))
+	key, err := base64.RawURLEncoding.DecodeString(clean)
+	if err != nil || len(key) == 0 {
+		return nil, bindingError(fmt.Errorf("reading %s: not the base64url text of a key", file))
+	}
+	return key, nil
+}
+
+func bindingError(err error) error {
+	return &acme.Error{Kind: acme.Permanent, Op: "account", Problem: "externalAccountBinding", Detail: err.Error(), Whole: true,
+		Hint: "put the HMAC key that the CA gave you there, readable by acmed, and run acmed reload", Err: err}
+}
+
+func (r *Reconciler) newClient(s *spec.Issuer, key crypto.Signer, account string) (*acme.Client, error) {
+	roots, err := caBundle(s.CABundle)
+	if err != nil {
+		return nil, err
+	}
+	proxy := http.ProxyFromEnvironment
+	if s.Proxy != "" {
+		u, err := url.Parse(s.Proxy)
+		if err != nil {
+			return nil, fmt.Errorf("reading proxy of issuer %s: %w", s.Name, err)
+		}
+		proxy = http.ProxyURL(u)
+	}
+	return acme.New(acme.Config{
+		Directory: s.Directory, Key: key, KID: account, RootCAs: roots, Proxy: proxy, UserAgent: r.userAgent,
+		Transport: r.transport, Metrics: r.acmeMetrics, Issuer: s.Name, Log: r.log,
+	})
+}
+
+func caBundle(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file)
+	if err == nil {
+		if pool := x509.NewCertPool(); pool.AppendCertsFromPEM(text) {
+			return pool, nil
+		}
+		err = fmt.Errorf("reading %s: no PEM certificate in it", file)
+	}
+	return nil, &acme.Error{Kind: acme.Permanent, Op: "directory", Problem: "caBundle", Detail: err.Error(), Whole: true,
+		Hint: "write the roots of the CA there, readable by acmed, and run acmed reload", Err: err}
+}
+
+// forget drops an account that the CA says does not exist, and tells whether it did: it is put aside, and the next
+// order makes another one. At most twice a day: a CA that forgets without end is not given accounts without end.
+func (r *Reconciler) forget(ctx context.Context, i *issuer, now time.Time) (forgot bool, err error) {
+	select {
+	case i.lock <- struct{}{}:
+		defer func() { <-i.lock }()
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	if i.client == nil {
+		return true, nil // somebody else was faster
+	}
+	b := []bucket{accountBucket()}
+	err = i.ledger.Update(func(s *store.IssuerState) {
+		if at, _ := firstFree(s, b); !at.After(now) {
+			charge(s, b, now)
+			forgot = true
+		}
+	})
+	if err != nil || !forgot {
+		return false, err
+	}
+	i.client = nil
+	r.log.Warn("putting an account aside that the CA does not know", fieldIssuer(i.spec.Name), fieldAccount(i.account))
+	return true, r.store.ArchiveAccount(i.spec.Name)
+}
+
+// claim is asked before the CA is: while it is unreachable, one certificate probes for all. It reports until when
+// the probe is somebody else's; zero when it is the caller's, or no probe is needed.
+func (i *issuer) claim(now time.Time) (until time.Time, err error) {
+	out := false
+	i.ledger.View(func(s *store.IssuerState) { out = s.Outage > 0 })
+	if !out {
+		return time.Time{}, nil
+	}
+	err = i.ledger.Update(func(s *store.IssuerState) {
+		if until = s.Hold; !s.Hold.After(now) && s.Outage > 0 {
+			until, s.Hold = time.Time{}, now.Add(outageRetry(s.Outage+1, share(i.spec.Name)))
+		}
+	})
+	return until, err
+}
+
+// heard takes note of how the CA answered: a hold for all of its certificates, or the end of one.
+func (i *issuer) heard(err error, now time.Time) error {
+	var e *acme.Error
+	if err != nil && !errors.As(err, &e) {
+		return nil // not the CA's doing
+	}
+	switch {
+	case e == nil || e.Kind == acme.Validation, e.Kind == acme.Permanent && !e.Whole:
+		return i.recovered()
+	case e.Kind == acme.RateLimited && e.Whole:
+		return i.hold(e.RetryAt, e.Detail, true)
+	case e.Whole && e.Kind == acme.Permanent:
+		return i.hold(now.Add(dailyRetry), e.Detail, false)
+	case silent(e):
+		return i.ledger.Update(func(s *store.IssuerState) {
+			if s.Outage++; e.Status == 0 || s.Outage >= 3 { // one 5xx is an accident
+				s.Hold, s.HoldWhy = now.Add(outageRetry(s.Outage, share(i.spec.Name))), "cannot be reached: "+e.Detail
+			}
+		})
+	}
+	return nil
+}
+
+// silent tells a request that the CA did not answer, or answered with a 5xx where it serves everyone.
+func silent(e *acme.Error) bool {
+	return e.Kind == acme.Transient && (e.Status == 0 && e.Problem != "protocol" || e.Status >= 500 && e.Op != "finalize" && e.Op != "certificate")
+}
+
+// hold leaves the CA alone: because it asked for it, or because nothing can work there until the operator acts.
+func (i *issuer) hold(until time.Time, why string, promised bool) error {
+	return i.ledger.Update(func(s *store.IssuerState) {
+		if until.After(s.Hold) || !s.Promised {
+			s.Hold, s.HoldWhy, s.Promised, s.Outage = until, why, promised, 0
+		}
+	})
+}
+
+// release ends a hold that the CA did not ask for: the operator has acted.
+func (i *issuer) release() error {
+	held := false
+	i.ledger.View(func(s *store.IssuerState) { held = !s.Promised && !s.Hold.IsZero() })
+	if !held {
+		return nil
+	}
+	err := i.ledger.Update(func(s *store.IssuerState) {
+		if !s.Promised {
+			s.Hold, s.HoldWhy, s.Outage = time.Time{}, "", 0
+		}
+	})
+	i.gate.wakeInside()
+	return err
+}
+
+func (i *issuer) recovered() error {
+	out := false
+	i.ledger.View(func(s *store.IssuerState) { out = s.Outage > 0 })
+	if !out {
+		return nil
+	}
+	err := i.ledger.Update(func(s *store.IssuerState) { s.Hold, s.HoldWhy, s.Outage = time.Time{}, "", 0 })
+	i.gate.wakeInside()
+	return err
+}

@@ -1,0 +1,163 @@
+package reconcile
+
+import (
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"acmed/internal/store"
+)
+
+// Metrics counts what visits do.
+type Metrics struct {
+	issuances *prometheus.CounterVec
+	failures  *prometheus.CounterVec
+	duration  *prometheus.HistogramVec
+}
+
+// NewMetrics makes collectors of their own.
+func NewMetrics() *Metrics {
+	return &Metrics{
+		issuances: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "acmed_issuances_total", Help: "Certificates issued, by issuer and by why they were ordered.",
+		}, []string{"issuer", "reason"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "acmed_issuance_failures_total", Help: "Attempts to issue that did not work, by issuer and kind of failure.",
+		}, []string{"issuer", "kind"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "acmed_issuance_duration_seconds", Help: "Time from an order to its certificate on disk, waits for the CA included.",
+			Buckets: []float64{0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600},
+		}, []string{"issuer"}),
+	}
+}
+
+// Collectors are to be registered once.
+func (m *Metrics) Collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.issuances, m.failures, m.duration}
+}
+
+func (m *Metrics) issued(o store.Order, took time.Duration) {
+	m.issuances.WithLabelValues(o.Issuer, o.Reason).Inc()
+	m.duration.WithLabelValues(o.Issuer).Observe(took.Seconds())
+}
+
+func (m *Metrics) failed(issuer string, f store.Failure) {
+	m.failures.WithLabelValues(issuer, f.Kind).Inc()
+}
+
+const (
+	// mostSeries is how many certificates have series of their own; beyond, only the most urgent do.
+	mostSeries   = 10_000
+	urgentSeries = 100
+)
+
+// collector describes the certificates of a Reconciler at the time of a scrape, so that none that is gone leaves
+// series behind.
+type collector struct {
+	views  func() []View
+	each   string // "auto", "on" or "off"
+	count  *prometheus.Desc
+	expiry *prometheus.Desc
+	next   *prometheus.Desc
+	phase  *prometheus.Desc
+	failed *prometheus.Desc
+	left   *prometheus.Desc
+}
+
+// CertificateCollector gives the state of all certificates, counted by phase, and of each certificate as far as
+// each allows it: "on", "off", or "auto" for up to 10,000 and beyond that the 100 that expire first.
+func (r *Reconciler) CertificateCollector(each string) prometheus.Collector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("acmed_"+name, help, labels, nil)
+	}
+	return &collector{
+		views: r.Views, each: each,
+		count:  desc("certificates", "Certificates by phase.", "phase"),
+		expiry: desc("certificate_expiry_timestamp_seconds", "When the certificate on disk expires.", "cert"),
+		next:   desc("certificate_next_action_timestamp_seconds", "When acmed looks at the certificate next.", "cert"),
+		phase:  desc("certificate_phase", "1 for the phase that the certificate is in.", "cert", "phase"),
+		failed: desc("certificate_last_failure_timestamp_seconds", "When the last attempt failed; absent while all is well.", "cert"),
+		left:   desc("certificate_remaining_seconds", "Certificates by the time left until they expire."),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.count, c.expiry, c.next, c.phase, c.failed, c.left} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	views, now := c.views(), time.Now()
+	counts := map[Phase]int{}
+	for _, v := range views {
+		counts[v.Phase]++
+	}
+	for _, p := range Phases() {
+		if p != PhaseRetired {
+			out <- prometheus.MustNewConstMetric(c.count, prometheus.GaugeValue, float64(counts[p]), string(p))
+		}
+	}
+	out <- c.remaining(views, now)
+	for _, v := range c.chosen(views) {
+		c.one(out, v)
+	}
+}
+
+// chosen are the certificates that get series of their own.
+func (c *collector) chosen(views []View) []View {
+	switch {
+	case c.each == "off":
+		return nil
+	case c.each == "on", len(views) <= mostSeries:
+		return views
+	}
+	slices.SortFunc(views, func(a, b View) int { return a.NotAfter.Compare(b.NotAfter) })
+	return views[:urgentSeries]
+}
+
+func (c *collector) one(out chan<- prometheus.Metric, v View) {
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, append([]string{v.Name}, labels...)...)
+	}
+	if !v.NotAfter.IsZero() {
+		gauge(c.expiry, unix(v.NotAfter))
+	}
+	if !v.Next.IsZero() {
+		gauge(c.next, unix(v.Next))
+	}
+	if !v.ErrorAt.IsZero() {
+		gauge(c.failed, unix(v.ErrorAt))
+	}
+	gauge(c.phase, 1, string(v.Phase))
+}
+
+// remaining is a histogram over the time left, in days up to 90.
+func (c *collector) remaining(views []View, now time.Time) prometheus.Metric {
+	const day = 24 * time.Hour
+	buckets := map[float64]uint64{}
+	var count uint64
+	var sum float64
+	for _, edge := range []time.Duration{0, day, 3 * day, 7 * day, 14 * day, 30 * day, 60 * day, 90 * day} {
+		buckets[edge.Seconds()] = 0
+	}
+	for _, v := range views {
+		if v.NotAfter.IsZero() {
+			continue
+		}
+		left := v.NotAfter.Sub(now).Seconds()
+		count++
+		sum += left
+		for edge := range buckets {
+			if left <= edge {
+				buckets[edge]++
+			}
+		}
+	}
+	return prometheus.MustNewConstHistogram(c.left, count, sum, buckets)
+}
+
+func unix(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

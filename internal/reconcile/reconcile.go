@@ -1,0 +1,208 @@
+// Package reconcile keeps one certificate as its spec asks: it gathers the facts, decides on the next step, performs
+// it, persists the outcome and says when to come back.
+//
+// It owns the rules: when to renew, what a failure costs, which issuer is asked, how much may be asked of it. Decide
+// is pure and lists them. Nothing remembers that something happened: every visit looks at what is, so that a crash
+// between two steps is an ordinary visit later on.
+//
+// It never sleeps for the future, never keeps a certificate in memory beyond a line for the list, and never calls a
+// CA without having written down that it will.
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"acmed/internal/acme"
+	"acmed/internal/spec"
+	"acmed/internal/store"
+)
+
+// Config is what a Reconciler works with. Every field without a stated zero value is required.
+type Config struct {
+	Store *store.Store
+	// Solver gives what answers a challenge, or an error that says why nothing does.
+	Solver func(spec.Challenge) (acme.Solver, error)
+	// Wake asks for a visit of name as soon as possible.
+	Wake func(name string)
+	// Credential finds a systemd credential; nil: there are none.
+	Credential  func(name string) (path string, err error)
+	Transport   http.RoundTripper // to every CA; nil: the network
+	UserAgent   string            // "": "acmed"
+	Host        string            // spreads renewals over machines that share specs; "": it does not
+	Floor       time.Time         // the clock cannot be before it; zero: unknown
+	Keep        int               // revisions kept beside the live one; zero: 5
+	Metrics     *Metrics          // nil: not counted
+	ACMEMetrics *acme.Metrics     // nil: not counted
+	Log         *zap.Logger       // nil: silent
+}
+
+// Reconciler is the state of all certificates, the disk apart.
+type Reconciler struct {
+	store       *store.Store
+	solver      func(spec.Challenge) (acme.Solver, error)
+	wake        func(string)
+	credential  func(string) (string, error)
+	transport   http.RoundTripper
+	userAgent   string
+	host        string
+	floor       time.Time
+	keep        int
+	metrics     *Metrics
+	acmeMetrics *acme.Metrics
+	log         *zap.Logger
+
+	specs atomic.Pointer[spec.Set]
+
+	mu       sync.Mutex // guards the following
+	issuers  map[string]*issuer
+	flights  map[string]flight
+	requests map[string]request
+
+	board board
+}
+
+// request is a renewal that the operator asked for and that no visit has taken up yet.
+type request struct {
+	at    time.Time
+	force bool
+}
+
+// New makes a Reconciler without specs.
+func New(c Config) (*Reconciler, error) {
+	if c.Store == nil || c.Solver == nil || c.Wake == nil {
+		return nil, errors.New("reconcile: Store, Solver and Wake are required")
+	}
+	r := &Reconciler{
+		store: c.Store, solver: c.Solver, wake: c.Wake, credential: c.Credential, transport: c.Transport,
+		userAgent: c.UserAgent, host: c.Host, floor: c.Floor, keep: c.Keep,
+		metrics: c.Metrics, acmeMetrics: c.ACMEMetrics, log: c.Log,
+		issuers: map[string]*issuer{}, flights: map[string]flight{}, requests: map[string]request{},
+		board: board{views: map[string]View{}, counts: map[Phase]int{}, watchers: map[string][]chan View{}},
+	}
+	if r.log == nil {
+		r.log = zap.NewNop()
+	}
+	if r.metrics == nil {
+		r.metrics = NewMetrics()
+	}
+	if r.credential == nil {
+		r.credential = func(string) (string, error) { return "", errors.New("systemd passed no credentials") }
+	}
+	if r.userAgent == "" {
+		r.userAgent = "acmed"
+	}
+	if r.keep <= 0 {
+		r.keep = 5
+	}
+	r.specs.Store(&spec.Set{})
+	return r, nil
+}
+
+// SetSpecs puts the specs of set in force. The caller wakes the certificates that changed.
+func (r *Reconciler) SetSpecs(set *spec.Set) { r.specs.Store(set) }
+
+// Renew asks for a renewal of name at its next visit, which it wakes. It clears the back-off, never what the CA
+// asked for; force passes acmed's own budgets as well.
+func (r *Reconciler) Renew(name string, force bool) {
+	r.mu.Lock()
+	r.requests[name] = request{time.Now(), force}
+	r.mu.Unlock()
+	r.wake(name)
+}
+
+// Release ends the holds of issuers that the operator may have mended: all but those that the CA asked for.
+func (r *Reconciler) Release() error {
+	r.mu.Lock()
+	var all []*issuer
+	for _, i := range r.issuers {
+		all = append(all, i)
+	}
+	r.mu.Unlock()
+	var errs []error
+	for _, i := range all {
+		errs = append(errs, i.release())
+	}
+	return errors.Join(errs...)
+}
+
+// Adopt reads what is known about name at start-up and tells when to visit it first, without touching its files.
+func (r *Reconciler) Adopt(name string) (at, deadline time.Time) {
+	now := time.Now()
+	have, err := r.store.Record(name)
+	if err != nil {
+		return now, time.Time{}
+	}
+	in := Input{Want: r.specs.Load().Certificate(name), Have: have, Floor: r.floor, Host: r.host}
+	if have.Issued != nil {
+		in.Newest = have.Issued.Number
+	}
+	if in.Issuers, err = r.issuerStates(in.Want, now); err != nil {
+		return now, time.Time{}
+	}
+	d := Decide(in, now)
+	r.board.set(newView(name, in, d, now))
+	if d.Do != Wait {
+		d.At = now
+	}
+	return d.At, expiry(have)
+}
+
+// maxSteps bounds the steps of one visit: more would be a rule that never comes to rest.
+const maxSteps = 8
+
+// Visit does what is due for name and tells when to come back, and by when it has to be served. A zero at means
+// never, unless somebody wakes it.
+func (r *Reconciler) Visit(ctx context.Context, name string) (at, deadline time.Time) {
+	v := &visit{r: r, name: name, log: r.log.With(zap.String("cert", name))}
+	for range maxSteps {
+		v.now = time.Now().Round(0)
+		if err := v.gather(); err != nil {
+			return v.broken(err)
+		}
+		v.takeRequest()
+		d := v.admit(Decide(v.in, v.now))
+		if d.Do == Wait {
+			return v.rest(d)
+		}
+		err := v.perform(ctx, d)
+		if ctx.Err() != nil {
+			break // stopping, or out of time: what is on disk is resumed
+		}
+		switch {
+		case err == nil:
+		case d.Do == Issue || d.Do == Resume:
+			v.fail(d, err)
+		case d.Do == PollARI:
+			v.pollFailed(err)
+		default:
+			return v.broken(err)
+		}
+		if err := v.save(); err != nil {
+			return v.broken(err)
+		}
+	}
+	return time.Now().Add(firstRetry), expiry(v.in.Have)
+}
+
+// Panicked takes note that a visit of name panicked, and tells when to try again.
+func (r *Reconciler) Panicked(name string) (at, deadline time.Time) {
+	now := time.Now()
+	v := r.board.get(name)
+	v.Name, v.Error, v.ErrorAt, v.Next = name, "a visit panicked: this is a fault of acmed, the log has its stack", now, now.Add(hourlyRetry)
+	r.board.set(v)
+	return v.Next, v.NotAfter
+}
+
+func expiry(have store.Record) time.Time {
+	if have.Issued == nil {
+		return time.Time{}
+	}
+	return have.Issued.NotAfter
+}

@@ -1,0 +1,220 @@
+package reconcile
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"acmed/internal/spec"
+	"acmed/internal/store"
+)
+
+// Phase is where a certificate stands. It is derived from the facts, never stored.
+type Phase string
+
+// The phases.
+const (
+	PhaseMissing   Phase = "missing"     // no certificate yet, and none on its way
+	PhaseIssuing   Phase = "issuing"     // the first is being ordered
+	PhaseValid     Phase = "valid"       // nothing to do
+	PhaseRenewing  Phase = "renewing"    // the next is being ordered; the present one is served
+	PhaseDeploying Phase = "deploying"   // a revision waits to be handed out
+	PhaseBackoff   Phase = "backing-off" // the last attempt failed, or the CA asked for patience
+	PhaseParked    Phase = "parked"      // it cannot work until something changes
+	PhaseExpired   Phase = "expired"     // the last certificate is past its end
+	PhaseRetired   Phase = "retired"     // its spec is gone
+)
+
+// Phases are all of them, in the order of a certificate's life.
+func Phases() []Phase {
+	return []Phase{PhaseMissing, PhaseIssuing, PhaseValid, PhaseRenewing, PhaseDeploying, PhaseBackoff, PhaseParked, PhaseExpired, PhaseRetired}
+}
+
+// View is the line of the list: all that is kept in memory of a certificate.
+type View struct {
+	Name      string
+	Phase     Phase
+	Issuer    string // that issued it, or is asked; "": none yet
+	Revision  int    // live; zero: none
+	NotAfter  time.Time
+	Committed time.Time // when the live revision was
+	Do        Action
+	Why       Reason
+	Detail    string    // of Why
+	Next      time.Time // visit
+	Renewal   time.Time // when the next certificate is due; zero: at once
+	Error     string    // of the last attempt, "" when it worked
+	Hint      string
+	ErrorAt   time.Time
+}
+
+func newView(name string, in Input, d Decision, now time.Time) View {
+	v := View{Name: name, Phase: phase(in, d, now), Issuer: d.Issuer, Do: d.Do, Why: d.Why, Detail: d.Detail, Next: d.At}
+	if is := in.Have.Issued; is != nil {
+		v.Revision, v.NotAfter, v.Committed = is.Number, is.NotAfter, is.Committed
+		if v.Issuer == "" {
+			v.Issuer = is.Issuer
+		}
+	}
+	if in.Want != nil {
+		v.Renewal, _ = Due(&in, now)
+	}
+	if _, f := LastFailure(in.Have); f.Count > 0 {
+		v.Error, v.Hint, v.ErrorAt = Describe(f), f.Hint, f.At
+	}
+	return v
+}
+
+func phase(in Input, d Decision, now time.Time) Phase {
+	is := in.Have.Issued
+	switch {
+	case in.Want == nil:
+		return PhaseRetired
+	case is != nil && now.After(is.NotAfter):
+		return PhaseExpired
+	case d.Do == Activate:
+		return PhaseDeploying
+	case d.Why == Parked:
+		return PhaseParked
+	case d.Why == BackingOff, d.Why == IssuerHold:
+		return PhaseBackoff
+	case d.Why == NotDue, d.Do == PollARI:
+		return PhaseValid
+	case is == nil && (d.Why == AwaitingCA || d.Do == Issue || d.Do == Resume):
+		return PhaseIssuing
+	case is == nil:
+		return PhaseMissing
+	default:
+		return PhaseRenewing
+	}
+}
+
+// LastFailure is the newest failure of a record and the issuer's name; a zero Count tells that there is none.
+func LastFailure(r store.Record) (issuer string, last store.Failure) {
+	for _, name := range slices.Sorted(maps.Keys(r.Failures)) {
+		if f := r.Failures[name]; f.At.After(last.At) {
+			issuer, last = name, f
+		}
+	}
+	return issuer, last
+}
+
+// Describe is a failure in one line, in the CA's words.
+func Describe(f store.Failure) string {
+	s := f.Detail
+	if f.Name != "" {
+		s = f.Name + ": " + s
+	}
+	if f.Problem != "" {
+		s = f.Problem + ": " + s
+	}
+	return s
+}
+
+// Status is all that is known about one certificate.
+type Status struct {
+	View
+	Spec     *spec.Certificate // nil: retired
+	Record   store.Record
+	Order    *store.Order // in flight; nil: none
+	DueWhy   Reason
+	Decision Decision
+}
+
+// Status gathers the facts about name without changing anything.
+func (r *Reconciler) Status(name string) (Status, error) {
+	v := &visit{r: r, name: name, log: r.log, now: time.Now().Round(0)}
+	if err := v.gather(); err != nil {
+		return Status{}, err
+	}
+	d := Decide(v.in, v.now)
+	s := Status{View: newView(name, v.in, d, v.now), Spec: v.in.Want, Record: v.in.Have, Order: v.in.Order, Decision: d}
+	if v.in.Want != nil {
+		_, s.DueWhy = Due(&v.in, v.now)
+	}
+	if kept := r.board.get(name); kept.Name != "" && kept.Why == Queued && s.Do == Issue {
+		s.Do, s.Why, s.Detail, s.Next = kept.Do, kept.Why, kept.Detail, kept.Next
+	}
+	return s, nil
+}
+
+// Views are all certificates, sorted by name.
+func (r *Reconciler) Views() []View { return r.board.all() }
+
+// View is the line of name; the zero View when there is none.
+func (r *Reconciler) View(name string) View { return r.board.get(name) }
+
+// Watch delivers the newest View of name whenever it changes, until stop is called.
+func (r *Reconciler) Watch(name string) (views <-chan View, stop func()) { return r.board.watch(name) }
+
+// Counts is how many certificates are in each phase, and how many of them had a failure last.
+func (r *Reconciler) Counts() (phases map[Phase]int, failing int) {
+	r.board.mu.RLock()
+	defer r.board.mu.RUnlock()
+	return maps.Clone(r.board.counts), r.board.failing
+}
+
+// board holds the views.
+type board struct {
+	mu       sync.RWMutex
+	views    map[string]View
+	counts   map[Phase]int
+	failing  int
+	watchers map[string][]chan View
+}
+
+func (b *board) get(name string) View {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.views[name]
+}
+
+func (b *board) set(v View) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if old, ok := b.views[v.Name]; ok {
+		b.count(old, -1)
+		delete(b.views, v.Name)
+	}
+	if v.Phase != PhaseRetired {
+		b.count(v, 1)
+		b.views[v.Name] = v
+	}
+	for _, c := range b.watchers[v.Name] {
+		select { // only the newest matters
+		case <-c:
+		default:
+		}
+		c <- v
+	}
+}
+
+func (b *board) count(v View, by int) {
+	b.counts[v.Phase] += by
+	if v.Error != "" {
+		b.failing += by
+	}
+}
+
+func (b *board) all() []View {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return slices.SortedFunc(maps.Values(b.views), func(x, y View) int { return strings.Compare(x.Name, y.Name) })
+}
+
+func (b *board) watch(name string) (<-chan View, func()) {
+	c := make(chan View, 1)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.watchers[name] = append(b.watchers[name], c)
+	return c, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.watchers[name] = slices.DeleteFunc(b.watchers[name], func(x chan View) bool { return x == c })
+		if len(b.watchers[name]) == 0 {
+			delete(b.watchers, name)
+		}
+	}
+}

@@ -1,0 +1,291 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"acmed/internal/spec"
+	"acmed/internal/store"
+)
+
+// visit is one look at one certificate.
+type visit struct {
+	r    *Reconciler
+	name string
+	log  *zap.Logger
+
+	now     time.Time // of the current step
+	in      Input
+	pending *store.Pending // of in.Order; nil: none
+	change  change         // of in.Have, to be saved
+}
+
+// change says how much of a record has changed.
+type change uint8
+
+const (
+	unchanged change = iota
+	lazily           // worth keeping, not worth waiting for the disk
+	durably
+)
+
+func (v *visit) changed(c change) { v.change = max(v.change, c) }
+
+// gather collects the facts. The files are the truth: the record follows them.
+func (v *visit) gather() (err error) {
+	r := v.r
+	v.in = Input{Want: r.specs.Load().Certificate(v.name), Floor: r.floor, Host: r.host}
+	if v.in.Have, err = r.store.Record(v.name); err != nil {
+		if _, damaged := errors.AsType[*store.DamagedError](err); !damaged {
+			return err
+		}
+		v.log.Error("starting a damaged ledger anew", zap.Error(err))
+		v.in.Have = store.Record{}
+	}
+	if v.pending, err = r.store.Pending(v.name); err != nil {
+		return err
+	}
+	if v.pending != nil {
+		v.in.Order = &v.pending.Order
+		v.in.PollAt = r.flight(v.name).pollAt
+	}
+	if err := v.gatherRevisions(); err != nil {
+		return err
+	}
+	if v.in.Want != nil && !v.in.Have.Retired.IsZero() {
+		v.in.Have.Retired = time.Time{}
+		v.changed(durably)
+	}
+	v.in.Issuers, err = r.issuerStates(v.in.Want, v.now)
+	return err
+}
+
+// gatherRevisions finds the newest revision whose files are sound. While an order is open they are not looked at:
+// nothing could be done about them.
+func (v *visit) gatherRevisions() error {
+	live, err := v.r.store.Live(v.name)
+	if err != nil {
+		return err
+	}
+	have := &v.in.Have
+	if v.pending != nil && have.Issued != nil && have.Issued.Number == live {
+		v.in.Newest = live
+		return nil
+	}
+	good, err := v.r.store.Good(v.name)
+	if _, damaged := errors.AsType[*store.DamagedError](err); damaged {
+		v.in.Damaged = true
+		v.log.Error("found damaged files", zap.Error(err))
+	} else if err != nil {
+		return err
+	}
+	switch {
+	case good.Number == 0:
+		v.in.Newest, have.Issued = 0, nil
+	case good.Number == live:
+		v.in.Newest = live
+		if have.Issued == nil || have.Issued.SHA256 != good.SHA256 {
+			have.Issued = &good
+			v.changed(durably)
+		}
+	case good.NotAfter.After(v.now):
+		v.in.Newest = good.Number
+	}
+	return nil
+}
+
+// takeRequest writes a renewal that the operator asked for into the record.
+func (v *visit) takeRequest() {
+	v.r.mu.Lock()
+	defer v.r.mu.Unlock()
+	q, ok := v.r.requests[v.name]
+	if !ok {
+		return
+	}
+	delete(v.r.requests, v.name)
+	v.in.Have.Requested, v.in.Have.Forced = q.at, q.force
+	v.changed(durably)
+}
+
+// issuerStates are the issuers of want with their holds and budgets; those that specs no longer define are left out.
+func (r *Reconciler) issuerStates(want *spec.Certificate, now time.Time) ([]IssuerState, error) {
+	if want == nil {
+		return nil, nil
+	}
+	out := make([]IssuerState, 0, len(want.Issuers))
+	for _, name := range want.Issuers {
+		i, err := r.issuer(name)
+		if err != nil {
+			return nil, err
+		}
+		if i == nil {
+			continue
+		}
+		s := IssuerState{Name: name, Directory: i.spec.Directory}
+		names := identifiers(want)
+		buckets := slices.Concat(orderBuckets(names, i.spec.Limits), failureBuckets(names, i.spec.Limits))
+		i.ledger.View(func(l *store.IssuerState) {
+			var last bucket
+			s.Hold, s.HoldWhy = l.Hold, l.HoldWhy
+			if s.Budget, last = firstFree(l, buckets); s.Budget.After(now) {
+				s.BudgetWhy = fmt.Sprintf("%s: %d in %s", last.words, last.limit, last.per)
+				s.Shared = last.shared
+			}
+		})
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// admit lets an order through the gate of its issuer, or queues it there. Whoever waits for something that all
+// certificates of the issuer wait for keeps a place: so the others sleep until it is their turn.
+func (v *visit) admit(d Decision) Decision {
+	wants := d.Do == Issue || d.Do == Resume || d.Do == Wait && (d.Shared || d.Why == AwaitingCA)
+	v.r.leaveGates(v.name, d.Issuer, wants)
+	if !wants {
+		return d
+	}
+	i, err := v.r.issuer(d.Issuer)
+	if err != nil || i == nil {
+		return d
+	}
+	if !i.gate.enter(v.name, expiry(v.in.Have)) && d.Do != Resume && d.Why != AwaitingCA {
+		return Decision{Do: Wait, Why: Queued, Issuer: d.Issuer, At: v.now.Add(time.Hour),
+			Detail: fmt.Sprintf("up to %d others are ahead at %s", i.gate.ahead(), d.Issuer)}
+	}
+	return d
+}
+
+// leaveGates gives up name's places at all issuers but the one it wants.
+func (r *Reconciler) leaveGates(name, keep string, wants bool) {
+	r.mu.Lock()
+	var leave []*gate
+	for n, i := range r.issuers {
+		if n != keep || !wants {
+			leave = append(leave, i.gate)
+		}
+	}
+	r.mu.Unlock()
+	for _, g := range leave {
+		g.leave(name)
+	}
+}
+
+func (v *visit) perform(ctx context.Context, d Decision) error {
+	switch d.Do {
+	case Retire:
+		return v.retire(ctx)
+	case Activate:
+		return v.activate()
+	case PollARI:
+		return v.poll(ctx)
+	case Issue:
+		return v.issue(ctx, d)
+	case Resume:
+		return v.resume(ctx)
+	default:
+		return fmt.Errorf("performing %q: no such action", d.Do)
+	}
+}
+
+// activate switches live to the newest sound revision.
+func (v *visit) activate() error {
+	if err := v.r.store.Activate(v.name, v.in.Newest); err != nil {
+		return err
+	}
+	rev, err := v.r.store.Revision(v.name, v.in.Newest)
+	if err != nil {
+		return err
+	}
+	first := v.in.Have.Issued == nil
+	v.in.Have.Issued = &rev
+	v.in.Have.Failures = nil
+	v.in.Have.Requested, v.in.Have.Forced = time.Time{}, false
+	v.in.Have.ARI = store.ARI{CertID: rev.CertID}
+	v.changed(durably)
+	v.log.Info("activated revision", fieldIssuer(rev.Issuer), zap.Int("revision", rev.Number),
+		zap.Time("notAfter", rev.NotAfter), zap.Bool("first", first))
+	if err := v.r.store.Prune(v.name, v.r.keep); err != nil {
+		v.log.Warn("leaving old revisions in place", zap.Error(err))
+	}
+	return nil
+}
+
+// retire stops renewing and keeps everything. An order that the CA is processing is left to be picked up, should
+// the spec come back.
+func (v *visit) retire(ctx context.Context) error {
+	if v.in.Order != nil && !underway(v.in.Order.Status) {
+		if err := v.abandon(ctx); err != nil {
+			return err
+		}
+	}
+	v.in.Have.Retired = v.now
+	v.in.Have.Requested, v.in.Have.Forced = time.Time{}, false
+	v.changed(durably)
+	v.log.Info("stopped renewing: its spec is gone, its files stay")
+	return nil
+}
+
+// fail records what went wrong, so that the next decision backs off.
+func (v *visit) fail(d Decision, err error) {
+	have := &v.in.Have
+	var life time.Duration
+	if have.Issued != nil {
+		life = lifetime(have.Issued)
+	}
+	f := newFailure(err, v.name, v.in.Want.Request(), have.Failures[d.Issuer], life, v.now)
+	if have.Failures == nil {
+		have.Failures = map[string]store.Failure{}
+	}
+	have.Failures[d.Issuer] = f
+	v.changed(durably)
+	v.r.metrics.failed(d.Issuer, f)
+	v.log.Warn("attempt did not work", fieldIssuer(d.Issuer), zap.String("reason", string(d.Why)),
+		zap.String("kind", f.Kind), zap.String("problem", f.Problem), zap.String("domain", f.Name),
+		zap.Int("attempt", f.Count), zap.Time("next", f.RetryAt), zap.Error(err), zap.String("hint", f.Hint))
+}
+
+// save persists the record as far as it has changed.
+func (v *visit) save() error {
+	d := store.Lazy
+	switch v.change {
+	case unchanged:
+		return nil
+	case durably:
+		d = store.Durable
+	}
+	if err := v.r.store.SaveRecord(v.name, v.in.Have, d); err != nil {
+		return err
+	}
+	v.change = unchanged
+	return nil
+}
+
+// rest ends the visit.
+func (v *visit) rest(d Decision) (at, deadline time.Time) {
+	if err := v.save(); err != nil {
+		return v.broken(err)
+	}
+	v.r.board.set(newView(v.name, v.in, d, v.now))
+	return d.At, expiry(v.in.Have)
+}
+
+// broken ends a visit that this machine does not let happen: there may be no disk to record it on.
+func (v *visit) broken(err error) (at, deadline time.Time) {
+	v.log.Error("visit ended by a local fault", zap.Error(err))
+	view := v.r.board.get(v.name)
+	view.Name, view.Do, view.Why = v.name, Wait, Disconnected
+	view.Error, view.ErrorAt, view.Next = err.Error(), v.now, v.now.Add(firstRetry)
+	v.r.board.set(view)
+	return view.Next, view.NotAfter
+}
+
+func identifiers(c *spec.Certificate) []string { return slices.Concat(c.DNSNames, addresses(c)) }
+
+func fieldIssuer(name string) zap.Field { return zap.String("issuer", name) }
+func fieldAccount(url string) zap.Field { return zap.String("account", url) }
