@@ -55,7 +55,7 @@ acmed obtains it from an ACME CA, installs it, and renews it in time for ever.`,
 	flags.StringVar(&a.config, "config", "", "configuration `FILE` (default "+defaultConfig+")")
 	flags.StringVar(&a.socket, "socket", "", "control `SOCKET` (default $ACMED_SOCKET, then the configuration's)")
 	flags.Var(&a.output, "output", "how the result is written")
-	root.AddCommand(a.listCommand(), a.statusCommand(), a.renewCommand(), a.reloadCommand(),
+	root.AddCommand(a.runCommand(), a.listCommand(), a.statusCommand(), a.renewCommand(), a.reloadCommand(),
 		a.checkCommand(), a.versionCommand(), a.manCommand())
 	return root
 }

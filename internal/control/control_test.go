@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -319,21 +320,31 @@ func TestChangesAreLoggedWithTheirResult(t *testing.T) {
 			}
 			return control.ReloadResult{}, nil
 		},
-		info: func(context.Context) (control.Info, error) { return control.Info{}, nil },
+		info:  func(context.Context) (control.Info, error) { return control.Info{}, nil },
+		renew: func(context.Context, control.RenewRequest, func(control.Event)) error { return nil },
 	})
 	_, _ = client.Info(t.Context())
 	_, _ = client.Reload(t.Context(), control.ReloadRequest{})
 	fail = true
 	_, _ = client.Reload(t.Context(), control.ReloadRequest{AcceptRemovals: true})
+	for _, req := range []control.RenewRequest{{Names: []string{"a", "b"}}, {All: true, Force: true}, {Issuer: "ca"}} {
+		_ = client.Renew(t.Context(), req, nil)
+	}
 	var got bytes.Buffer
 	for _, e := range logs.All() {
 		fields := e.ContextMap()
-		fmt.Fprintln(&got, e.Level, e.Message, fields["acceptRemovals"], fields["error"])
-		if _, ok := fields["uid"].(int64); !ok {
-			t.Errorf("no uid in %v", fields)
+		if fields["uid"] != int64(os.Getuid()) || fields["took"] == nil {
+			t.Errorf("uid or took is wrong in %v", fields)
 		}
+		delete(fields, "uid")
+		delete(fields, "took")
+		fmt.Fprintln(&got, e.Level, e.Message, fields)
 	}
-	want := "info reload requested false <nil>\nwarn reload requested true " + errDisk.Error() + "\n"
+	want := "info reload requested map[acceptRemovals:false problems:0]\n" +
+		"warn reload requested map[acceptRemovals:true error:" + errDisk.Error() + " problems:0]\n" +
+		"info renewal requested map[cert:[a b] force:false]\n" +
+		"info renewal requested map[all:true force:true]\n" +
+		"info renewal requested map[force:false issuer:ca]\n"
 	if got.String() != want {
 		t.Errorf("got %q, want %q", got.String(), want)
 	}

@@ -159,8 +159,15 @@ func (r RenewRequest) validate() error {
 
 // fields returns what was asked for, for the log.
 func (r RenewRequest) fields() []zap.Field {
-	return []zap.Field{zap.Strings("cert", r.Names), zap.Bool("all", r.All), zap.String("issuer", r.Issuer),
-		zap.Bool("force", r.Force)}
+	force := zap.Bool("force", r.Force)
+	switch {
+	case r.All:
+		return []zap.Field{zap.Bool("all", true), force}
+	case r.Issuer != "":
+		return []zap.Field{zap.String("issuer", r.Issuer), force}
+	default:
+		return []zap.Field{zap.Strings("cert", r.Names), force}
+	}
 }
 
 // logChange records who wanted what to change, and what came of it.
