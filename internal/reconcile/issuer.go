@@ -226,45 +226,47 @@ func (r *Reconciler) forget(ctx context.Context, i *issuer, now time.Time) (forg
 // claim is asked before the CA is: while it is unreachable, one certificate probes for all. It reports until when
 // the probe is somebody else's; zero when it is the caller's, or no probe is needed.
 func (i *issuer) claim(now time.Time) (until time.Time, err error) {
-	out := false
-	i.ledger.View(func(s *store.IssuerState) { out = s.Outage > 0 })
-	if !out {
+	if !i.out() {
 		return time.Time{}, nil
 	}
 	err = i.ledger.Update(func(s *store.IssuerState) {
-		if until = s.Hold; !s.Hold.After(now) && s.Outage > 0 {
-			until, s.Hold = time.Time{}, now.Add(outageRetry(s.Outage+1, share(i.spec.Name)))
+		if until = s.Hold; s.Outage > 0 && !s.Hold.After(now) {
+			until = time.Time{}
+			s.Outage++
+			s.Hold = now.Add(outageRetry(s.Outage, share(i.spec.Name)))
 		}
 	})
 	return until, err
 }
 
-// heard takes note of how the CA answered: a hold for all of its certificates, or the end of one.
-func (i *issuer) heard(err error, now time.Time) error {
-	var e *acme.Error
-	if err != nil && !errors.As(err, &e) {
-		return nil // not the CA's doing
-	}
-	switch {
-	case e == nil || e.Kind == acme.Validation, e.Kind == acme.Permanent && !e.Whole:
-		return i.recovered()
-	case e.Kind == acme.RateLimited && e.Whole:
-		return i.hold(e.RetryAt, e.Detail, true)
-	case e.Whole && e.Kind == acme.Permanent:
-		return i.hold(now.Add(dailyRetry), e.Detail, false)
-	case silent(e):
-		return i.ledger.Update(func(s *store.IssuerState) {
-			if s.Outage++; e.Status == 0 || s.Outage >= 3 { // one 5xx is an accident
-				s.Hold, s.HoldWhy = now.Add(outageRetry(s.Outage, share(i.spec.Name))), "cannot be reached: "+e.Detail
-			}
-		})
-	}
-	return nil
+// out tells whether the CA could not be reached last.
+func (i *issuer) out() (out bool) {
+	i.ledger.View(func(s *store.IssuerState) { out = s.Outage > 0 })
+	return out
 }
 
-// silent tells a request that the CA did not answer, or answered with a 5xx where it serves everyone.
-func silent(e *acme.Error) bool {
-	return e.Kind == acme.Transient && (e.Status == 0 && e.Problem != "protocol" || e.Status >= 500 && e.Op != "finalize" && e.Op != "certificate")
+// heard takes note of how the CA answered: a hold for all of its certificates, or the end of one.
+func (i *issuer) heard(err error, now time.Time) error {
+	e, ok := errors.AsType[*acme.Error](err)
+	switch {
+	case err != nil && !ok:
+		return nil // not the CA's doing
+	case ok && e.Kind == acme.RateLimited && e.Whole:
+		return i.hold(e.RetryAt, e.Detail, true)
+	case ok && e.Kind == acme.Permanent && e.Whole:
+		return i.hold(now.Add(dailyRetry), e.Detail, false)
+	case ok && e.Kind == acme.Transient && e.Whole: // it cannot be reached
+		return i.ledger.Update(func(s *store.IssuerState) {
+			if s.HoldWhy = "cannot be reached: " + e.Detail; s.Outage == 0 {
+				s.Outage, s.Hold, s.Promised = 1, now.Add(outageRetry(1, share(i.spec.Name))), false
+			}
+		})
+	case !i.out():
+		return nil
+	}
+	err = i.ledger.Update(func(s *store.IssuerState) { s.Hold, s.HoldWhy, s.Outage = time.Time{}, "", 0 })
+	i.gate.wakeInside()
+	return err
 }
 
 // hold leaves the CA alone: because it asked for it, or because nothing can work there until the operator acts.
@@ -288,17 +290,6 @@ func (i *issuer) release() error {
 			s.Hold, s.HoldWhy, s.Outage = time.Time{}, "", 0
 		}
 	})
-	i.gate.wakeInside()
-	return err
-}
-
-func (i *issuer) recovered() error {
-	out := false
-	i.ledger.View(func(s *store.IssuerState) { out = s.Outage > 0 })
-	if !out {
-		return nil
-	}
-	err := i.ledger.Update(func(s *store.IssuerState) { s.Hold, s.HoldWhy, s.Outage = time.Time{}, "", 0 })
 	i.gate.wakeInside()
 	return err
 }

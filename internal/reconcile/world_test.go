@@ -1,0 +1,232 @@
+package reconcile_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest"
+
+	"acmed/internal/acme"
+	"acmed/internal/acmetest"
+	"acmed/internal/reconcile"
+	"acmed/internal/scheduler"
+	"acmed/internal/spec"
+	"acmed/internal/store"
+)
+
+// world is acmed's own scheduler, reconciler and store in a bubble, with CAs that mind its manners.
+type world struct {
+	t       *testing.T
+	dir     string
+	cas     map[string]*acmetest.CA // by issuer
+	set     *spec.Set
+	proofs  proofs
+	workers int
+
+	store      *store.Store
+	reconciler *reconcile.Reconciler
+	scheduler  *scheduler.Scheduler
+	stop       func()
+}
+
+// proofs is a solver that keeps what it presents in memory.
+type proofs struct{ m sync.Map }
+
+func (p *proofs) Present(_ context.Context, proof acme.Proof) error {
+	p.m.Store(proof.Token, proof.KeyAuth)
+	return nil
+}
+
+func (p *proofs) CleanUp(_ context.Context, proof acme.Proof) error {
+	p.m.Delete(proof.Token)
+	return nil
+}
+
+func (p *proofs) fetch(_ context.Context, _, token string) (string, error) {
+	if v, ok := p.m.Load(token); ok {
+		return v.(string), nil
+	}
+	return "", errors.New("404 page not found")
+}
+
+// newWorld has one issuer, "ca", and no certificate yet. It does not run.
+func newWorld(t *testing.T, cfg acmetest.Config) *world {
+	w := &world{t: t, dir: filepath.Join(t.TempDir(), "state"), cas: map[string]*acmetest.CA{}, workers: 8}
+	w.addCA("ca", cfg)
+	w.set = spec.NewSet(nil, []*spec.Issuer{w.issuer("ca", spec.Limits{OrdersInFlight: 8})})
+	return w
+}
+
+func (w *world) addCA(name string, cfg acmetest.Config) *acmetest.CA {
+	cfg.Fetch = w.proofs.fetch
+	cfg.BaseURL = "https://" + name + ".test"
+	w.cas[name] = acmetest.New(w.t, cfg)
+	return w.cas[name]
+}
+
+func (w *world) ca() *acmetest.CA { return w.cas["ca"] }
+
+func (w *world) issuer(name string, l spec.Limits) *spec.Issuer {
+	return &spec.Issuer{Name: name, Directory: w.cas[name].DirectoryURL(), TermsOfServiceAgreed: true, Limits: l}
+}
+
+// cert is a certificate named name of issuers, or of "ca".
+func cert(name string, issuers ...string) *spec.Certificate {
+	if issuers == nil {
+		issuers = []string{"ca"}
+	}
+	return &spec.Certificate{
+		Name: name, DNSNames: []string{name + ".example.com"}, Issuers: issuers,
+		Challenge:  spec.Challenge{Type: "http-01"},
+		PrivateKey: spec.PrivateKey{Algorithm: "ECDSA", Size: 256, RotationPolicy: "Always"},
+		Renew:      spec.Renew{ARI: true},
+	}
+}
+
+// want puts these certificates in force, of the issuers that are known, and wakes what changed.
+func (w *world) want(certs ...*spec.Certificate) {
+	var issuers []*spec.Issuer
+	for _, i := range w.set.Issuers() {
+		issuers = append(issuers, i)
+	}
+	w.put(spec.NewSet(certs, issuers))
+}
+
+func (w *world) put(set *spec.Set) {
+	old := w.set
+	w.set = set
+	if w.reconciler == nil {
+		return
+	}
+	w.reconciler.SetSpecs(set)
+	for name := range spec.Diff(old, set) {
+		w.scheduler.Wake(name)
+	}
+}
+
+// RoundTrip sends each request to the CA that it is for.
+func (w *world) transport() roundTripper {
+	return func(r *request) (*response, error) {
+		for name, ca := range w.cas {
+			if r.URL.Host == name+".test" {
+				return ca.RoundTrip(r)
+			}
+		}
+		return nil, fmt.Errorf("dialing %s: no such host", r.URL.Host)
+	}
+}
+
+// run starts acmed on the state folder as it is.
+func (w *world) run() {
+	w.t.Helper()
+	log := zaptest.NewLogger(w.t, zaptest.Level(logLevel()))
+	var err error
+	if w.store, err = store.Open(store.Config{Dir: w.dir}); err != nil {
+		w.t.Fatal(err)
+	}
+	w.reconciler, err = reconcile.New(reconcile.Config{
+		Store: w.store, Solver: func(spec.Challenge) (acme.Solver, error) { return &w.proofs, nil },
+		Wake: func(name string) { w.scheduler.Wake(name) }, Transport: w.transport(), Host: "test", Log: log,
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.scheduler, err = scheduler.New(scheduler.Config{Workers: w.workers, Log: log,
+		Visit: func(ctx context.Context, name string) scheduler.Next {
+			at, deadline := w.reconciler.Visit(ctx, name)
+			return scheduler.Next{At: at, Deadline: deadline}
+		}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.reconciler.SetSpecs(w.set)
+	names, err := w.store.Names()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for name := range w.set.Certificates() {
+		names = append(names, name)
+	}
+	for _, name := range names {
+		if at, deadline := w.reconciler.Adopt(name); !at.IsZero() {
+			w.scheduler.Add(name, scheduler.Next{At: at, Deadline: deadline})
+		}
+	}
+	ctx, cancel := context.WithCancel(w.t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.scheduler.Run(ctx) }()
+	w.stop = func() {
+		cancel()
+		if err := errors.Join(<-ended, w.store.Close()); err != nil {
+			w.t.Error(err)
+		}
+		w.stop = func() {}
+	}
+}
+
+// check stops the world and looks at every file that it wrote.
+func (w *world) check() {
+	w.t.Helper()
+	w.stop()
+	for _, err := range store.Check(w.dir) {
+		w.t.Errorf("state folder: %v", err)
+	}
+}
+
+// serial is that of the certificate that is live, "" for none.
+func (w *world) serial(name string) string {
+	if n, err := w.store.Live(name); err == nil && n > 0 {
+		if rev, err := w.store.Revision(name, n); err == nil {
+			return rev.Serial
+		}
+	}
+	return ""
+}
+
+func (w *world) view(name string) reconcile.View { return w.reconciler.View(name) }
+
+// expect fails unless name is in the phase and has that many issuances at its CA.
+func (w *world) expect(name string, phase reconcile.Phase, why reconcile.Reason) {
+	w.t.Helper()
+	synctest.Wait()
+	if v := w.view(name); v.Phase != phase || v.Why != why {
+		w.t.Errorf("at %v: %s is %s because %s (%s), want %s because %s", time.Now(), name, v.Phase, v.Why, v.Error, phase, why)
+	}
+}
+
+// bubble runs f in a bubble in a world that is checked in the end.
+func bubble(t *testing.T, cfg acmetest.Config, f func(*world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, cfg)
+		f(w)
+		w.check()
+	})
+}
+
+func (w *world) damage(name, file string, change func([]byte) []byte) {
+	w.t.Helper()
+	path := filepath.Join(w.dir, "live", name, file)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, change(data), 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func logLevel() zapcore.Level {
+	if os.Getenv("ACMED_TEST_LOG") != "" {
+		return zapcore.DebugLevel
+	}
+	return zapcore.WarnLevel
+}
