@@ -3,7 +3,6 @@ package acme
 import (
 	"context"
 	"errors"
-	"net/url"
 
 	xacme "golang.org/x/crypto/acme"
 )
@@ -62,12 +61,12 @@ func (c *Client) register(ctx context.Context, r Registration) (string, error) {
 	}
 	made, err := x.Register(ctx, wish, xacme.AcceptTOS)
 	if errors.Is(err, xacme.ErrAccountAlreadyExists) {
-		return c.use(ctx, string(x.KID), "")
+		return c.use(string(x.KID), "")
 	}
 	if err != nil {
 		return "", err
 	}
-	return c.use(ctx, made.URI, made.Status)
+	return c.use(made.URI, made.Status)
 }
 
 func (c *Client) lookup(ctx context.Context) (string, error) {
@@ -79,27 +78,16 @@ func (c *Client) lookup(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return c.use(ctx, found.URI, found.Status)
+	return c.use(found.URI, found.Status)
 }
 
 // use signs with an account from now on, if its status allows ("": the CA did not say).
-func (c *Client) use(ctx context.Context, ref, status string) (string, error) {
+func (c *Client) use(ref, status string) (string, error) {
 	if status != "" && status != xacme.StatusValid {
 		return "", &Error{Kind: Permanent, Op: OpAccount, Problem: problemUnauthorized, Whole: true,
 			Detail: "the account is " + clean(status), Hint: "use another account key: the CA has ended this account"}
 	}
-	d, err := c.directory(ctx)
-	if err != nil {
-		return "", err
-	}
-	base, err := url.Parse(d.newAccount)
-	if err != nil {
-		return "", oddAnswer(OpAccount, 0, err.Error())
-	}
-	if ref == "" {
-		return "", oddAnswer(OpAccount, 0, "the CA did not say the account's URL")
-	}
-	account, err := c.resolve(OpAccount, &answer{url: base}, ref)
+	account, err := c.resolve(OpAccount, c.base, ref)
 	if err != nil {
 		return "", err
 	}

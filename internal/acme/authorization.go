@@ -53,14 +53,24 @@ func (c *Client) authorizations(ctx context.Context, o *Order) ([]*xacme.Authori
 }
 
 func (c *Client) authorization(ctx context.Context, url string) (*xacme.Authorization, error) {
-	x, err := c.x(ctx)
+	x, url, err := c.ask(ctx, OpAuthorization, url)
 	if err != nil {
 		return nil, err
 	}
-	if x.KID == "" {
-		return nil, errNoAccount(OpAuthorization) // x/crypto would sign in a way that no CA accepts
-	}
 	return x.GetAuthorization(withOp(ctx, OpAuthorization), url)
+}
+
+// ask readies x/crypto for a signed request to a URL of the CA's.
+func (c *Client) ask(ctx context.Context, op, url string) (*xacme.Client, string, error) {
+	x, err := c.x(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	if x.KID == "" {
+		return nil, "", errNoAccount(op) // x/crypto would sign in a way that no CA accepts
+	}
+	url, err = c.resolve(op, c.base, url)
+	return x, url, err
 }
 
 // challenge picks what is to be proved for one authorization: nothing when it is valid.
@@ -159,14 +169,11 @@ func (c *Client) Accept(ctx context.Context, ch Challenge) (err error) {
 		return nil
 	}
 	defer c.finish(OpChallenge, &err)
-	x, err := c.x(ctx)
+	x, url, err := c.ask(ctx, OpChallenge, ch.URL)
 	if err != nil {
 		return err
 	}
-	if x.KID == "" {
-		return errNoAccount(OpChallenge)
-	}
-	_, err = x.Accept(withOp(ctx, OpChallenge), &xacme.Challenge{URI: ch.URL})
+	_, err = x.Accept(withOp(ctx, OpChallenge), &xacme.Challenge{URI: url})
 	if e, ok := errors.AsType[*Error](err); ok && e.Problem == problemMalformed && c.decided(ctx, ch) {
 		return nil
 	}

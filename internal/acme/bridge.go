@@ -24,7 +24,7 @@ type bridge struct {
 // RoundTrip implements http.RoundTripper.
 func (b bridge) RoundTrip(req *http.Request) (*http.Response, error) {
 	switch url := req.URL.String(); {
-	case req.Method == http.MethodGet && url == b.c.url:
+	case req.Method == http.MethodGet && url == b.c.base.String():
 		return memory(req, http.Header{}, b.dir.raw), nil
 	case req.Method == http.MethodHead && url == b.dir.newNonce:
 		nonce, err := b.c.nonce(req.Context())
@@ -75,7 +75,7 @@ func (c *Client) x(ctx context.Context) (*xacme.Client, error) {
 	return &xacme.Client{
 		Key:          c.key,
 		KID:          xacme.KeyID(c.account()),
-		DirectoryURL: c.url,
+		DirectoryURL: c.base.String(),
 		HTTPClient:   &http.Client{Transport: bridge{c, d}, CheckRedirect: sameHost},
 		RetryBackoff: badNonceOnly,
 	}, nil

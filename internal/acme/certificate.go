@@ -29,7 +29,7 @@ func (c *Client) Fetch(ctx context.Context, o *Order, preferredChain string) (de
 		return der, err
 	}
 	for _, ref := range alternates(a.header) {
-		url, err := c.resolve(OpCertificate, a, ref)
+		url, err := c.resolve(OpCertificate, a.url, ref)
 		if err != nil {
 			continue
 		}

@@ -37,8 +37,7 @@ type Config struct {
 // Client speaks to one CA on behalf of one account. It is safe for concurrent use. No lock is held while it waits
 // for the network.
 type Client struct {
-	url     string
-	host    string
+	base    *url.URL // of the directory
 	issuer  string
 	key     crypto.Signer
 	alg     jose.SignatureAlgorithm
@@ -67,7 +66,7 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, badConfig(err.Error(), "use an ECDSA or RSA key for the account")
 	}
-	c := &Client{url: u.String(), host: hostOf(u), issuer: cfg.Issuer, key: cfg.Key, alg: alg, kid: cfg.KID, metrics: cfg.Metrics}
+	c := &Client{base: u, issuer: cfg.Issuer, key: cfg.Key, alg: alg, kid: cfg.KID, metrics: cfg.Metrics}
 	c.guard = &guard{
 		next: cfg.Transport, allowed: c.allowed, agent: cmp.Or(cfg.UserAgent, "acmed"),
 		issuer: cfg.Issuer, metrics: cfg.Metrics, log: cmp.Or(cfg.Log, zap.NewNop()),

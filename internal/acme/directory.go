@@ -114,11 +114,11 @@ func (c *Client) doubtDirectory(url string) {
 }
 
 func (c *Client) readDirectory(ctx context.Context) (*directory, error) {
-	a, err := c.do(ctx, OpDirectory, http.MethodGet, c.url, nil)
+	a, err := c.do(ctx, OpDirectory, http.MethodGet, c.base.String(), nil)
 	if err != nil {
 		return nil, err
 	}
-	return parseDirectory(a, c.host)
+	return parseDirectory(a, hostOf(c.base))
 }
 
 func parseDirectory(a *answer, host string) (*directory, error) {
@@ -191,7 +191,7 @@ func (c *Client) allowed(u *url.URL) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if h := hostOf(u); h != c.host && (c.dir == nil || !c.dir.hosts[h]) {
+	if h := hostOf(u); h != hostOf(c.base) && (c.dir == nil || !c.dir.hosts[h]) {
 		return fmt.Errorf("refusing %q: its host is not one of the CA's directory", u.Redacted())
 	}
 	return nil
@@ -218,14 +218,14 @@ func hostOf(u *url.URL) string {
 	return net.JoinHostPort(strings.ToLower(u.Hostname()), port)
 }
 
-// resolve makes a usable URL of a reference in an answer; op names the step for the error.
-func (c *Client) resolve(op string, a *answer, ref string) (string, error) {
-	u, err := a.url.Parse(ref)
-	if err != nil {
-		return "", oddAnswer(op, a.status, "the CA's answer names a URL that cannot be parsed")
+// resolve makes a URL that may be asked of a reference of the CA's; op names the step for the error.
+func (c *Client) resolve(op string, base *url.URL, ref string) (string, error) {
+	u, err := base.Parse(ref)
+	if err != nil || ref == "" {
+		return "", oddAnswer(op, 0, "the CA's answer lacks a URL, or names one that cannot be parsed")
 	}
 	if err := c.allowed(u); err != nil {
-		return "", oddAnswer(op, a.status, err.Error())
+		return "", oddAnswer(op, 0, err.Error())
 	}
 	return u.String(), nil
 }

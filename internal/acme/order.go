@@ -61,11 +61,7 @@ func (c *Client) newOrder(ctx context.Context, d *directory, r OrderRequest) (*O
 	if err != nil {
 		return nil, sparing(err, r.Identifiers)
 	}
-	location := a.header.Get("Location")
-	if location == "" {
-		return nil, oddAnswer(OpNewOrder, a.status, "the CA did not say the order's URL")
-	}
-	url, err := c.resolve(OpNewOrder, a, location)
+	url, err := c.resolve(OpNewOrder, a.url, a.header.Get("Location"))
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +143,7 @@ func (c *Client) parseOrder(op string, a *answer, url string) (*Order, error) {
 			continue
 		}
 		var err error
-		if refs[i], err = c.resolve(op, a, ref); err != nil {
+		if refs[i], err = c.resolve(op, a.url, ref); err != nil {
 			return nil, err
 		}
 	}

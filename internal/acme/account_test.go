@@ -1,0 +1,99 @@
+package acme_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"acmed/internal/acme"
+)
+
+func TestRegister(t *testing.T) {
+	const valid = `{"status":"valid"}`
+	made := located(201, "/account/7", valid)
+	unknown := refusal(400, "accountDoesNotExist", "no account")
+	eab := strings.Replace(directoryJSON, `"meta":{`, `"meta":{"externalAccountRequired":true,`, 1)
+	binding := &acme.ExternalAccountBinding{KID: "kid", Key: []byte("0123456789abcdef0123456789abcdef")}
+	tests := map[string]struct {
+		directory string
+		answers   []reply
+		r         acme.Registration
+		problem   string // "" works
+		kind      acme.Kind
+		requests  int // to newAccount
+	}{
+		"a new account":                       {"", []reply{made}, acme.Registration{TermsOfServiceAgreed: true}, "", 0, 1},
+		"a key that has one":                  {"", []reply{located(200, "/account/7", valid)}, acme.Registration{TermsOfServiceAgreed: true}, "", 0, 1},
+		"a key that may have one and has":     {"", []reply{located(200, "/account/7", valid)}, acme.Registration{Existing: true}, "", 0, 1},
+		"a key that may have one and has not": {"", []reply{unknown, made}, acme.Registration{Existing: true, TermsOfServiceAgreed: true}, "", 0, 2},
+		"a lookup that is refused":            {"", []reply{refusal(403, "unauthorized", "deactivated")}, acme.Registration{Existing: true}, "unauthorized", acme.Permanent, 1},
+		"terms that are not agreed to":        {"", nil, acme.Registration{}, "userActionRequired", acme.Permanent, 0},
+		"an external account":                 {eab, []reply{made}, acme.Registration{TermsOfServiceAgreed: true, Binding: binding}, "", 0, 1},
+		"no external account":                 {eab, nil, acme.Registration{TermsOfServiceAgreed: true}, "externalAccountRequired", acme.Permanent, 0},
+		"a wrong external account":            {eab, []reply{refusal(401, "unauthorized", "bad MAC")}, acme.Registration{TermsOfServiceAgreed: true, Binding: binding}, "unauthorized", acme.Permanent, 1},
+		"a malformed external account":        {eab, []reply{refusal(400, "malformed", "bad MAC")}, acme.Registration{TermsOfServiceAgreed: true, Binding: binding}, "malformed", acme.Permanent, 1},
+		"an account that is ended":            {"", []reply{located(200, "/account/7", `{"status":"deactivated"}`)}, acme.Registration{Existing: true}, "unauthorized", acme.Permanent, 1},
+		"an account without a URL":            {"", []reply{{status: 201, body: valid}}, acme.Registration{TermsOfServiceAgreed: true}, "protocol", acme.Transient, 1},
+		"an account of another host":          {"", []reply{located(201, "https://evil.test/1", valid)}, acme.Registration{TermsOfServiceAgreed: true}, "protocol", acme.Transient, 1},
+		"an answer of a kind that is none":    {"", []reply{located(204, "/account/7", "")}, acme.Registration{TermsOfServiceAgreed: true}, "http", acme.Transient, 1},
+		"too many registrations":              {"", []reply{refusal(429, "rateLimited", "too many registrations")}, acme.Registration{TermsOfServiceAgreed: true}, "rateLimited", acme.RateLimited, 1},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			if tt.directory != "" {
+				f.on("GET /dir", ok(tt.directory))
+			}
+			f.on("POST /account", tt.answers...)
+			f.on("POST /order/1", ok(orderJSON("ready")))
+			c := f.client(func(cfg *acme.Config) { cfg.KID = "" })
+			tt.r.Contact = []string{"mailto:a@a.test"}
+			url, err := c.Register(t.Context(), tt.r)
+			n := len(slices.DeleteFunc(f.requests(), func(r string) bool { return r != "POST /account" }))
+			if n != tt.requests {
+				t.Errorf("got %d requests, want %d", n, tt.requests)
+			}
+			if tt.problem != "" {
+				if e := errorOf(t, err); e.Problem != tt.problem || e.Kind != tt.kind || e.Op != acme.OpAccount || e.Kind != acme.Transient && !e.Whole {
+					t.Errorf("got %v (%v, whole %t)", e, e.Kind, e.Whole)
+				}
+				return
+			}
+			if err != nil || url != host+"/account/7" {
+				t.Fatalf("got %q, %v", url, err)
+			}
+			if _, err := c.Order(t.Context(), host+"/order/1"); err != nil || f.headers[len(f.headers)-1]["kid"] != url {
+				t.Errorf("the account is not used: %v", err)
+			}
+		})
+	}
+}
+
+func TestTermsAreNamedInTheHint(t *testing.T) {
+	_, err := newFake(t).client().Register(t.Context(), acme.Registration{})
+	if e := errorOf(t, err); !strings.Contains(e.Hint, host+"/terms") || !strings.Contains(e.Hint, "termsOfServiceAgreed") {
+		t.Errorf("got hint %q", e.Hint)
+	}
+}
+
+func TestLookup(t *testing.T) {
+	f := newFake(t)
+	f.on("POST /account", refusal(400, "accountDoesNotExist", ""), located(200, "/account/7", `{}`))
+	c := f.client(func(cfg *acme.Config) { cfg.KID = "" })
+	if _, err := c.Lookup(t.Context()); errorOf(t, err).Problem != "accountDoesNotExist" {
+		t.Errorf("got %v", err)
+	}
+	if url, err := c.Lookup(t.Context()); err != nil || url != host+"/account/7" || f.payload(-1) != `{"onlyReturnExisting":true}` {
+		t.Errorf("got %q, %v, asked %s", url, err, f.payload(-1))
+	}
+}
+
+func TestTheBindingsKeyIsNotPrinted(t *testing.T) {
+	b := acme.ExternalAccountBinding{KID: "kid", Key: []byte("secret")}
+	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
+		if s := fmt.Sprintf(format, b) + fmt.Sprintf(format, &b) + fmt.Sprintf(format, acme.Registration{Binding: &b}.Binding); strings.Contains(s, "secret") || strings.Contains(s, "115") {
+			t.Errorf("%s: %s", format, s)
+		}
+	}
+}
