@@ -30,9 +30,11 @@ func (r *Reader) Check(name string) []error {
 	if err := valid(name); err != nil {
 		return []error{err}
 	}
-	var errs []error
-	for _, p := range []string{liveLink(name), certDir(name), recordFile(name)} {
-		errs = append(errs, r.walk(p)...)
+	errs := append(r.walk(certDir(name)), r.walk(recordFile(name))...)
+	if link := liveLink(name); r.exists(link) { // a walk would follow it
+		if err := r.visit(find(rules(), link), link); err != nil {
+			errs = append(errs, r.advise(err))
+		}
 	}
 	return errs
 }

@@ -107,6 +107,9 @@ func (s *Store) start() error {
 	if uid := os.Geteuid(); uid != int(s.uid) {
 		return fmt.Errorf("it belongs to uid %d and acmed runs as uid %d: run acmed as its owner, or chown -R -h %d %s", s.uid, uid, uid, s.dir)
 	}
+	if err := s.checkFixed("."); err != nil {
+		return err
+	}
 	fresh, err := s.fresh()
 	if err != nil {
 		return err
@@ -176,6 +179,9 @@ func (s *Store) layOut() error {
 			return err
 		}
 	}
+	if err := s.disk.syncDir("specs"); err != nil { // the other folders hold nothing yet
+		return err
+	}
 	return s.disk.replace(formatFile, publicMode, []byte(strconv.Itoa(format)+"\n"), Durable)
 }
 
@@ -198,18 +204,23 @@ func (s *Store) checkFormat() error {
 func (s *Store) checkLayout() error {
 	var errs []error
 	for _, r := range rules() {
-		if !r.fixed() {
-			continue
+		if r.fixed() {
+			errs = append(errs, s.checkFixed(r.pattern))
 		}
-		info, err := s.root.Lstat(r.pattern)
-		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("%s is missing: restore it from a backup, or create it with mode %#o for uid %d when nothing of it is to be kept", s.abs(r.pattern), r.mode.Perm(), s.uid)
-		} else if err == nil {
-			err = s.inspect(&r, r.pattern, info)
-		}
-		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+func (s *Store) checkFixed(p string) error {
+	r := find(rules(), p)
+	info, err := s.root.Lstat(p)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s is missing: restore it from a backup, or create it with mode %#o for uid %d when nothing of it is to be kept", s.abs(p), r.mode.Perm(), s.uid)
+	}
+	if err != nil {
+		return err
+	}
+	return s.inspect(r, p, info)
 }
 
 // settle removes what interrupted changes left in the shared folders, and makes what they completed durable

@@ -5,10 +5,15 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
+	"io/fs"
 	"math/big"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,9 +22,27 @@ import (
 
 const name = "www.example.com"
 
-var _ = pkix.Name{}
+// pair is a key and a chain for it.
+type pair struct {
+	key   crypto.Signer
+	chain [][]byte // leaf and root, DER
+	sum   string   // SHA-256 of the leaf, hex
+}
 
-// newKey returns a fresh P-256 key.
+func newPair(t testing.TB) pair { return newPairFor(t, newKey(t)) }
+
+func newPairFor(t testing.TB, key crypto.Signer) pair {
+	t.Helper()
+	ca := newKey(t)
+	root := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test CA"}, IsCA: true, BasicConstraintsValid: true}
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(0xabc), DNSNames: []string{name},
+		NotBefore: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: time.Date(2026, 4, 1, 0, 0, 0, 0, time.UTC)}
+	p := pair{key: key, chain: [][]byte{sign(t, leaf, root, key, ca), sign(t, root, root, ca, ca)}}
+	sum := sha256.Sum256(p.chain[0])
+	p.sum = hex.EncodeToString(sum[:])
+	return p
+}
+
 func newKey(t testing.TB) crypto.Signer {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -29,73 +52,100 @@ func newKey(t testing.TB) crypto.Signer {
 	return key
 }
 
-// chainFor returns a leaf for key and its issuer, DER.
-func chainFor(t testing.TB, key crypto.Signer) [][]byte {
+func sign(t testing.TB, c, parent *x509.Certificate, key, ca crypto.Signer) []byte {
 	t.Helper()
-	ca := newKey(t)
-	root := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Test CA"}, IsCA: true, BasicConstraintsValid: true}
-	leaf := &x509.Certificate{SerialNumber: big.NewInt(0xabc), DNSNames: []string{name},
-		NotBefore: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: time.Date(2026, 4, 1, 0, 0, 0, 0, time.UTC)}
-	rootDER, err := x509.CreateCertificate(rand.Reader, root, root, ca.Public(), ca)
+	der, err := x509.CreateCertificate(rand.Reader, c, parent, key.Public(), ca)
 	if err != nil {
 		t.Fatal(err)
 	}
-	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, root, key.Public(), ca)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return [][]byte{leafDER, rootDER}
+	return der
 }
 
-func TestSmoke(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "state")
-	s, err := store.Open(store.Config{Dir: dir})
+func sameKey(a, b crypto.Signer) bool {
+	return a.Public().(*ecdsa.PublicKey).Equal(b.Public())
+}
+
+// unsynced performs every change but fsync, which is what takes time.
+func unsynced(op, _ string, do func() error) error {
+	if strings.HasPrefix(op, "sync") {
+		return nil
+	}
+	return do()
+}
+
+// openAt opens a store that is closed when the test ends.
+func openAt(t testing.TB, dir string) *store.Store {
+	t.Helper()
+	s, err := store.OpenWith(store.Config{Dir: dir}, unsynced)
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := newKey(t)
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func newStore(t testing.TB) (*store.Store, string) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "state")
+	return openAt(t, dir), dir
+}
+
+// issue takes a certificate from Begin to Activate.
+func issue(t testing.TB, s *store.Store, name string, p pair) store.Revision {
+	t.Helper()
+	url := "https://ca.example/order/" + p.sum[:8]
+	must(t, s.Begin(name, p.key, store.Order{Issuer: "ca"}))
+	must(t, s.SaveOrder(name, store.Order{Issuer: "ca", URL: url}, store.Durable))
+	rev, err := s.Commit(name, p.chain, store.Revision{})
+	must(t, err)
+	must(t, s.Activate(name, rev.Number))
+	return rev
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
-	for i := range 3 {
-		must(s.Begin(name, key, store.Order{Issuer: "ca"}))
-		must(s.SaveOrder(name, store.Order{Issuer: "ca", URL: string(rune('a' + i))}, store.Durable))
-		p, err := s.Pending(name)
-		must(err)
-		if p == nil || p.Order.URL == "" {
-			t.Fatal(p)
-		}
-		k, err := p.Key()
-		must(err)
-		rev, err := s.Commit(name, chainFor(t, k), store.Revision{})
-		must(err)
-		must(s.Activate(name, rev.Number))
-		must(s.SaveRecord(name, store.Record{Issued: &rev}, store.Durable))
-		must(s.Prune(name, 2))
-		t.Logf("%+v", rev)
-	}
-	p, err := s.Pending(name)
-	must(err)
-	if p != nil {
-		t.Fatal(p)
-	}
-	must(s.CreateAccount("ca", store.Account{}, key))
-	must(s.SaveAccount("ca", store.Account{URL: "x"}))
-	l, err := s.Issuer("ca")
-	must(err)
-	must(l.Update(func(s *store.IssuerState) { s.Budgets["a"] = time.Now().Add(time.Hour) }))
-	must(s.Remember([]store.Spec{{"certs/a.yaml", []byte("x"), time.Unix(5, 0)}}))
+}
+
+// healthy fails the test unless the whole state directory is as documented.
+func healthy(t testing.TB, dir string) {
+	t.Helper()
 	for _, err := range store.Check(dir) {
 		t.Error(err)
 	}
-	if errs := s.Check(name); errs != nil {
-		t.Error(errs)
+}
+
+// leftovers returns the temporary files and folders below dir.
+func leftovers(t testing.TB, dir string) (found []string) {
+	t.Helper()
+	must(t, filepath.WalkDir(dir, func(p string, _ fs.DirEntry, err error) error {
+		if strings.HasSuffix(p, ".tmp") {
+			found = append(found, p)
+		}
+		return err
+	}))
+	return found
+}
+
+// wantError fails the test unless err says all of want.
+func wantError(t testing.TB, err error, want ...string) {
+	t.Helper()
+	if err == nil {
+		t.Fatalf("got no error, want one that says %q", want)
 	}
-	t.Log(s.Known())
-	t.Log(s.Numbers(name))
-	t.Log(s.Live(name))
-	must(s.Close())
+	for _, w := range want {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("got %q, want it to say %q", err, w)
+		}
+	}
+}
+
+func flip(t testing.TB, p string, at int) {
+	t.Helper()
+	data, err := os.ReadFile(p)
+	must(t, err)
+	data[at] ^= 1
+	must(t, os.WriteFile(p, data, 0)) // the mode stays
 }
