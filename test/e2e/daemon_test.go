@@ -34,8 +34,7 @@ http: {solver: listen}
 		m.write("/etc/systemd/system/acmed.service.d/test.conf", "[Service]\n"+dropIn)
 		m.run("systemctl", "daemon-reload")
 	}
-	m.run("systemctl", "start", "acmed-http.socket")
-	m.run("systemctl", "start", "acmed.service")
+	m.run("systemctl", "enable", "--now", "acmed-http.socket", "acmed.service")
 	return m
 }
 
@@ -67,6 +66,7 @@ func TestDaemon(t *testing.T) {
 	m := serve(t, ca, "")
 
 	t.Run("it is ready and says so in one line", func(t *testing.T) {
+		m := m.with(t)
 		if status := m.show("acmed.service", "StatusText"); status == "" || strings.Contains(status, "\n") {
 			t.Errorf("status: %q", status)
 		}
@@ -77,6 +77,7 @@ func TestDaemon(t *testing.T) {
 		}
 	})
 	t.Run("it runs without root and without capabilities", func(t *testing.T) {
+		m := m.with(t)
 		proc := m.run("cat", "/proc/"+m.show("acmed.service", "MainPID")+"/status")
 		for _, want := range []string{"CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"} {
 			if !strings.Contains(proc, want) {
@@ -88,6 +89,7 @@ func TestDaemon(t *testing.T) {
 		}
 	})
 	t.Run("an empty file becomes a certificate, by way of port 80", func(t *testing.T) {
+		m := m.with(t)
 		m.order("www.example.com")
 		m.issued("www.example.com")
 		for path, want := range map[string]string{
@@ -107,14 +109,16 @@ func TestDaemon(t *testing.T) {
 		}
 	})
 	t.Run("the control socket is for root and its group", func(t *testing.T) {
+		m := m.with(t)
 		m.run("acmed", "status", "www.example.com")
-		m.run("useradd", "--groups=acmed-admin", "operator")
-		m.run("runuser", "--user=operator", "--", "acmed", "list")
+		m.run("useradd", "--groups=acmed-admin", "alice")
+		m.run("runuser", "--user=alice", "--", "acmed", "list")
 		if out, err := m.try("runuser", "--user=nobody", "--", "acmed", "list"); err == nil {
 			t.Errorf("anybody may list: %s", out)
 		}
 	})
 	t.Run("systemctl reload succeeds, or fails and leaves the daemon running", func(t *testing.T) {
+		m := m.with(t)
 		m.run("systemctl", "reload", "acmed.service")
 		m.write("/etc/acmed/certs.d/bad.example.com.yaml", "dnsName: [typo.example.com]\n")
 		if _, err := m.try("systemctl", "reload", "acmed.service"); err == nil {
@@ -127,10 +131,11 @@ func TestDaemon(t *testing.T) {
 		m.run("systemctl", "reload", "acmed.service")
 	})
 	t.Run("neither a restart nor a kill makes a second account or order", func(t *testing.T) {
+		m := m.with(t)
 		before := ca.Count(t)
 		m.run("systemctl", "restart", "acmed.service")
 		pid := m.show("acmed.service", "MainPID")
-		m.run("kill", "-KILL", pid)
+		m.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "acmed.service")
 		m.eventually(patience, "systemd starts it again", func() error {
 			if m.show("acmed.service", "MainPID") == pid {
 				return errors.New("the same process")
@@ -146,6 +151,7 @@ func TestDaemon(t *testing.T) {
 		}
 	})
 	t.Run("nothing that it logged is an error", func(t *testing.T) {
+		m := m.with(t)
 		if errs := m.run("journalctl", "--unit=acmed.service", "--priority=err", "--output=cat", "_COMM=acmed"); errs != "" {
 			t.Errorf("%s", errs)
 		}
@@ -156,7 +162,7 @@ func TestWatchdogRestartsADaemonThatHangs(t *testing.T) {
 	ca := pebble.Start(t, pebble.Options{HTTPPort: 80})
 	m := serve(t, ca, "WatchdogSec=3s\nTimeoutAbortSec=1s\nRestartSec=1s\n")
 	pid := m.show("acmed.service", "MainPID")
-	m.run("kill", "-STOP", pid)
+	m.run("systemctl", "kill", "--kill-whom=main", "--signal=STOP", "acmed.service")
 	m.eventually(patience, "the watchdog ends it and systemd starts it again", func() error {
 		if m.show("acmed.service", "MainPID") == pid {
 			return errors.New("the same process")
@@ -171,7 +177,7 @@ func TestWatchdogRestartsADaemonThatHangs(t *testing.T) {
 func TestConfigurationThatCannotWorkIsNotTriedAgain(t *testing.T) {
 	m := boot(t)
 	m.install()
-	m.write("/etc/acmed/acmed.yaml", "stateDir: relative\n")
+	m.write("/etc/acmed/acmed.yaml", "colour: red\n")
 	if _, err := m.try("systemctl", "start", "acmed.service"); err == nil {
 		t.Error("it started")
 	}

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,19 +22,18 @@ import (
 type machine struct {
 	t       *testing.T
 	process *exec.Cmd
-	leader  string // pid of the container's init
-	console bytes.Buffer
+	leader  int // pid of the container's init, 0 before it is known
+	console *bytes.Buffer
 }
 
 const bootTimeout = time.Minute
 
 func boot(t *testing.T) *machine {
 	t.Helper()
-	m := &machine{t: t}
+	m := &machine{t: t, console: new(bytes.Buffer)}
 	m.process = exec.Command("systemd-nspawn", "--quiet", "--directory="+rootfs(), "--volatile=overlay", "--boot",
-		"--register=no", "--keep-unit", "--console=pipe", "--machine=acmed-e2e", "--resolv-conf=off", "--timezone=off",
-		"systemd.log_target=console")
-	m.process.Stdout, m.process.Stderr = &m.console, &m.console
+		"--register=no", "--keep-unit", "--console=pipe", "--machine=acmed-e2e", "--resolv-conf=off", "--timezone=off")
+	m.process.Stdout, m.process.Stderr = m.console, m.console
 	m.process.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	if err := m.process.Start(); err != nil {
 		t.Fatal(err)
@@ -42,9 +42,11 @@ func boot(t *testing.T) *machine {
 	m.eventually(bootTimeout, "the container boots", func() error {
 		pid := strconv.Itoa(m.process.Process.Pid)
 		children, err := os.ReadFile(filepath.Join("/proc", pid, "task", pid, "children"))
-		m.leader, _, _ = strings.Cut(strings.TrimSpace(string(children)), " ")
-		if err != nil || m.leader == "" {
-			return errors.New("no leader yet")
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Sscan(string(children), &m.leader); err != nil {
+			return fmt.Errorf("no leader yet: %w", err)
 		}
 		_, err = m.try("systemctl", "is-system-running")
 		return err
@@ -52,15 +54,23 @@ func boot(t *testing.T) *machine {
 	return m
 }
 
+// with is the same machine in a subtest.
+func (m machine) with(t *testing.T) *machine {
+	m.t = t
+	return &m
+}
+
 func (m *machine) shutdown() {
-	if m.t.Failed() && m.leader != "" {
+	if m.t.Failed() && m.leader != 0 {
 		journal, err := m.try("journalctl", "--no-pager", "--lines=80", "--unit=acmed*")
 		m.t.Logf("journal (%v):\n%s", err, journal)
 	}
-	_ = m.process.Process.Kill() // nothing in it is kept
-	_ = m.process.Wait()
-	if m.t.Failed() && m.leader == "" {
-		m.t.Logf("console:\n%s", m.console.Bytes())
+	// With its init everything in the container ends, and nspawn waits for that.
+	doomed := cmp.Or(m.leader, m.process.Process.Pid)
+	_ = syscall.Kill(doomed, syscall.SIGKILL)
+	_ = m.process.Wait() // the status of a killed process
+	if m.t.Failed() && m.leader == 0 {
+		m.t.Logf("console:\n%s", m.console)
 	}
 }
 
@@ -68,7 +78,7 @@ func (m *machine) shutdown() {
 func (m *machine) try(command ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(m.t.Context()), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"--target=" + m.leader, "--all", "--"}, command...)...)
+	cmd := exec.CommandContext(ctx, "nsenter", append([]string{fmt.Sprint("--target=", m.leader), "--all", "--"}, command...)...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "SYSTEMD_PAGER=", "DEBIAN_FRONTEND=noninteractive"}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -87,7 +97,9 @@ func (m *machine) run(command ...string) string {
 }
 
 // path is where the host sees a file of the container.
-func (m *machine) path(name string) string { return filepath.Join("/proc", m.leader, "root", name) }
+func (m *machine) path(name string) string {
+	return filepath.Join("/proc", strconv.Itoa(m.leader), "root", name)
+}
 
 func (m *machine) write(name, content string) {
 	m.t.Helper()

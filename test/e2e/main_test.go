@@ -129,7 +129,7 @@ func bootstrap() error {
 		return err
 	}
 	err := host("debootstrap", "--variant=minbase",
-		"--include=systemd,systemd-sysv,dbus,libpam-systemd,ca-certificates,openssl,curl,iproute2,procps",
+		"--include=systemd,systemd-sysv,dbus,libpam-systemd,ca-certificates,openssl,curl,iproute2",
 		debian(), unfinished, "http://deb.debian.org/debian")
 	if err != nil {
 		return err

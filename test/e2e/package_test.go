@@ -26,11 +26,13 @@ func TestPackage(t *testing.T) {
 	m.install()
 
 	t.Run("its units are what systemd expects", func(t *testing.T) {
+		m := m.with(t)
 		if out, err := m.try("systemd-analyze", "verify", "--man=no", "acmed.service", "acmed-http.socket"); err != nil || out != "" {
 			t.Errorf("%v\n%s", err, out)
 		}
 	})
 	t.Run("modes and owners follow the design", func(t *testing.T) {
+		m := m.with(t)
 		for path, want := range map[string]string{
 			"/usr/bin/acmed":        "755 root:root",
 			"/etc/acmed/acmed.yaml": "644 root:root",
@@ -50,6 +52,7 @@ func TestPackage(t *testing.T) {
 		}
 	})
 	t.Run("the daemon is enabled, port 80 is not taken, nothing runs yet", func(t *testing.T) {
+		m := m.with(t)
 		for unit, want := range map[string]string{"acmed.service": "enabled", "acmed-http.socket": "disabled"} {
 			if got := m.show(unit, "UnitFileState"); got != want {
 				t.Errorf("%s is %s, want %s", unit, got, want)
@@ -60,11 +63,13 @@ func TestPackage(t *testing.T) {
 		}
 	})
 	t.Run("the configuration as shipped is valid", func(t *testing.T) {
+		m := m.with(t)
 		if out, err := m.try("acmed", "check"); err != nil {
 			t.Errorf("%v\n%s", err, out)
 		}
 	})
 	t.Run("an edited configuration outlives an upgrade, and the state outlives a purge", func(t *testing.T) {
+		m := m.with(t)
 		m.write("/etc/acmed/acmed.yaml", "# mine\nhttp: {solver: listen}\n")
 		m.write("/var/lib/acmed/canary", "")
 		m.install()
