@@ -37,7 +37,7 @@ func (a *app) command() *cobra.Command {
 		Short: "Keep TLS certificates valid, and served",
 		Long: `acmed keeps TLS certificates valid, and served. Each file of /etc/acmed/certs.d is one certificate:
 acmed obtains it from an ACME CA, installs it, and renews it in time for ever.`,
-		Args:          func(cmd *cobra.Command, args []string) error { return unknownCommand(cmd, args) },
+		Args:          unknownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return a.needsCommand(cmd) },
 		Version:       readVersion().Version,
 		SilenceErrors: true,
