@@ -51,6 +51,8 @@ func hintPolicy(e *Error, name string) string {
 		return "change privateKey in the spec, or csrFile if it has one: the CA refuses this request"
 	case "badPublicKey", "badSignatureAlgorithm":
 		return "choose another privateKey in the spec: the CA refuses this kind of key"
+	case problemCompound:
+		return "see what the CA says of each name and mend those"
 	case problemExternalAccountRequired:
 		return "set externalAccountBinding in the issuer to the values that the CA gave you"
 	case "invalidContact", "unsupportedContact":

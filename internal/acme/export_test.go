@@ -1,0 +1,18 @@
+package acme
+
+import "time"
+
+// What tests and fuzzing reach inside.
+var (
+	Clean           = clean
+	ParseRetryAfter = parseRetryAfter
+	Alternates      = alternates
+	ParseChain      = parseChain
+	KnownProblems   = knownProblems
+	MaxRetryAfter   = maxRetryAfter
+)
+
+// Classify parses and classifies the body of a refusal.
+func Classify(op string, status int, body []byte) *Error {
+	return classify(op, status, parseProblem(body), 0, time.Time{})
+}

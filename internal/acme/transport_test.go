@@ -1,0 +1,109 @@
+package acme_test
+
+import (
+	"compress/gzip"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"acmed/internal/acme"
+)
+
+// serve starts a CA that has a directory and nothing else, on a socket of loopback.
+func serve(t *testing.T, change func(*httptest.Server), handler http.HandlerFunc) (*httptest.Server, *x509.CertPool) {
+	t.Helper()
+	s := httptest.NewUnstartedServer(handler)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.EnableHTTP2 = true
+	if change != nil {
+		change(s)
+	}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(s.Certificate())
+	return s, roots
+}
+
+func directoryOf(r *http.Request) string {
+	return strings.ReplaceAll(directoryJSON, host, "https://"+r.Host)
+}
+
+func dial(t *testing.T, s *httptest.Server, roots *x509.CertPool) error {
+	t.Helper()
+	c, err := acme.New(acme.Config{Directory: s.URL + "/dir", Key: newKey(t), RootCAs: roots})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, err = c.Directory(t.Context())
+	return err
+}
+
+func TestOverTheNetwork(t *testing.T) {
+	s, roots := serve(t, nil, func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor != 2 || r.UserAgent() != "acmed" || r.Header.Get("Accept-Encoding") != "identity" {
+			t.Errorf("got %s, %v", r.Proto, r.Header)
+		}
+		io.WriteString(w, directoryOf(r))
+	})
+	if err := dial(t, s, roots); err != nil {
+		t.Error(err)
+	}
+	if e := errorOf(t, dial(t, s, x509.NewCertPool())); e.Problem != "tls" || e.Kind != acme.Transient || !e.Whole {
+		t.Errorf("an unknown root: got %v", e)
+	}
+	s.Close()
+	if e := errorOf(t, dial(t, s, roots)); e.Problem != "network" || e.Kind != acme.Transient || !e.Whole {
+		t.Errorf("nobody listens: got %v", e)
+	}
+}
+
+func TestOldTLSIsRefused(t *testing.T) {
+	s, roots := serve(t, func(s *httptest.Server) {
+		s.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11} //nolint:gosec // what is refused
+	}, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, directoryOf(r)) })
+	if e := errorOf(t, dial(t, s, roots)); e.Problem != "tls" {
+		t.Errorf("got %v", e)
+	}
+}
+
+func TestNothingIsDecompressed(t *testing.T) {
+	s, roots := serve(t, nil, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		z := gzip.NewWriter(w)
+		io.WriteString(z, directoryOf(r))
+		z.Close()
+	})
+	if e := errorOf(t, dial(t, s, roots)); e.Problem != "malformedAnswer" {
+		t.Errorf("got %v", e)
+	}
+}
+
+func TestAProxyIsAsked(t *testing.T) {
+	var asked atomic.Bool
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Store(r.Method == http.MethodConnect && r.Host == "ca.test:443")
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	defer proxy.Close()
+	req, err := http.NewRequest(http.MethodGet, proxy.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := acme.New(acme.Config{Directory: host + "/dir", Key: newKey(t), Proxy: http.ProxyURL(req.URL)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, err = c.Directory(t.Context())
+	if e := errorOf(t, err); e.Problem != "network" || !asked.Load() {
+		t.Errorf("got %v, asked %t", e, asked.Load())
+	}
+}
