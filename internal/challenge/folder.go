@@ -84,9 +84,10 @@ func (f *Folder) Present(_ context.Context, p acme.Proof) error {
 	return f.within("presenting an http-01 token in", func(root *os.Root) error { return f.publish(root, p) })
 }
 
-// CleanUp removes the file that p's token names. A file that is not there is no error.
+// CleanUp removes the file that p's token names. A file that is not there is no error. The key authorization is not
+// looked at: whoever cleans up after a restart does not have it.
 func (f *Folder) CleanUp(_ context.Context, p acme.Proof) error {
-	if err := check(p); err != nil {
+	if err := checkToken(p); err != nil {
 		return err
 	}
 	return f.within("removing an http-01 token from", func(root *os.Root) error { return f.discard(root, p.Token) })
@@ -222,13 +223,21 @@ func stale(entry fs.DirEntry, limit time.Time) bool {
 }
 
 func check(p acme.Proof) error {
+	if err := checkToken(p); err != nil {
+		return err
+	}
+	if !validKeyAuth(p.Token, p.KeyAuth) {
+		return errors.New("solving an http-01 challenge: the key authorization does not belong to the token")
+	}
+	return nil
+}
+
+func checkToken(p acme.Proof) error {
 	switch {
 	case p.Type != "http-01":
 		return fmt.Errorf("solving a %q challenge: a token folder proves http-01 only", p.Type)
 	case !validToken(p.Token):
 		return errors.New("solving an http-01 challenge: the token is malformed (RFC 8555 §8.3)")
-	case !validKeyAuth(p.Token, p.KeyAuth):
-		return errors.New("solving an http-01 challenge: the key authorization does not belong to the token")
 	}
 	return nil
 }

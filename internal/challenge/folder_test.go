@@ -188,28 +188,35 @@ func TestFolderThatVanishes(t *testing.T) {
 }
 
 func TestProofsThatAreRefused(t *testing.T) {
-	for sentence, spoil := range map[string]func(*acme.Proof){
-		"another type":                 func(p *acme.Proof) { p.Type = "dns-01" },
-		"a path for a token":           func(p *acme.Proof) { p.Token = "../../../../etc/cron.d/x"; p.KeyAuth = p.Token + ".abc" },
-		"a short token":                func(p *acme.Proof) { p.Token = "abc"; p.KeyAuth = "abc.abc" },
-		"a long token":                 func(p *acme.Proof) { p.Token = strings.Repeat("a", 129); p.KeyAuth = p.Token + ".abc" },
+	badToken := map[string]func(*acme.Proof){
+		"another type":       func(p *acme.Proof) { p.Type = "dns-01" },
+		"a path for a token": func(p *acme.Proof) { p.Token = "../../../../etc/cron.d/x"; p.KeyAuth = p.Token + ".abc" },
+		"a short token":      func(p *acme.Proof) { p.Token = "abc"; p.KeyAuth = "abc.abc" },
+		"a long token":       func(p *acme.Proof) { p.Token = strings.Repeat("a", 129); p.KeyAuth = p.Token + ".abc" },
+	}
+	badKeyAuth := map[string]func(*acme.Proof){
 		"another token's proof":        func(p *acme.Proof) { p.Token = strings.Repeat("a", 16) },
 		"a proof without a thumbprint": func(p *acme.Proof) { p.KeyAuth = token + "." },
 		"markup in the thumbprint":     func(p *acme.Proof) { p.KeyAuth = token + ".<script>" },
 		"an endless thumbprint":        func(p *acme.Proof) { p.KeyAuth = token + "." + strings.Repeat("a", 512) },
-	} {
-		t.Run(sentence, func(t *testing.T) {
-			f, dir := openFolder(t)
-			p := proof()
-			spoil(&p)
-			if err := f.Present(t.Context(), p); err == nil {
-				t.Error("it was presented")
-			}
-			if err := f.CleanUp(t.Context(), p); err == nil {
-				t.Error("it was cleaned up")
-			}
-			expectOnly(t, dir)
-		})
+	}
+	refused := func(t *testing.T, spoil func(*acme.Proof), cleanUp bool) {
+		f, dir := openFolder(t)
+		p := proof()
+		spoil(&p)
+		if err := f.Present(t.Context(), p); err == nil {
+			t.Error("it was presented")
+		}
+		if err := f.CleanUp(t.Context(), p); (err != nil) != cleanUp {
+			t.Errorf("cleaning up: %v", err)
+		}
+		expectOnly(t, dir)
+	}
+	for sentence, spoil := range badToken {
+		t.Run(sentence, func(t *testing.T) { refused(t, spoil, true) })
+	}
+	for sentence, spoil := range badKeyAuth { // cleaning up needs the token alone
+		t.Run(sentence, func(t *testing.T) { refused(t, spoil, false) })
 	}
 }
 
