@@ -8,9 +8,12 @@ import (
 	"testing"
 )
 
-// constructors make values that nobody changes afterwards.
+// constructors make values that nobody changes afterwards; flags are set before the first test.
 func constructors() []string {
-	return []string{"errors.New", "fmt.Errorf", "regexp.MustCompile", "netip.MustParsePrefix", "template.Must", "sync.OnceValue", "sync.OnceValues"}
+	return []string{
+		"errors.New", "fmt.Errorf", "regexp.MustCompile", "netip.MustParsePrefix", "template.Must", "time.Date",
+		"sync.OnceValue", "sync.OnceValues", "flag.Bool", "flag.Int", "flag.String", "flag.Duration",
+	}
 }
 
 func TestNoInitFunctions(t *testing.T) {
@@ -25,7 +28,7 @@ func TestNoInitFunctions(t *testing.T) {
 
 // TestNoPackageLevelState accepts package variables that are constants in all
 // but the language: errors, regular expressions, tables that nothing assigns
-// to, embedded files and `var _ = …`.
+// to, embedded files, what the linker sets and `var _ = …`.
 func TestNoPackageLevelState(t *testing.T) {
 	packages := map[string][]source{}
 	for _, s := range tree(t) {
@@ -54,7 +57,7 @@ func TestNoPackageLevelState(t *testing.T) {
 func packageVars(s source) (specs []*ast.ValueSpec) {
 	for _, decl := range s.file.Decls {
 		gen, ok := decl.(*ast.GenDecl)
-		if !ok || gen.Tok != token.VAR || gen.Doc != nil && strings.Contains(commentText(gen.Doc), "//go:embed") {
+		if !ok || gen.Tok != token.VAR || setByToolchain(gen.Doc) {
 			continue
 		}
 		for _, spec := range gen.Specs {
@@ -64,12 +67,10 @@ func packageVars(s source) (specs []*ast.ValueSpec) {
 	return specs
 }
 
-func commentText(group *ast.CommentGroup) string {
-	var text strings.Builder
-	for _, comment := range group.List {
-		text.WriteString(comment.Text)
-	}
-	return text.String()
+func setByToolchain(doc *ast.CommentGroup) bool {
+	return doc != nil && slices.ContainsFunc(doc.List, func(c *ast.Comment) bool {
+		return strings.HasPrefix(c.Text, "//go:embed") || strings.Contains(c.Text, "set by -ldflags")
+	})
 }
 
 func constant(spec *ast.ValueSpec) bool {

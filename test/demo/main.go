@@ -14,7 +14,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -222,7 +221,7 @@ func (d *demo) await(ctx context.Context, what string, condition func() bool) er
 			return fmt.Errorf("waiting until %s: %w", what, ctx.Err())
 		case err := <-d.ended:
 			d.daemon = nil
-			return fmt.Errorf("waiting until %s: the daemon ended: %w", what, cmp.Or(err, io.EOF))
+			return fmt.Errorf("waiting until %s: the daemon ended: %w", what, cmp.Or(err, errors.New("exit status 0")))
 		case <-tick.C:
 		}
 	}

@@ -61,101 +61,115 @@ func (m *machine) active() error {
 	return nil
 }
 
+// The steps build on each other: one container, one daemon.
 func TestDaemon(t *testing.T) {
 	ca := pebble.Start(t, pebble.Options{HTTPPort: 80, NonceReject: 5, AuthzReuse: 50})
 	m := serve(t, ca, "")
+	for _, step := range []struct {
+		sentence string
+		check    func(*testing.T, *machine, *pebble.Server)
+	}{
+		{"it is ready and says so in one line", ready},
+		{"it runs without root and without capabilities", confined},
+		{"an empty file becomes a certificate, by way of port 80", issues},
+		{"the control socket is for root and its group", controlled},
+		{"systemctl reload succeeds, or fails and leaves the daemon running", reloads},
+		{"neither a restart nor a kill makes a second account or order", returns},
+		{"nothing that it logged is an error", quiet},
+	} {
+		t.Run(step.sentence, func(t *testing.T) { step.check(t, m.with(t), ca) })
+	}
+}
 
-	t.Run("it is ready and says so in one line", func(t *testing.T) {
-		m := m.with(t)
-		if status := m.show("acmed.service", "StatusText"); status == "" || strings.Contains(status, "\n") {
-			t.Errorf("status: %q", status)
+func ready(t *testing.T, m *machine, _ *pebble.Server) {
+	if status := m.show("acmed.service", "StatusText"); status == "" || strings.Contains(status, "\n") {
+		t.Errorf("status: %q", status)
+	}
+	for _, path := range []string{"healthz", "readyz", "metrics"} {
+		if err := ok("http://127.0.0.1:9402/" + path); err != nil {
+			t.Error(err)
 		}
-		for _, path := range []string{"healthz", "readyz", "metrics"} {
-			if err := ok("http://127.0.0.1:9402/" + path); err != nil {
-				t.Error(err)
-			}
+	}
+}
+
+func confined(t *testing.T, m *machine, _ *pebble.Server) {
+	proc := m.run("cat", "/proc/"+m.show("acmed.service", "MainPID")+"/status")
+	for _, want := range []string{"CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"} {
+		if !strings.Contains(proc, want) {
+			t.Errorf("no %q in\n%s", want, proc)
 		}
+	}
+	if uid := m.run("id", "-u", "acmed"); !strings.Contains(proc, "Uid:\t"+uid+"\t"+uid) {
+		t.Errorf("not user %s in\n%s", uid, proc)
+	}
+}
+
+func issues(t *testing.T, m *machine, _ *pebble.Server) {
+	m.order("www.example.com")
+	m.issued("www.example.com")
+	for path, want := range map[string]string{
+		"/var/lib/acmed":                                    "711 acmed:acmed",
+		"/var/lib/acmed/accounts":                           "700 acmed:acmed",
+		"/var/lib/acmed/live":                               "711 acmed:acmed",
+		"/var/lib/acmed/live/www.example.com/privkey.pem":   "600 acmed:acmed",
+		"/var/lib/acmed/live/www.example.com/fullchain.pem": "644 acmed:acmed",
+		"/run/acmed/control/acmed.sock":                     "660 acmed:acmed-admin",
+	} {
+		if got := m.run("stat", "--dereference", "--format=%a %U:%G", path); got != want {
+			t.Errorf("%s is %s, want %s", path, got, want)
+		}
+	}
+	if left := m.run("ls", "-A", "/run/acmed/http-01"); left != "" {
+		t.Errorf("proofs left behind: %s", left)
+	}
+}
+
+func controlled(t *testing.T, m *machine, _ *pebble.Server) {
+	m.run("acmed", "status", "www.example.com")
+	m.run("useradd", "--groups=acmed-admin", "alice")
+	m.run("runuser", "--user=alice", "--", "acmed", "list")
+	if out, err := m.try("runuser", "--user=nobody", "--", "acmed", "list"); err == nil {
+		t.Errorf("anybody may list: %s", out)
+	}
+}
+
+func reloads(t *testing.T, m *machine, _ *pebble.Server) {
+	m.run("systemctl", "reload", "acmed.service")
+	m.write("/etc/acmed/certs.d/bad.example.com.yaml", "dnsName: [typo.example.com]\n")
+	if _, err := m.try("systemctl", "reload", "acmed.service"); err == nil {
+		t.Error("a bad file, and the reload succeeded")
+	}
+	if status := m.run("systemctl", "status", "--no-pager", "--full", "acmed.service"); !strings.Contains(status, "bad.example.com.yaml:1:1") {
+		t.Errorf("the status does not name the bad file:\n%s", status)
+	}
+	m.run("rm", "/etc/acmed/certs.d/bad.example.com.yaml")
+	m.run("systemctl", "reload", "acmed.service")
+}
+
+func returns(t *testing.T, m *machine, ca *pebble.Server) {
+	before := ca.Count(t)
+	m.run("systemctl", "restart", "acmed.service")
+	pid := m.show("acmed.service", "MainPID")
+	m.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "acmed.service")
+	m.eventually(patience, "systemd starts it again", func() error {
+		if m.show("acmed.service", "MainPID") == pid {
+			return errors.New("the same process")
+		}
+		return m.active()
 	})
-	t.Run("it runs without root and without capabilities", func(t *testing.T) {
-		m := m.with(t)
-		proc := m.run("cat", "/proc/"+m.show("acmed.service", "MainPID")+"/status")
-		for _, want := range []string{"CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"} {
-			if !strings.Contains(proc, want) {
-				t.Errorf("no %q in\n%s", want, proc)
-			}
-		}
-		if uid := m.run("id", "-u", "acmed"); !strings.Contains(proc, "Uid:\t"+uid+"\t"+uid) {
-			t.Errorf("not user %s in\n%s", uid, proc)
-		}
-	})
-	t.Run("an empty file becomes a certificate, by way of port 80", func(t *testing.T) {
-		m := m.with(t)
-		m.order("www.example.com")
-		m.issued("www.example.com")
-		for path, want := range map[string]string{
-			"/var/lib/acmed":                                    "711 acmed:acmed",
-			"/var/lib/acmed/accounts":                           "700 acmed:acmed",
-			"/var/lib/acmed/live":                               "711 acmed:acmed",
-			"/var/lib/acmed/live/www.example.com/privkey.pem":   "600 acmed:acmed",
-			"/var/lib/acmed/live/www.example.com/fullchain.pem": "644 acmed:acmed",
-			"/run/acmed/control/acmed.sock":                     "660 acmed:acmed-admin",
-		} {
-			if got := m.run("stat", "--dereference", "--format=%a %U:%G", path); got != want {
-				t.Errorf("%s is %s, want %s", path, got, want)
-			}
-		}
-		if left := m.run("ls", "-A", "/run/acmed/http-01"); left != "" {
-			t.Errorf("proofs left behind: %s", left)
-		}
-	})
-	t.Run("the control socket is for root and its group", func(t *testing.T) {
-		m := m.with(t)
-		m.run("acmed", "status", "www.example.com")
-		m.run("useradd", "--groups=acmed-admin", "alice")
-		m.run("runuser", "--user=alice", "--", "acmed", "list")
-		if out, err := m.try("runuser", "--user=nobody", "--", "acmed", "list"); err == nil {
-			t.Errorf("anybody may list: %s", out)
-		}
-	})
-	t.Run("systemctl reload succeeds, or fails and leaves the daemon running", func(t *testing.T) {
-		m := m.with(t)
-		m.run("systemctl", "reload", "acmed.service")
-		m.write("/etc/acmed/certs.d/bad.example.com.yaml", "dnsName: [typo.example.com]\n")
-		if _, err := m.try("systemctl", "reload", "acmed.service"); err == nil {
-			t.Error("a bad file, and the reload succeeded")
-		}
-		if status := m.run("systemctl", "status", "--no-pager", "--full", "acmed.service"); !strings.Contains(status, "bad.example.com.yaml:1:1") {
-			t.Errorf("the status does not name the bad file:\n%s", status)
-		}
-		m.run("rm", "/etc/acmed/certs.d/bad.example.com.yaml")
-		m.run("systemctl", "reload", "acmed.service")
-	})
-	t.Run("neither a restart nor a kill makes a second account or order", func(t *testing.T) {
-		m := m.with(t)
-		before := ca.Count(t)
-		m.run("systemctl", "restart", "acmed.service")
-		pid := m.show("acmed.service", "MainPID")
-		m.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "acmed.service")
-		m.eventually(patience, "systemd starts it again", func() error {
-			if m.show("acmed.service", "MainPID") == pid {
-				return errors.New("the same process")
-			}
-			return m.active()
-		})
-		m.order("after.example.com")
-		m.issued("after.example.com")
-		since := ca.Count(t).Since(before)
-		// One nonce in twenty is refused, so an order may be asked for twice.
-		if since["newAccount"] != 0 || since["newOrder"] > 2 {
-			t.Errorf("requests: %v", since)
-		}
-	})
-	t.Run("nothing that it logged is an error", func(t *testing.T) {
-		m := m.with(t)
-		if errs := m.run("journalctl", "--unit=acmed.service", "--priority=err", "--output=cat", "_COMM=acmed"); errs != "" {
-			t.Errorf("%s", errs)
-		}
-	})
+	m.order("after.example.com")
+	m.issued("after.example.com")
+	since := ca.Count(t).Since(before)
+	// One nonce in twenty is refused, so an order may be asked for twice.
+	if since["newAccount"] != 0 || since["newOrder"] > 2 {
+		t.Errorf("requests: %v", since)
+	}
+}
+
+func quiet(t *testing.T, m *machine, _ *pebble.Server) {
+	if errs := m.run("journalctl", "--unit=acmed.service", "--priority=err", "--output=cat", "_COMM=acmed"); errs != "" {
+		t.Errorf("%s", errs)
+	}
 }
 
 func TestWatchdogRestartsADaemonThatHangs(t *testing.T) {
@@ -177,7 +191,7 @@ func TestWatchdogRestartsADaemonThatHangs(t *testing.T) {
 func TestConfigurationThatCannotWorkIsNotTriedAgain(t *testing.T) {
 	m := boot(t)
 	m.install()
-	m.write("/etc/acmed/acmed.yaml", "colour: red\n")
+	m.write("/etc/acmed/acmed.yaml", "color: red\n")
 	if _, err := m.try("systemctl", "start", "acmed.service"); err == nil {
 		t.Error("it started")
 	}
