@@ -54,7 +54,7 @@ func mayImport() map[string][]string {
 // their import path. The longest prefix counts.
 func confined() map[string][]string {
 	return map[string][]string{
-		"golang.org/x/crypto/acme":                {"internal/acme"},
+		"golang.org/x/crypto/acme":                {"internal/acme", testOnlyPackage},
 		"github.com/go-jose/go-jose":              {"internal/acme", testOnlyPackage},
 		"github.com/coreos/go-systemd":            {"internal/sd"},
 		"github.com/coreos/go-systemd/v22/dbus":   {"internal/deploy"},
