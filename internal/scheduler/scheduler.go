@@ -121,6 +121,9 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		for _, it := range turn.start {
 			inFlight.Go(func() { s.visit(visits, it) })
 		}
+		if turn.setBack {
+			s.cfg.Log.Warn("clock was set back", zap.String("next", "everything is looked at again"))
+		}
 		stuck = s.beat(stuck, turn.stuck)
 		timer.Reset(turn.wait)
 		select {
@@ -178,25 +181,28 @@ func (s *Scheduler) change(f func()) {
 
 // turn is what one turn of the loop found.
 type turn struct {
-	start []*item       // keys to visit now
-	wait  time.Duration // until the next turn, if nothing happens before
-	stuck string        // the key whose visit outlives its timeout by far; "": none
+	start   []*item       // keys to visit now
+	wait    time.Duration // until the next turn, if nothing happens before
+	stuck   string        // the key whose visit outlives its timeout by far; "": none
+	setBack bool          // the clock was, since the last turn
 }
 
 // turn takes the current time with its monotonic reading.
 func (s *Scheduler) turn(now time.Time) turn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	wall := now.Round(0)
-	if !s.lastTurn.IsZero() && setBack(wall.Sub(s.lastTurn.Round(0)), now.Sub(s.lastTurn)) {
+	wall, last := now.Round(0), s.lastTurn
+	s.lastTurn = now
+	back := !last.IsZero() && setBack(wall.Sub(last.Round(0)), now.Sub(last))
+	if back {
 		s.table.wakeAll(wall)
 	}
-	s.lastTurn = now
 	s.table.promote(wall)
 	return turn{
-		start: s.table.take(s.cfg.Workers, now),
-		wait:  min(s.table.untilNext(wall), maxWait),
-		stuck: s.table.longerThan(s.cfg.Timeout+overrun, now),
+		start:   s.table.take(s.cfg.Workers, now),
+		wait:    min(s.table.untilNext(wall), maxWait),
+		stuck:   s.table.longerThan(s.cfg.Timeout+overrun, now),
+		setBack: back,
 	}
 }
 
