@@ -16,3 +16,10 @@ var (
 func Classify(op string, status int, body []byte) *Error {
 	return classify(op, status, parseProblem(body), 0, time.Time{})
 }
+
+// NoncePool is noncePool.
+type NoncePool struct{ p noncePool }
+
+func NewNoncePool() *NoncePool                       { return &NoncePool{} }
+func (n *NoncePool) Put(nonce string, now time.Time) { n.p.put(nonce, now) }
+func (n *NoncePool) Take(now time.Time) string       { return n.p.take(now) }
