@@ -170,8 +170,12 @@ func (ca *CA) firstLook(r *request) {
 	}
 }
 
-// validate concludes the challenges whose time has come, and looks for proofs that should be gone.
+// validate concludes the challenges whose time has come, and looks for proofs that should be gone. It does so only
+// in requests during which x/crypto/acme holds no lock, because Fetch may have to wait for somebody.
 func (ca *CA) validate(r *request) {
+	if !slices.Contains([]string{"newOrder", "order", "authz", "challenge", "finalize"}, r.op) {
+		return
+	}
 	for _, c := range ca.takeDue(r.now) {
 		err := ca.fetch(r.Context(), c)
 		ca.mu.Lock()

@@ -6,8 +6,8 @@
 // Retry-After ignored, and more (each is a call of misbehaved). It fails on script, too: answers are refused, lost or
 // delayed, and validations go wrong.
 //
-// It is made for testing/synctest: it reads the time from time.Now and never sleeps, starts no goroutine, and holds
-// its lock over no call to the outside. Delays are states that become true at a time, seen by the next poll.
+// It is made for testing/synctest: it reads the time from time.Now, never sleeps and starts no goroutine. Delays are
+// states that become true at a time and are seen by the next poll.
 //
 // It is for tests only and proves nothing about cryptography.
 package acmetest
@@ -60,16 +60,18 @@ type Config struct {
 	ProofGrace time.Duration
 
 	// Fetch is how the CA sees an http-01 proof: it returns what is served for token by the host of that name.
-	// It is called from within RoundTrip. nil: every proof is believed unseen.
+	// It is called from within RoundTrip, and at the end of the test. nil: every proof is believed unseen.
 	Fetch func(ctx context.Context, host, token string) (keyAuth string, err error)
 }
 
 // Entry is one request that reached the CA.
 type Entry struct {
-	Op     string // "directory", "newNonce", "newAccount", "account", "newOrder", "order", "authz", "challenge", "finalize", "certificate", "renewalInfo" or "revokeCert"
+	// Op is "directory", "newNonce", "newAccount", "account", "newOrder", "order", "authz", "challenge", "finalize",
+	// "certificate", "renewalInfo" or "revokeCert"; "" for a URL that the CA does not have.
+	Op     string
 	Method string
 	URL    string
-	Status int // of the answer, also when it was lost; 0: it was refused by Refuse or by Down
+	Status int // of the answer, also when it got lost
 	Time   time.Time
 }
 

@@ -27,7 +27,7 @@ func TestStats(t *testing.T) {
 		s.Add("d", in(2*time.Hour))
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
-		want := scheduler.Stats{Waiting: 1, Due: 2, InFlight: 1, Lag: 11 * time.Minute, LastTurn: time.Now().Round(0)}
+		want := scheduler.Stats{Waiting: 1, Due: 2, InFlight: 1, Lag: 11 * time.Minute, LastTurn: time.Now()}
 		if got := s.Stats(); got != want {
 			t.Errorf("got %+v; want %+v", got, want)
 		}

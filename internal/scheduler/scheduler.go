@@ -76,7 +76,7 @@ type Stats struct {
 	Due      int           // keys that wait for a worker
 	InFlight int           // keys that are being visited
 	Lag      time.Duration // by how much the most overdue of the due keys is late
-	LastTurn time.Time     // when the loop last went round; zero: never
+	LastTurn time.Time     // when the loop last went round, good for time.Since over clock steps; zero: never
 }
 
 // New returns a Scheduler that knows no key yet.
@@ -164,7 +164,7 @@ func (s *Scheduler) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	stats := s.table.stats(now())
-	stats.LastTurn = s.lastTurn.Round(0)
+	stats.LastTurn = s.lastTurn
 	return stats
 }
 
@@ -240,7 +240,8 @@ func (s *Scheduler) protected(ctx context.Context, key string) (next Next, panic
 	defer func() {
 		if v := recover(); v != nil {
 			stack := debug.Stack()
-			s.cfg.Log.Error("visit panicked", zap.String("cert", key), zap.Any("problem", v), zap.ByteString("stack", stack))
+			s.cfg.Log.Error("visit panicked", zap.String("cert", key),
+				zap.String("problem", fmt.Sprint(v)), zap.ByteString("stack", stack))
 			next, panicked = s.cfg.Panicked(key, v, stack), true
 		}
 	}()
