@@ -78,7 +78,9 @@ func newAuthority(now time.Time) (*authority, error) {
 }
 
 // signCA makes a CA certificate for key; a nil parent makes it a root.
-func signCA(name string, serial int64, now time.Time, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey) (*x509.Certificate, error) {
+func signCA(
+	name string, serial int64, now time.Time, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey,
+) (*x509.Certificate, error) {
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(serial),
 		Subject:               pkix.Name{CommonName: name},
