@@ -282,7 +282,7 @@ func (ca *CA) serveRenewalInfo(r *request) (*reply, *problem) {
 	case c.replacement != nil && c.replacement.Status == "valid":
 		ca.misbehaved("renewalInfo for %s: the certificate was replaced", keyOf(c.names))
 	}
-	c.nextPoll = r.now.Add(pollInterval)
+	r.told = func() { c.nextPoll = r.now.Add(pollInterval) }
 	body := map[string]any{"suggestedWindow": map[string]time.Time{"start": c.window.start, "end": c.window.end}}
 	if c.revoked {
 		body["explanationURL"] = ca.cfg.BaseURL + "/revoked"

@@ -1,6 +1,7 @@
 package acmetest_test
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -130,6 +131,20 @@ func TestGoodManners(t *testing.T) {
 				}
 				time.Sleep(6 * time.Hour)
 			}
+		}},
+		"renewal information again after the answer got lost": {quick, func(t *testing.T, r *raw) {
+			id, _ := r.obtain("", "a.test")
+			r.ca.Lose("renewalInfo", 1)
+			req, err := http.NewRequest(http.MethodGet, "https://ca.test/renewal-info/"+id, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("User-Agent", "test")
+			if _, err := r.ca.RoundTrip(req); err == nil {
+				t.Error("the answer arrived")
+			}
+			time.Sleep(time.Hour)
+			r.get("https://ca.test/renewal-info/" + id)
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

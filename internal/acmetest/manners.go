@@ -62,10 +62,11 @@ func (ca *CA) set(key string) *set {
 }
 
 // checkOrder checks that a new order is welcome now.
-func (ca *CA) checkOrder(o *order, now time.Time) *problem {
-	if p := ca.checkHold(now); p != nil {
+func (ca *CA) checkOrder(r *request, o *order) *problem {
+	if p := ca.checkHold(r); p != nil {
 		return p
 	}
+	now := r.now
 	s := o.set
 	if s.allowed > 0 {
 		s.allowed--
@@ -79,13 +80,13 @@ func (ca *CA) checkOrder(o *order, now time.Time) *problem {
 	return ca.checkLimits(o, now)
 }
 
-func (ca *CA) checkHold(now time.Time) *problem {
+func (ca *CA) checkHold(r *request) *problem {
 	h := &ca.script.accountHold
-	if !now.Before(h.until) {
+	left := h.until.Sub(r.now)
+	if left <= 0 {
 		return nil
 	}
-	left := h.until.Sub(now)
-	if h.ask(now) {
+	if h.broken(r) {
 		ca.misbehaved("newOrder: %v before the account's Retry-After ended", left)
 	}
 	return rateLimited(left, "too many new orders recently from this account")

@@ -67,7 +67,7 @@ func (ca *CA) newOrder(r *request) (*reply, *problem) {
 	if p := ca.checkReplaces(o, r.now); p != nil {
 		return nil, p
 	}
-	if p := ca.checkOrder(o, r.now); p != nil {
+	if p := ca.checkOrder(r, o); p != nil {
 		return nil, p
 	}
 	ca.open(o, r.now)

@@ -25,6 +25,7 @@ type request struct {
 	account  *account   // that signed it; nil: none did, or its key belongs to none
 	signer   *signer    // nil: it is not signed
 	accepted *challenge // by this request; nil: none was
+	told     func()     // notes what the client learns if the answer arrives; nil: nothing to note
 }
 
 // reply is an answer to a request that was understood.
@@ -158,6 +159,9 @@ func (ca *CA) answer(r *request) (*http.Response, error) {
 	if spend(ca.script.lose, r.op) {
 		return nil, &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 	}
+	if r.told != nil {
+		r.told()
+	}
 	return resp, nil
 }
 
@@ -182,6 +186,7 @@ func (ca *CA) decide(r *request) (*reply, *problem) {
 	}
 	rep, prob := r.serve(ca, r)
 	if fails {
+		r.told = nil
 		return nil, busy(0)
 	}
 	return rep, prob
@@ -197,10 +202,11 @@ func (ca *CA) checkManners(r *request) *problem {
 		return refuse(http.StatusMethodNotAllowed, "malformed", "method not allowed")
 	}
 	if h := &ca.script.caHold; r.now.Before(h.until) {
-		if h.ask(r.now) {
-			ca.misbehaved("%s %s: %v before the CA's Retry-After ended", r.Method, r.url, h.until.Sub(r.now))
+		left := h.until.Sub(r.now)
+		if h.broken(r) {
+			ca.misbehaved("%s %s: %v before the CA's Retry-After ended", r.Method, r.url, left)
 		}
-		return busy(h.until.Sub(r.now))
+		return busy(left)
 	}
 	return nil
 }
@@ -270,12 +276,13 @@ type hold struct {
 // inTransit is how long requests may still arrive after another one was told to wait: they were on their way.
 const inTransit = time.Second
 
-// ask notes that a client is told now, and tells whether it had been told before.
-func (h *hold) ask(now time.Time) (toldBefore bool) {
+// broken tells whether a client had been told before it sent r. The answer to r tells it again.
+func (h *hold) broken(r *request) bool {
 	if h.told.IsZero() {
-		h.told = now
+		r.told = func() { h.told = r.now }
+		return false
 	}
-	return now.Sub(h.told) > inTransit
+	return r.now.Sub(h.told) > inTransit
 }
 
 // directory serves RFC 8555 §7.1.1.
