@@ -152,9 +152,11 @@ func (v *visit) prove(ctx context.Context, client *acme.Client, o *store.Order, 
 	if err != nil {
 		return err
 	}
-	o.Proofs = nil
-	for _, c := range challenges {
-		o.Proofs = append(o.Proofs, store.Proof{Type: c.Proof.Type, Identifier: c.Proof.Identifier.Value, Token: c.Proof.Token})
+	for _, c := range challenges { // beside those of an attempt that was cut short
+		p := store.Proof{Type: c.Proof.Type, Identifier: c.Proof.Identifier.Value, Token: c.Proof.Token}
+		if !slices.Contains(o.Proofs, p) {
+			o.Proofs = append(o.Proofs, p)
+		}
 	}
 	if err := v.r.store.SaveOrder(v.name, *o, store.Lazy); err != nil {
 		return err
@@ -224,6 +226,7 @@ func (v *visit) fetch(ctx context.Context, client *acme.Client, o store.Order, s
 		return err
 	}
 	v.r.land(v.name)
+	v.r.board.uncheck(v.name)
 	took := rev.Committed.Sub(o.Created)
 	v.r.metrics.issued(o, took)
 	v.log.Info("issued certificate", fieldIssuer(o.Issuer), zap.String("reason", o.Reason), zap.Int("revision", rev.Number),

@@ -48,6 +48,7 @@ type View struct {
 	Error     string    // of the last attempt, "" when it worked
 	Hint      string
 	ErrorAt   time.Time
+	Checked   time.Time // when the files were last read and found sound; zero: they are to be read
 }
 
 func newView(name string, in Input, d Decision, now time.Time) View {
@@ -188,6 +189,16 @@ func (b *board) set(v View) {
 		default:
 		}
 		c <- v
+	}
+}
+
+// uncheck makes the next visit of name read its files.
+func (b *board) uncheck(name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if v, ok := b.views[name]; ok {
+		v.Checked = time.Time{}
+		b.views[name] = v
 	}
 }
 

@@ -23,6 +23,7 @@ type visit struct {
 	in      Input
 	pending *store.Pending // of in.Order; nil: none
 	change  change         // of in.Have, to be saved
+	checked time.Time      // when the files were last found sound
 }
 
 // change says how much of a record has changed.
@@ -65,6 +66,10 @@ func (v *visit) gather() (err error) {
 	return err
 }
 
+// checkEvery is how often the files of a certificate are read again to see that they are sound: a little less than
+// the day that passes between two visits at most.
+const checkEvery = 23 * time.Hour
+
 // gatherRevisions finds the newest revision whose files are sound. While an order is open they are not looked at:
 // nothing could be done about them.
 func (v *visit) gatherRevisions() error {
@@ -73,7 +78,8 @@ func (v *visit) gatherRevisions() error {
 		return err
 	}
 	have := &v.in.Have
-	if v.pending != nil && have.Issued != nil && have.Issued.Number == live {
+	v.checked = v.r.board.get(v.name).Checked
+	if have.Issued != nil && have.Issued.Number == live && (v.pending != nil || v.now.Sub(v.checked) < checkEvery) {
 		v.in.Newest = live
 		return nil
 	}
@@ -83,6 +89,8 @@ func (v *visit) gatherRevisions() error {
 		v.log.Error("found damaged files", zap.Error(err))
 	} else if err != nil {
 		return err
+	} else {
+		v.checked = v.now
 	}
 	switch {
 	case good.Number == 0:
@@ -271,7 +279,9 @@ func (v *visit) rest(d Decision) (at, deadline time.Time) {
 	if err := v.save(); err != nil {
 		return v.broken(err)
 	}
-	v.r.board.set(newView(v.name, v.in, d, v.now))
+	view := newView(v.name, v.in, d, v.now)
+	view.Checked = v.checked
+	v.r.board.set(view)
 	return d.At, expiry(v.in.Have)
 }
 

@@ -30,6 +30,7 @@ type world struct {
 	set     *spec.Set
 	proofs  proofs
 	workers int
+	quiet   bool // warnings are not logged: they are part of the game
 
 	store      *store.Store
 	reconciler *reconcile.Reconciler
@@ -127,7 +128,7 @@ func (w *world) transport() roundTripper {
 // run starts acmed on the state folder as it is.
 func (w *world) run() {
 	w.t.Helper()
-	log := zaptest.NewLogger(w.t, zaptest.Level(logLevel()))
+	log := zaptest.NewLogger(w.t, zaptest.Level(w.logLevel()))
 	var err error
 	if w.store, err = store.Open(store.Config{Dir: w.dir}); err != nil {
 		w.t.Fatal(err)
@@ -224,9 +225,13 @@ func (w *world) damage(name, file string, change func([]byte) []byte) {
 	}
 }
 
-func logLevel() zapcore.Level {
-	if os.Getenv("ACMED_TEST_LOG") != "" {
+func (w *world) logLevel() zapcore.Level {
+	switch {
+	case os.Getenv("ACMED_TEST_LOG") != "":
 		return zapcore.DebugLevel
+	case w.quiet:
+		return zapcore.ErrorLevel
+	default:
+		return zapcore.WarnLevel
 	}
-	return zapcore.WarnLevel
 }
