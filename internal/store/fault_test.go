@@ -113,22 +113,28 @@ type scenario interface {
 
 // everywhere tries each fault at each operation of a scenario.
 func everywhere(t *testing.T, start func() scenario) {
-	before := filepath.Join(t.TempDir(), "state")
-	s := openAt(t, before)
-	start().prepare(t, s)
-	must(t, s.Close())
-	base := newPlatter(t, before)
+	base := prepared(t, start())
 	for sentence, f := range faults() {
 		t.Run(sentence, func(t *testing.T) {
+			t.Parallel()
 			for n := 1; strike(t, base, start(), f, n); n++ {
 			}
 		})
 	}
 }
 
+// prepared returns the state before the change.
+func prepared(t *testing.T, sc scenario) *platter {
+	dir := newDir(t)
+	s := openAt(t, dir)
+	sc.prepare(t, s)
+	must(t, s.Close())
+	return newPlatter(t, dir)
+}
+
 // strike runs a scenario with a fault at operation n, and reports whether there was such an operation.
 func strike(t *testing.T, base *platter, sc scenario, f fault, n int) bool {
-	dir := filepath.Join(t.TempDir(), "state")
+	dir := newDir(t)
 	base.restore(dir)
 	d := &disk{platter: newPlatter(t, dir), unclean: map[string]bool{}}
 	s, err := store.OpenWith(store.Config{Dir: dir}, d.step)
@@ -144,20 +150,56 @@ func strike(t *testing.T, base *platter, sc scenario, f fault, n int) bool {
 		// The same process carries on.
 		sc.verify(t, s)
 		finish(t, dir, s, sc)
+		must(t, s.Close())
+		return !t.Failed()
 	}
 	must(t, s.Close())
 	if f.power {
-		dir = filepath.Join(t.TempDir(), "state")
+		dir = newDir(t)
 		d.restore(dir)
 	}
-	s, err = store.OpenWith(store.Config{Dir: dir}, unsynced)
+	restart(t, dir, sc)
+	if t.Failed() {
+		t.Fatalf("operation %d:\n%s", n, numbered(d.trace))
+	}
+	return true
+}
+
+// restart opens what a fault left and carries on without faults.
+func restart(t *testing.T, dir string, sc scenario) {
+	t.Helper()
+	s, err := store.OpenWith(store.Config{Dir: dir}, unsynced)
 	must(t, err)
 	healthy(t, dir)
 	sc.verify(t, s)
 	finish(t, dir, s, sc)
 	must(t, s.Close())
+}
+
+// strikeTwice kills a scenario at operation first and cuts the power at operation second of the next process. It
+// reports whether there was a first.
+func strikeTwice(t *testing.T, base *platter, sc scenario, first, second int) bool {
+	dir := newDir(t)
+	base.restore(dir)
+	d := &disk{platter: newPlatter(t, dir), unclean: map[string]bool{}}
+	s, err := store.OpenWith(store.Config{Dir: dir}, d.step)
+	must(t, err)
+	d.fault, d.at, d.count, d.trace = fault{err: errStopped, applied: true, lasting: true}, first, 0, nil
+	_ = sc.run(s)
+	must(t, s.Close())
+	if d.count < first {
+		return false
+	}
+	d.at, d.count = second, 0
+	if s, err = store.OpenWith(store.Config{Dir: dir}, d.step); err == nil {
+		_ = sc.run(s)
+		must(t, s.Close())
+	}
+	dir = newDir(t)
+	d.restore(dir)
+	restart(t, dir, sc)
 	if t.Failed() {
-		t.Fatalf("operation %d:\n%s", n, numbered(d.trace))
+		t.Fatalf("killed at operation %d, power cut %d later:\n%s", first, second, numbered(d.trace))
 	}
 	return true
 }

@@ -1,0 +1,114 @@
+package store_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"reflect"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"acmed/internal/store"
+)
+
+func TestRecordComesBackAsItWasSaved(t *testing.T) {
+	s, dir := newStore(t)
+	if rec, err := s.Record(name); err != nil || !reflect.DeepEqual(rec, store.Record{}) {
+		t.Fatalf("got %+v, %v before the first", rec, err)
+	}
+	want := sampleRecord()
+	for _, d := range []store.Durability{store.Durable, store.Lazy} {
+		want.Forced = !want.Forced
+		must(t, s.SaveRecord(name, want, d))
+		if rec, err := s.Record(name); err != nil || !reflect.DeepEqual(rec, want) {
+			t.Errorf("got %+v, %v", rec, err)
+		}
+	}
+	must(t, s.SaveRecord("b", store.Record{}, store.Lazy))
+	must(t, os.WriteFile(dir+"/ledger/stray", nil, 0o600))
+	names, err := s.Names()
+	must(t, err)
+	slices.Sort(names)
+	if !slices.Equal(names, []string{"b", name}) {
+		t.Errorf("Names: %q", names)
+	}
+}
+
+// wantDamaged fails the test unless err tells of damage at path.
+func wantDamaged(t *testing.T, err error, path string) *store.DamagedError {
+	t.Helper()
+	damaged, ok := errors.AsType[*store.DamagedError](err)
+	if !ok || damaged.Path != path {
+		t.Fatalf("got %v, want damage of %s", err, path)
+	}
+	return damaged
+}
+
+func TestDamagedRecordIsSetAsideAndStartsAnew(t *testing.T) {
+	s, dir := newStore(t)
+	path := dir + "/ledger/" + name + ".json"
+	must(t, s.SaveRecord(name, store.Record{ARI: store.ARI{CertID: "x"}}, store.Durable))
+	sound, err := os.ReadFile(path)
+	must(t, err)
+	for i := range sound {
+		flipped := bytes.Clone(sound)
+		flipped[i] ^= 1 << (i % 8)
+		for _, data := range [][]byte{flipped, sound[:i]} {
+			must(t, os.WriteFile(path, data, 0o600))
+			rec, err := s.Record(name)
+			damaged := wantDamaged(t, err, path)
+			if kept, err := os.ReadFile(damaged.Archived); err != nil || !bytes.Equal(kept, data) || !reflect.DeepEqual(rec, store.Record{}) {
+				t.Fatalf("byte %d: got %+v, archived %q, %v", i, rec, kept, err)
+			}
+			if _, err := s.Record(name); err != nil {
+				t.Fatalf("byte %d: it did not start anew: %v", i, err)
+			}
+		}
+	}
+	wantError(t, wantDamagedOnce(t, s, path), "is damaged", "moved to "+dir+"/archive/", "starts anew")
+	healthy(t, dir)
+}
+
+func wantDamagedOnce(t *testing.T, s *store.Store, path string) error {
+	t.Helper()
+	must(t, os.WriteFile(path, []byte("{}"), 0o600))
+	_, err := s.Record(name)
+	return err
+}
+
+func TestRecordsMayBeSavedAtOnce(t *testing.T) {
+	s, dir := newStore(t)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for range 20 {
+				if err := s.SaveRecord(name, store.Record{Retired: time.Unix(int64(i), 0)}, store.Lazy); err != nil {
+					t.Error(err)
+				}
+				if _, err := s.Record(name); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	healthy(t, dir)
+}
+
+func FuzzUnseal(f *testing.F) {
+	sealed, err := store.Seal(sampleRecord())
+	must(f, err)
+	f.Add(sealed)
+	f.Add([]byte(`{"sha256":"","data":{}}` + "\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var rec store.Record
+		if store.Unseal(data, &rec) != nil {
+			return
+		}
+		again, err := store.Seal(rec)
+		must(t, err)
+		must(t, store.Unseal(again, new(store.Record)))
+	})
+}
