@@ -24,6 +24,7 @@ type authz struct {
 	url     string
 	account *account
 	ended   time.Time // when Status became final
+	told    time.Time // when a client learned so; zero: none did
 }
 
 // challenge is RFC 8555 §8.
@@ -48,10 +49,33 @@ type reuseKey struct {
 
 // statusAt is the status with expiry counted in.
 func (a *authz) statusAt(now time.Time) string {
-	if (a.Status == "pending" || a.Status == "valid") && !now.Before(a.Expires) {
+	switch {
+	case now.Before(a.Expires):
+	case a.Status == "pending":
 		a.Status, a.ended = "expired", a.Expires
+	case a.Status == "valid":
+		a.Status = "expired" // its proof was over before
 	}
 	return a.Status
+}
+
+// tell notes that a client sees the status.
+func (a *authz) tell(now time.Time) {
+	if a.Status != "pending" && a.told.IsZero() {
+		a.told = now
+	}
+}
+
+// settled tells whether a client has had the time to take the proof away: grace since it knows that nobody needs it
+// any more, and a day when it did not ask.
+func (a *authz) settled(now time.Time, grace time.Duration) bool {
+	switch {
+	case a.statusAt(now) == "pending":
+		return false
+	case a.told.IsZero():
+		return now.Sub(a.ended) >= orderLifetime
+	}
+	return now.Sub(a.told) >= grace
 }
 
 // problem is what an order with this authorization fails with.
@@ -123,6 +147,7 @@ func (ca *CA) serveAuthz(r *request) (*reply, *problem) {
 	} else if p := ca.wantEmpty(r); p != nil {
 		return nil, p
 	}
+	r.told = func() { a.tell(r.now) }
 	rep := &reply{status: http.StatusOK, body: a}
 	validating := slices.ContainsFunc(a.Challenges, func(c *challenge) bool { return c.Status == "processing" })
 	if a.statusAt(r.now) == "pending" && validating {
@@ -263,11 +288,10 @@ type staleProof struct {
 	ended               time.Time
 }
 
-// takeStale takes the authorizations that have been final for at least grace out of those whose proofs are still to
-// be looked for.
+// takeStale takes the authorizations that are settled out of those whose proofs are still to be looked for.
 func (ca *CA) takeStale(now time.Time, grace time.Duration) (stale []staleProof) {
 	ca.proofs = slices.DeleteFunc(ca.proofs, func(a *authz) bool {
-		if a.statusAt(now) == "pending" || now.Sub(a.ended) < grace {
+		if !a.settled(now, grace) {
 			return false
 		}
 		for _, c := range a.Challenges {

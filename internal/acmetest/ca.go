@@ -55,8 +55,8 @@ type Config struct {
 	// OrderGap is how long after an order for a set of names was asked for, or failed, the next one may be asked
 	// for; zero: 1 min; negative: there is none.
 	OrderGap time.Duration
-	// ProofGrace is how long a proof may stay visible after its authorization is final; zero: it must be gone
-	// when the test, or CheckProofs, looks.
+	// ProofGrace is how long a proof may stay visible after the client learned that its authorization is final;
+	// zero: it must be gone when the test ends, or CheckProofs looks.
 	ProofGrace time.Duration
 
 	// Fetch is how the CA sees an http-01 proof: it returns what is served for token by the host of that name.

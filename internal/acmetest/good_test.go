@@ -27,6 +27,8 @@ func TestProofsAreWatched(t *testing.T) {
 		"left behind within the grace":       {cfg: acmetest.Config{ProofGrace: time.Minute}, keep: true, rest: time.Minute - 1},
 		"left behind after the grace":        {cfg: acmetest.Config{ProofGrace: time.Minute}, keep: true, rest: time.Minute, want: "left behind"},
 		"left while validation goes on":      {cfg: acmetest.Config{ValidateDelay: time.Hour}, keep: true},
+		"left while the client does not ask": {cfg: acmetest.Config{}, wait: 23 * time.Hour, keep: true},
+		"left although nobody will ask":      {cfg: acmetest.Config{}, wait: 24 * time.Hour, keep: true, want: "left behind"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -45,7 +47,9 @@ func TestProofsAreWatched(t *testing.T) {
 					w.pages.Delete("a.test " + token)
 				}
 				time.Sleep(c.rest)
-				r.post(o.URL, "")
+				if c.rest > 0 {
+					r.post(o.URL, "")
+				}
 				rec.end()
 				got := strings.Join(rec.failures, "\n")
 				if c.want == "" && got != "" || !strings.Contains(got, c.want) || len(rec.failures) > 1 {

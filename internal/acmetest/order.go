@@ -207,6 +207,11 @@ func (ca *CA) serveOrder(r *request) (*reply, *problem) {
 	if p := ca.wantEmpty(r); p != nil {
 		return nil, p
 	}
+	r.told = func() {
+		for _, a := range o.authzs {
+			a.tell(r.now)
+		}
+	}
 	rep := &reply{status: http.StatusOK, body: o}
 	if o.Status == "processing" {
 		rep.retryAfter = ca.cfg.RetryAfter
