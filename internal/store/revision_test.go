@@ -1,6 +1,11 @@
 package store_test
 
 import (
+	"crypto"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -247,4 +252,53 @@ func TestReaderBelievesOnlyTheOwner(t *testing.T) {
 	chown(t, cert)
 	_, err := s.Files(name, 1)
 	wantDamaged(t, err, cert)
+}
+
+// TestSumsAreNotBelievedAlone seals a meta.json whose checksums are right over files that are wrong.
+func TestSumsAreNotBelievedAlone(t *testing.T) {
+	other := newPair(t)
+	for sentence, forge := range map[string]func(f *store.Files, rev *store.Revision){
+		"the key of another certificate": func(f *store.Files, _ *store.Revision) { f.Privkey = keyPEM(t, other.key) },
+		"a fullchain of something else":  func(f *store.Files, _ *store.Revision) { f.Chain = nil },
+		"another leaf than the one meant": func(_ *store.Files, rev *store.Revision) {
+			rev.SHA256 = other.sum
+		},
+		"the number of another revision": func(_ *store.Files, rev *store.Revision) { rev.Number = 2 },
+		"a chain that is not PEM": func(f *store.Files, _ *store.Revision) {
+			f.Chain = append(f.Chain, "junk"...)
+			f.Fullchain = append(f.Fullchain, "junk"...)
+		},
+		"a chain that holds no certificate": func(f *store.Files, _ *store.Revision) {
+			junk := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("junk")})
+			f.Chain = append(f.Chain, junk...)
+			f.Fullchain = append(f.Fullchain, junk...)
+		},
+	} {
+		s, dir := newStore(t)
+		rev := issue(t, s, name, newPair(t))
+		files, err := s.Files(name, 1)
+		must(t, err)
+		forge(&files, &rev)
+		write := func(base string, data []byte) {
+			rev.Sums[base] = fmt.Sprintf("%x", sha256.Sum256(data))
+			must(t, os.WriteFile(dir+"/certs/"+name+"/rev/0001/"+base, data, 0))
+		}
+		write("privkey.pem", files.Privkey)
+		write("cert.pem", files.Cert)
+		write("chain.pem", files.Chain)
+		write("fullchain.pem", files.Fullchain)
+		meta, err := store.Seal(rev)
+		must(t, err)
+		write("meta.json", meta)
+		if errs := s.Check(name); len(errs) != 1 {
+			t.Errorf("%s: %v", sentence, errs)
+		}
+	}
+}
+
+func keyPEM(t *testing.T, key crypto.Signer) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	must(t, err)
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 }

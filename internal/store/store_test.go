@@ -94,7 +94,7 @@ func newStore(t testing.TB) (*store.Store, string) {
 // made and removed, and the platter is our own.
 func newDir(t testing.TB) string {
 	t.Helper()
-	parent, err := os.MkdirTemp("/dev/shm", "store")
+	parent, err := os.MkdirTemp("/dev/shm", "store") //nolint:usetesting // TempDir is on a disk
 	if err != nil {
 		return filepath.Join(t.TempDir(), "state")
 	}
