@@ -130,8 +130,9 @@ func classify(op string, status int, p problem, wait time.Duration, now time.Tim
 // kindOf decides what can be done about a refusal. Waits tells that the CA sent Retry-After.
 func kindOf(e *Error, waits bool) Kind {
 	switch {
-	case e.Problem == problemRateLimited, e.Status == http.StatusTooManyRequests,
-		e.Status == http.StatusServiceUnavailable && waits:
+	case e.Status == http.StatusServiceUnavailable && !waits:
+		return Transient // an overload of the moment, whatever its problem is called
+	case e.Problem == problemRateLimited, e.Status == http.StatusTooManyRequests, e.Status == http.StatusServiceUnavailable:
 		return RateLimited
 	case e.Status >= 500, e.Status != 0 && e.Status < 400:
 		return Transient
