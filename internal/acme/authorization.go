@@ -199,9 +199,9 @@ func (c *Client) AcceptAll(ctx context.Context, challenges []Challenge) error {
 
 // Failure tells why an order is invalid, from its authorizations and its own error. It is never nil.
 func (c *Client) Failure(ctx context.Context, o *Order) *Error {
-	err := error(c.failure(ctx, o))
-	c.finish(OpOrder, &err)
-	return err.(*Error)
+	e := asError(OpOrder, c.failure(ctx, o))
+	c.metrics.failed(c.issuer, e)
+	return e
 }
 
 func (c *Client) failure(ctx context.Context, o *Order) *Error {

@@ -65,7 +65,7 @@ func checkSignature(t *testing.T, req *http.Request, alg jose.SignatureAlgorithm
 		t.Fatal(err)
 	}
 	req.Body = io.NopCloser(strings.NewReader(string(body)))
-	jws, err := jose.ParseSigned(string(body), []jose.SignatureAlgorithm{alg})
+	jws, err := jose.ParseSignedJSON(string(body), []jose.SignatureAlgorithm{alg})
 	if err != nil {
 		t.Fatal(err)
 	}

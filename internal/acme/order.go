@@ -3,6 +3,7 @@ package acme
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"maps"
 	"net/http"
 	"net/netip"
@@ -77,7 +78,7 @@ func (c *Client) newOrder(ctx context.Context, d *directory, r OrderRequest) (*O
 
 // sparing takes back that a refusal concerns the whole account when it speaks of one of the order's names.
 func sparing(err error, ids []Identifier) error {
-	e, ok := err.(*Error)
+	e, ok := errors.AsType[*Error](err)
 	if !ok || !e.Whole || e.Kind == Transient || e.Status == http.StatusServiceUnavailable {
 		return err
 	}
@@ -91,7 +92,7 @@ func sparing(err error, ids []Identifier) error {
 }
 
 func refusesReplaces(err error) bool {
-	e, ok := err.(*Error)
+	e, ok := errors.AsType[*Error](err)
 	return ok && e.Status/100 == 4 && e.Kind != RateLimited &&
 		(e.Problem == problemAlreadyReplaced || strings.Contains(strings.ToLower(e.Detail), "replac"))
 }

@@ -75,7 +75,7 @@ func (ca *CA) bind(r *request, eab json.RawMessage) *problem {
 		return nil
 	}
 	unauthorized := refuse(http.StatusForbidden, "unauthorized", "the external account binding is not valid")
-	jws, err := jose.ParseSigned(string(eab), []jose.SignatureAlgorithm{jose.HS256})
+	jws, err := jose.ParseSignedJSON(string(eab), []jose.SignatureAlgorithm{jose.HS256})
 	if err != nil || len(jws.Signatures) != 1 {
 		ca.misbehaved("%s: the external account binding is no JWS with HS256: %v", r.url, err)
 		return unauthorized

@@ -51,7 +51,7 @@ func (ca *CA) verify(r *request) *problem {
 		ca.misbehaved("%s: Content-Type is %q (RFC 8555 §6.2)", r.url, got)
 		return refuse(http.StatusUnsupportedMediaType, "malformed", "Content-Type must be application/jose+json")
 	}
-	jws, err := jose.ParseSigned(string(r.body), []jose.SignatureAlgorithm{jose.ES256, jose.ES384, jose.RS256})
+	jws, err := jose.ParseSignedJSON(string(r.body), []jose.SignatureAlgorithm{jose.ES256, jose.ES384, jose.RS256})
 	if err != nil || len(jws.Signatures) != 1 {
 		ca.misbehaved("%s: the body is no JWS with one signature: %v", r.url, err)
 		return refuse(http.StatusBadRequest, "malformed", "cannot parse the JWS")

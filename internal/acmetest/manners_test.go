@@ -3,6 +3,7 @@ package acmetest_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -59,9 +60,7 @@ func misdeeds() map[string]misdeed {
 	for _, group := range []map[string]misdeed{
 		envelopeMisdeeds(), accountMisdeeds(), orderMisdeeds(), proofMisdeeds(), limitMisdeeds(), renewalMisdeeds(),
 	} {
-		for name, m := range group {
-			all[name] = m
-		}
+		maps.Copy(all, group)
 	}
 	return all
 }

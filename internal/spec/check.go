@@ -40,14 +40,13 @@ func checkConfigFile(file string) []*Problem {
 
 // problemsOf takes apart what LoadConfig joined.
 func problemsOf(file string, err error) []*Problem {
-	var p *Problem
 	if many, ok := err.(interface{ Unwrap() []error }); ok {
 		var out []*Problem
 		for _, one := range many.Unwrap() {
 			out = append(out, problemsOf(file, one)...)
 		}
 		return out
-	} else if errors.As(err, &p) {
+	} else if p, ok := errors.AsType[*Problem](err); ok {
 		return []*Problem{p}
 	} else if err != nil {
 		return []*Problem{{File: file, Problem: err.Error()}}

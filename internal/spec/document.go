@@ -51,7 +51,8 @@ func (d *document) parse(text []byte) (root *value, blank bool) {
 
 // checkBytes refuses what is not plain UTF-8 text, at the first byte that is not.
 func (d *document) checkBytes(text []byte) bool {
-	at, problem, hint := -1, "", ""
+	var at int
+	var problem, hint string
 	switch {
 	case len(text) > maxSize:
 		d.add(Problem{Problem: "over 64 KiB", Hint: "a file describes one thing only"})

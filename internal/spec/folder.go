@@ -1,6 +1,8 @@
 package spec
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -266,7 +268,7 @@ func (f *folder[T]) readAll(now time.Time) {
 	readers.Wait()
 	for i, e := range f.unread {
 		switch {
-		case failed[i] == errUnsteady, os.IsNotExist(failed[i]):
+		case errors.Is(failed[i], errUnsteady), errors.Is(failed[i], fs.ErrNotExist):
 			f.again(now.Add(quiet))
 		case failed[i] != nil:
 			f.refuse(e, fileProblem(f.file(e.name), failed[i]))

@@ -20,7 +20,7 @@ type stamp struct {
 }
 
 func stampOf(st *unix.Stat_t) stamp {
-	return stamp{uint64(st.Dev), st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano(), st.Mode}
+	return stamp{st.Dev, st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano(), st.Mode}
 }
 
 func (s stamp) modTime() time.Time { return time.Unix(0, s.modified) }
