@@ -2,11 +2,9 @@ package daemon
 
 import (
 	"context"
-	"fmt"
-	"maps"
 	"os"
 	"slices"
-	"sync"
+	"strings"
 	"time"
 
 	"acmed/internal/control"
@@ -21,15 +19,28 @@ var (
 	_ control.Daemon       = api{}
 )
 
-// List implements control.Certificates.
+// List implements control.Certificates. A file that has never been good is in it too: somebody waits for it.
 func (a api) List(context.Context) ([]control.Summary, error) {
-	set := a.d.specs.set()
-	views := a.d.reconciler.Views()
-	out := make([]control.Summary, 0, len(views))
-	for _, v := range views {
-		out = append(out, summary(v, set.Certificate(v.Name)))
+	set, bad := a.d.specs.set(), a.d.specs.bad()
+	out := make([]control.Summary, 0, set.Len()+len(bad))
+	for name, want := range set.Certificates() {
+		out = append(out, summary(a.view(name), want, bad[name], time.Now()))
+		delete(bad, name)
 	}
+	for name, p := range bad {
+		out = append(out, neverGood(name, p))
+	}
+	slices.SortFunc(out, func(a, b control.Summary) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
+}
+
+// view is that of a certificate with a spec, which may be too new for a visit.
+func (a api) view(name string) reconcile.View {
+	v := a.d.reconciler.View(name)
+	if v.Name == "" {
+		return reconcile.View{Name: name, Phase: reconcile.PhaseMissing, Do: reconcile.Issue, Why: reconcile.Missing}
+	}
+	return v
 }
 
 // Status implements control.Certificates. A certificate whose spec is gone is known as long as it has files.
@@ -44,127 +55,28 @@ func (a api) Status(_ context.Context, name string) (control.Certificate, error)
 			return control.Certificate{}, a.unknown(name)
 		}
 	}
-	s, err := a.d.reconciler.Status(name)
+	s, err := a.status(name)
 	if err != nil {
 		return control.Certificate{}, err
 	}
-	return certificate(s, a.d.specs.settings().StateDir, a.d.specs.problem(name)), nil
+	return certificate(s, a.d.specs.settings().StateDir, a.d.specs.bad()[name], time.Now()), nil
+}
+
+// status is what the files say, unless the last visit met with a fault of this machine, which no file knows of.
+func (a api) status(name string) (reconcile.Status, error) {
+	s, err := a.d.reconciler.Status(name)
+	if v := a.d.reconciler.View(name); v.ErrorAt.After(s.ErrorAt) {
+		s.View, s.Why = v, reconcile.Disconnected
+	}
+	return s, err
 }
 
 // unknown is the error for a name that no certificate has: either there is no file, or it has never been good.
 func (a api) unknown(name string) error {
-	set := a.d.specs.set()
-	if p := a.d.specs.problem(name); p != nil {
+	if p := a.d.specs.bad()[name]; p != nil {
 		return &control.Error{Code: control.NotFound, Message: p.Error(), Hint: "mend the file; acmed reads it at once"}
 	}
-	return control.Unknown(name, func(yield func(string) bool) {
-		for n := range set.Certificates() {
-			if !yield(n) {
-				return
-			}
-		}
-	})
-}
-
-// Renew implements control.Certificates.
-func (a api) Renew(ctx context.Context, req control.RenewRequest, report func(control.Event)) error {
-	names, err := a.chosen(req)
-	if err != nil {
-		return err
-	}
-	events := make(chan control.Event)
-	var group sync.WaitGroup
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	for _, name := range names {
-		group.Go(func() { a.renew(ctx, name, req, events) })
-	}
-	go func() { group.Wait(); close(events) }()
-	for e := range events {
-		report(e)
-	}
-	return ctx.Err()
-}
-
-// chosen are the certificates that a request names.
-func (a api) chosen(req control.RenewRequest) ([]string, error) {
-	set := a.d.specs.set()
-	var names []string
-	switch {
-	case req.All, req.Issuer != "":
-		for _, v := range a.d.reconciler.Views() {
-			if req.All || v.Issuer == req.Issuer {
-				names = append(names, v.Name)
-			}
-		}
-		if len(names) == 0 && req.Issuer != "" {
-			return nil, control.Errorf(control.NotFound, "no certificate is of issuer %s", req.Issuer)
-		}
-	default:
-		for _, n := range req.Names {
-			if set.Certificate(n) == nil {
-				return nil, a.unknown(n)
-			}
-		}
-		names = slices.Compact(slices.Sorted(slices.Values(req.Names)))
-	}
-	return names, nil
-}
-
-// taken is how long a renewal that nobody waits for gets to be seen by a visit.
-const taken = 2 * time.Second
-
-// renew asks for one renewal and reports until it is decided; without Wait until a visit has taken it up.
-func (a api) renew(ctx context.Context, name string, req control.RenewRequest, events chan<- control.Event) {
-	views, stop := a.d.reconciler.Watch(name)
-	defer stop()
-	asked := time.Now()
-	a.d.reconciler.Renew(name, req.Force)
-	timeout := make(<-chan time.Time)
-	if !req.Wait {
-		timeout = time.After(taken)
-	}
-	last := ""
-	for {
-		var e control.Event
-		select {
-		case <-ctx.Done():
-			return
-		case <-timeout:
-			e = control.Event{Phase: control.Phase(a.d.reconciler.View(name).Phase), Message: "noted", Done: true, OK: true}
-		case v := <-views:
-			e = event(v, asked, req.Wait)
-		}
-		if e.Time, e.Cert = time.Now(), name; e.Done || e.Message != last {
-			last = e.Message
-			select {
-			case events <- e:
-			case <-ctx.Done():
-				return
-			}
-		}
-		if e.Done {
-			return
-		}
-	}
-}
-
-// event says how far a renewal is that was asked for at a time.
-func event(v reconcile.View, asked time.Time, wait bool) control.Event {
-	e := control.Event{Phase: control.Phase(v.Phase), Message: reasonText(v)}
-	switch {
-	case v.Committed.After(asked):
-		e.Message, e.Done, e.OK = fmt.Sprintf("revision %d, valid until %s", v.Revision, v.NotAfter.Local().Format(time.DateTime)), true, true
-	case v.ErrorAt.After(asked):
-		e.Error, e.Hint, e.Done = v.Error, v.Hint, true
-	case v.Why == reconcile.OverBudget && wait:
-		e.Error, e.Hint, e.Done = reasonText(v), "it happens at "+v.Next.Local().Format(time.DateTime)+"; --force passes acmed's own limit", true
-	case v.Why == reconcile.IssuerHold, v.Why == reconcile.BackingOff, v.Why == reconcile.ClockBehind, v.Why == reconcile.Disconnected:
-		e.Error, e.Hint, e.Done = reasonText(v), "the next try is at "+v.Next.Local().Format(time.DateTime), true
-	case !wait:
-		e.Done, e.OK = true, true
-	}
-	return e
+	return control.Unknown(name, keys(a.d.specs.set().Certificates()))
 }
 
 // Info implements control.Daemon.
@@ -177,17 +89,18 @@ func (a api) Info(context.Context) (control.Info, error) {
 		Certificates: set.Len(), Phases: map[control.Phase]int{}, LastReload: d.specs.lastLoad(), HTTP01: d.answers,
 		Problems: wireProblems(d.specs.problems()), Held: wireHeld(set.Held),
 	}
-	for p := range maps.Keys(counts) {
-		if counts[p] > 0 {
-			info.Phases[control.Phase(p)] = counts[p]
+	for p, n := range counts {
+		if n > 0 {
+			info.Phases[control.Phase(p)] = n
 		}
 	}
 	return info, nil
 }
 
-// Reload implements control.Daemon.
+// Reload implements control.Daemon. A result without problems and without held removals means that all the files are
+// in force as they are written; a key of acmed.yaml that waits for a restart is a problem for that reason.
 func (a api) Reload(ctx context.Context, req control.ReloadRequest) (control.ReloadResult, error) {
-	q := reloading{req.AcceptRemovals, make(chan control.ReloadResult, 1)}
+	q := request{req.AcceptRemovals, make(chan control.ReloadResult, 1)}
 	select {
 	case a.d.specs.asked <- q:
 	case <-ctx.Done():

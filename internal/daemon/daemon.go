@@ -10,14 +10,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"golang.org/x/sync/errgroup"
 
 	"acmed/internal/challenge"
@@ -46,21 +51,22 @@ func (e *ConfigError) Unwrap() error { return e.Err }
 
 // Run is the daemon's life. It returns nil when ctx ends, once every visit has come to rest and every socket is
 // closed; a *ConfigError when it cannot start as it is configured; and any other error when it fails on the way.
+// SIGHUP makes it read its files again.
 func Run(ctx context.Context, c Config) error {
 	notifier := sd.FromEnv()
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP) // from the start: nobody's SIGHUP may end it
+	defer signal.Stop(hup)
 	config, err := spec.LoadConfig(c.ConfigFile)
 	if err != nil {
 		return &ConfigError{err}
 	}
-	d, err := build(c, config, notifier)
+	d, err := build(c, config, notifier, hup)
 	if err != nil {
 		return err
 	}
 	defer d.close()
-	if err := d.start(ctx); err != nil {
-		return err
-	}
-	return d.serve(ctx)
+	return d.run(ctx)
 }
 
 // daemon is the parts and what connects them.
@@ -88,7 +94,7 @@ type daemon struct {
 	closers []io.Closer // what was opened, in that order
 }
 
-func build(c Config, config *spec.Config, notifier *sd.Notifier) (_ *daemon, err error) {
+func build(c Config, config *spec.Config, notifier *sd.Notifier, hup <-chan os.Signal) (_ *daemon, err error) {
 	d := &daemon{version: cmp.Or(c.Version, "unknown"), started: time.Now(), notifier: notifier, metrics: newMetrics()}
 	defer func() {
 		if err != nil {
@@ -108,7 +114,7 @@ func build(c Config, config *spec.Config, notifier *sd.Notifier) (_ *daemon, err
 	if err := d.buildVisits(config); err != nil {
 		return nil, err
 	}
-	if d.specs, err = newSpecs(config, d.store, d.log, d.changed); err != nil {
+	if d.specs, err = newSpecs(specsConfig{Config: config, Store: d.store, Owner: d, Reload: hup, Log: d.log}); err != nil {
 		return nil, err
 	}
 	if err := d.buildSockets(config); err != nil {
@@ -147,84 +153,128 @@ func (d *daemon) buildVisits(config *spec.Config) (err error) {
 	return err
 }
 
+// run has three layers and ends them from the inside: the pages for machines, which say whether the daemon is ready;
+// the sockets; and the work, which comes to rest while its challenges are still answered.
+func (d *daemon) run(ctx context.Context) error {
+	outer, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	sockets, outer := errgroup.WithContext(outer)
+	if d.admin != nil {
+		sockets.Go(func() error { return serveHTTP(outer, d.pages, d.admin) })
+	}
+	err := d.start()
+	if err == nil {
+		if d.http01 != nil {
+			sockets.Go(func() error { return d.http01.Run(outer) })
+		}
+		sockets.Go(func() error { return d.api.Serve(outer, d.control) })
+		err = d.work(ctx, outer)
+	}
+	stop()
+	return errors.Join(err, sockets.Wait())
+}
+
 // start reads the specs and what is known of each certificate, so that the daemon is ready before any CA answers.
-func (d *daemon) start(ctx context.Context) error {
-	d.notifier.Extend(time.Minute)
+func (d *daemon) start() error {
+	d.notifier.Extend(startStep)
 	d.specs.load(spec.LoadOptions{})
-	set := d.specs.set()
 	known, err := d.store.Names()
 	if err != nil {
 		return err
 	}
-	d.scheduler.AddAll(func(yield func(string, scheduler.Next) bool) {
-		n := 0
-		each := func(name string) bool {
-			if n++; n%1000 == 0 {
-				d.notifier.Extend(time.Minute)
-			}
-			at, deadline := d.reconciler.Adopt(name)
-			return at.IsZero() || yield(name, scheduler.Next{At: at, Deadline: deadline})
-		}
-		for name := range set.Certificates() {
-			if !each(name) {
-				return
-			}
-		}
-		for _, name := range known {
-			if set.Certificate(name) == nil && !each(name) {
-				return
-			}
-		}
-	})
-	if n, err := d.solvers.folder.Sweep(time.Now(), 8*24*time.Hour); err != nil {
+	d.scheduler.AddAll(d.adopt(d.specs.set(), known))
+	if n, err := d.solvers.folder.Sweep(time.Now(), staleToken); err != nil {
 		d.log.Warn("leaving old tokens in place", zap.Error(err))
 	} else if n > 0 {
 		d.log.Debug("swept old tokens", zap.Int("count", n))
 	}
-	return ctx.Err()
+	return nil
 }
 
-// serve runs everything until ctx ends, and stops it in the reverse order of need: first nothing new is started,
-// then visits come to rest while their challenges are still answered, then the sockets close.
-func (d *daemon) serve(ctx context.Context) error {
-	outer, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	sockets, outer := errgroup.WithContext(outer)
-	if d.http01 != nil {
-		sockets.Go(func() error { return d.http01.Run(outer) })
-	}
-	if d.admin != nil {
-		sockets.Go(func() error { return serveHTTP(outer, d.pages, d.admin) })
-	}
-	sockets.Go(func() error { return d.api.Serve(outer, d.control) })
+const (
+	startStep  = time.Minute        // what systemd is asked to grant for each step of a start
+	adoptStep  = 1000               // certificates in such a step
+	staleToken = 8 * 24 * time.Hour // authorizations live for a week at most
+)
 
-	inner, cancel := context.WithCancel(ctx)
+// adopt gives the time of the first visit for every certificate of set, and for those of known whose spec is gone.
+func (d *daemon) adopt(set *spec.Set, known []string) iter.Seq2[string, scheduler.Next] {
+	names := slices.Collect(keys(set.Certificates()))
+	for _, name := range known {
+		if set.Certificate(name) == nil {
+			names = append(names, name)
+		}
+	}
+	return func(yield func(string, scheduler.Next) bool) {
+		for i, name := range names {
+			if i%adoptStep == 0 {
+				d.notifier.Extend(startStep)
+			}
+			at, deadline := d.reconciler.Adopt(name)
+			if !at.IsZero() && !yield(name, scheduler.Next{At: at, Deadline: deadline}) {
+				return
+			}
+		}
+	}
+}
+
+// work visits certificates and follows the specs until ctx ends, or outer because a socket failed. It returns when
+// the last visit has come to rest.
+func (d *daemon) work(ctx, outer context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	context.AfterFunc(outer, cancel) // a socket that fails ends the rest
-	work, inner := errgroup.WithContext(inner)
-	work.Go(func() error { return d.scheduler.Run(inner) })
-	work.Go(func() error { return d.specs.run(inner) })
-	work.Go(func() error { return d.reportStatus(inner) })
+	defer context.AfterFunc(outer, cancel)()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return d.scheduler.Run(ctx) })
+	group.Go(func() error { return d.specs.run(ctx) })
+	group.Go(func() error { return d.reportStatus(ctx) })
 
-	set := d.specs.set()
-	d.log.Info("ready", zap.String("version", d.version), zap.Int("certificates", set.Len()), zap.Int("problems", len(set.Problems)))
+	d.log.Info("ready", d.readyFields()...)
 	d.ready.Store(true)
 	d.notifier.Ready(d.statusLine())
-	<-inner.Done()
+	<-ctx.Done()
 	d.ready.Store(false)
 	d.notifier.Stopping("stopping: waiting for open steps")
-	err := work.Wait()
-	stop()
-	err = errors.Join(err, sockets.Wait())
-	d.log.Info("stopped", zap.Error(err))
+	err := group.Wait()
+	d.log.Info("stopped")
 	return err
 }
 
-// changed puts a new set of specs in force.
-func (d *daemon) changed(set *spec.Set, names []string) {
+func (d *daemon) readyFields() []zap.Field {
+	fields := []zap.Field{
+		zap.String("version", d.version), zap.Int("certificates", d.specs.set().Len()),
+		zap.Int("problems", len(d.specs.problems())), zap.String("http01", d.answers),
+	}
+	if d.admin != nil {
+		fields = append(fields, zap.Stringer("admin", d.admin.Addr()))
+	}
+	return fields
+}
+
+// apply implements owner.
+func (d *daemon) apply(set *spec.Set, changed []string) {
 	d.reconciler.SetSpecs(set)
-	for _, name := range names {
+	for _, name := range changed {
 		d.scheduler.Wake(name)
+	}
+	if d.ready.Load() {
+		d.notifier.Status(d.statusLine())
+	}
+}
+
+// reloading implements owner.
+func (d *daemon) reloading() { d.notifier.Reloading() }
+
+// reloaded implements owner. What issuers were left alone for, the operator may just have mended.
+func (d *daemon) reloaded(config *spec.Config) {
+	if level, err := zapcore.ParseLevel(config.Log.Level); err == nil {
+		d.level.SetLevel(level)
+	}
+	if err := d.reconciler.Release(); err != nil {
+		d.log.Error("keeping issuers on hold", zap.Error(err))
+	}
+	if d.ready.Load() {
+		d.notifier.Ready(d.statusLine())
 	}
 }
 
@@ -245,4 +295,15 @@ func makeRuntimeDir(config *spec.Config) error {
 		}
 	}
 	return nil
+}
+
+// keys are the first values of a sequence of pairs.
+func keys[K, V any](pairs iter.Seq2[K, V]) iter.Seq[K] {
+	return func(yield func(K) bool) {
+		for k := range pairs {
+			if !yield(k) {
+				return
+			}
+		}
+	}
 }

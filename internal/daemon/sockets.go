@@ -26,6 +26,11 @@ func (d *daemon) buildSockets(config *spec.Config) (err error) {
 	if err != nil {
 		return err
 	}
+	for _, listeners := range inherited {
+		for _, l := range listeners {
+			d.closers = append(d.closers, l)
+		}
+	}
 	if err := d.listenHTTP01(config, inherited[socketName]); err != nil {
 		return err
 	}
@@ -36,26 +41,15 @@ func (d *daemon) buildSockets(config *spec.Config) (err error) {
 	if d.api, err = control.NewServer(control.ServerConfig{Certificates: api{d}, Daemon: api{d}, Log: d.log}); err != nil {
 		return err
 	}
-	if config.Admin.Listen == "" {
-		return nil
-	}
-	if d.admin, err = net.Listen("tcp", config.Admin.Listen); err != nil {
-		return fmt.Errorf("listening for /metrics: %w; set admin.listen in %s", err, config.File)
-	}
-	d.closers = append(d.closers, d.admin)
-	d.pages = &http.Server{
-		Handler: d.adminHandler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
-		WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: zap.NewStdLog(d.log),
-	}
-	return nil
+	return d.listenAdmin(config)
 }
 
 // listenHTTP01 takes the sockets that systemd holds, and opens http.listen, where the daemon answers itself.
 func (d *daemon) listenHTTP01(config *spec.Config, listeners []net.Listener) error {
-	for _, l := range listeners {
-		d.closers = append(d.closers, l)
-	}
 	if config.HTTP.Solver != "listen" {
+		if len(listeners) > 0 {
+			d.log.Warn("nobody answers on the socket of acmed-http.socket", zap.String("reason", "http.solver is "+config.HTTP.Solver+", not listen"))
+		}
 		d.answers = d.solvers.describe(nil)
 		return nil
 	}
@@ -80,25 +74,58 @@ func (d *daemon) listenHTTP01(config *spec.Config, listeners []net.Listener) err
 	return err
 }
 
-// adminHandler serves what machines ask: whether the daemon lives, whether it is ready, and its figures.
-func (d *daemon) adminHandler() http.Handler {
+func (d *daemon) listenAdmin(config *spec.Config) (err error) {
+	if config.Admin.Listen == "" {
+		return nil
+	}
+	if d.admin, err = net.Listen("tcp", config.Admin.Listen); err != nil {
+		return fmt.Errorf("listening for /metrics: %w; free the port, or set admin.listen in %s", err, config.File)
+	}
+	d.closers = append(d.closers, d.admin)
+	lastTurn := func() time.Time { return d.scheduler.Stats().LastTurn }
+	d.pages = &http.Server{
+		Handler:           adminHandler(d.metrics.handler(d.log), lastTurn, d.ready.Load),
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: zap.NewStdLog(d.log),
+	}
+	return nil
+}
+
+// stale is the age of the scheduler's last turn at which the daemon does not count as alive.
+const stale = 90 * time.Second
+
+// adminHandler serves what machines ask: whether the daemon lives, whether it is ready, and its figures. A
+// certificate's trouble changes neither of the first two.
+func adminHandler(figures http.Handler, lastTurn func() time.Time, ready func() bool) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", d.metrics.handler(d.log))
+	mux.Handle("GET /metrics", figures)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		if age := time.Since(d.scheduler.Stats().LastTurn); age > 90*time.Second {
-			http.Error(w, "the scheduler has not turned for "+age.Round(time.Second).String(), http.StatusServiceUnavailable)
-			return
+		last := lastTurn()
+		if last.IsZero() {
+			answerHealth(w, "starting")
+		} else if age := time.Since(last); age > stale {
+			answerHealth(w, "the scheduler has not turned for "+age.Round(time.Second).String())
+		} else {
+			answerHealth(w, "")
 		}
-		fmt.Fprintln(w, "ok")
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !d.ready.Load() {
-			http.Error(w, "starting or stopping", http.StatusServiceUnavailable)
+		if !ready() {
+			answerHealth(w, "starting or stopping")
 			return
 		}
-		fmt.Fprintln(w, "ok")
+		answerHealth(w, "")
 	})
 	return mux
+}
+
+// answerHealth answers 200, or 503 with the problem.
+func answerHealth(w http.ResponseWriter, problem string) {
+	if problem != "" {
+		http.Error(w, problem, http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ok")
 }
 
 // serveHTTP serves until ctx ends and then gives open requests five seconds.

@@ -1,14 +1,12 @@
 package daemon
 
 import (
-	"context"
 	"errors"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -18,48 +16,61 @@ import (
 	"acmed/internal/store"
 )
 
-const (
-	// settle is how long after an event the files are looked at: as long as they have to stand still.
-	settle = 505 * time.Millisecond
-	// rescan is how often they are looked at without an event: a network file system sends none.
-	rescan = 10 * time.Minute
-	// blindRescan is the same while a folder cannot be watched, because it is missing for example.
-	blindRescan = 30 * time.Second
-)
+// owner is who lives by the specs. Its methods are called from one goroutine at a time.
+type owner interface {
+	// apply takes a set that is in force now. changed names the certificates to be looked at.
+	apply(set *spec.Set, changed []string)
+	// reloading is told that a reload begins that the operator asked for, reloaded that it is over.
+	reloading()
+	reloaded(*spec.Config)
+}
 
-// specs keeps the specs in force equal to the files. Its loop alone loads.
+// specsConfig is what specs works with. Every field is required.
+type specsConfig struct {
+	Config *spec.Config
+	Store  *store.Store
+	Owner  owner
+	Reload <-chan os.Signal // asks for a reload, like a call
+	Log    *zap.Logger
+}
+
+// specs keeps what is in force equal to the files. One goroutine at a time loads; everybody may look.
 type specs struct {
-	store   *store.Store
-	log     *zap.Logger
-	changed func(*spec.Set, []string)
-	asked   chan reloading
-
-	loader *spec.Loader // owned by the loop
-	again  time.Time    // when the loader asked to be called; owned by the loop
+	store  *store.Store
+	owner  owner
+	log    *zap.Logger
+	hup    <-chan os.Signal
+	asked  chan request
+	loader *spec.Loader
+	again  time.Time // when the loader wants to be called; zero: it does not
+	told   []*spec.Problem
 
 	mu       sync.RWMutex // guards the following
 	config   *spec.Config
 	current  *spec.Set
-	loadedAt time.Time
-	broken   []*spec.Problem // of acmed.yaml: its last good version is in force
+	loadedAt time.Time       // zero: never
+	broken   []*spec.Problem // of acmed.yaml: what it says is not, or not wholly, in force
 }
 
-// reloading is a reload that somebody waits for.
-type reloading struct {
+// request is a reload that somebody waits for.
+type request struct {
 	accept bool
-	done   chan control.ReloadResult
+	done   chan control.ReloadResult // has room for one
 }
 
-func newSpecs(config *spec.Config, s *store.Store, log *zap.Logger, changed func(*spec.Set, []string)) (*specs, error) {
-	known, err := s.Known()
+func newSpecs(c specsConfig) (*specs, error) {
+	known, err := c.Store.Known()
 	if err != nil {
 		return nil, err
 	}
-	loader, err := spec.NewLoader(spec.LoaderConfig{Config: config, Recall: s.Recall, Known: known})
+	loader, err := spec.NewLoader(spec.LoaderConfig{Config: c.Config, Recall: c.Store.Recall, Known: known})
 	if err != nil {
 		return nil, err
 	}
-	return &specs{store: s, log: log, changed: changed, asked: make(chan reloading), loader: loader, config: config, current: &spec.Set{}}, nil
+	return &specs{
+		store: c.Store, owner: c.Owner, log: c.Log, hup: c.Reload, asked: make(chan request), loader: loader,
+		config: c.Config, current: &spec.Set{},
+	}, nil
 }
 
 func (s *specs) set() *spec.Set {
@@ -68,6 +79,7 @@ func (s *specs) set() *spec.Set {
 	return s.current
 }
 
+// settings is the acmed.yaml that is in force.
 func (s *specs) settings() *spec.Config {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -80,63 +92,69 @@ func (s *specs) lastLoad() time.Time {
 	return s.loadedAt
 }
 
-// problems are those of acmed.yaml and of the specs.
+// problems are all that keeps what the operator wrote out of force: those of acmed.yaml first.
 func (s *specs) problems() []*spec.Problem {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return slices.Concat(s.broken, s.current.Problems)
 }
 
-// problem is the first one of the file of a certificate; nil when it is good.
-func (s *specs) problem(name string) *spec.Problem {
+// bad gives the first problem of each certificate whose file has one.
+func (s *specs) bad() map[string]*spec.Problem {
+	dir, bad := s.settings().SpecDir, map[string]*spec.Problem{}
 	for _, p := range s.set().Problems {
-		if p.File == filepath.Join(s.settings().SpecDir, name+".yaml") {
-			return p
+		name, ours := strings.CutSuffix(filepath.Base(p.File), ".yaml")
+		if ours && filepath.Dir(p.File) == dir && bad[name] == nil {
+			bad[name] = p
 		}
 	}
-	return nil
+	return bad
 }
 
-// load reads what has changed and puts it in force. It is called by the loop, and before the loop runs.
+// load puts in force what the files say and tells what that changed.
 func (s *specs) load(o spec.LoadOptions) control.ReloadResult {
-	old := s.set()
+	old, first := s.set(), s.lastLoad().IsZero()
 	loaded := s.loader.Load(time.Now(), o)
 	s.again = loaded.Again
 	s.remember(loaded)
-	var result control.ReloadResult
-	var names []string
-	if loaded.Set != old {
-		for name, change := range spec.Diff(old, loaded.Set) {
-			names = append(names, name)
-			switch change {
-			case spec.Added:
-				result.Added = append(result.Added, name)
-			case spec.Edited:
-				result.Edited = append(result.Edited, name)
-			case spec.Removed:
-				result.Removed = append(result.Removed, name)
-			}
-		}
-	}
 	s.mu.Lock()
-	first := s.loadedAt.IsZero()
 	s.current, s.loadedAt = loaded.Set, time.Now()
-	problems := slices.Concat(s.broken, loaded.Set.Problems)
 	s.mu.Unlock()
-	s.report(old, loaded.Set, result, first)
-	s.changed(loaded.Set, onlyIf(!first, names)) // at start-up every certificate is scheduled anyway
-	result.Problems, result.Held = wireProblems(problems), wireHeld(loaded.Set.Held)
+
+	result, changed := compare(old, loaded.Set)
+	if first {
+		changed = nil // every certificate is looked at anyway
+	}
+	s.owner.apply(loaded.Set, changed)
+	s.report(old, loaded.Set)
+	if len(changed) > 0 {
+		s.log.Info("read specs", zap.Int("added", len(result.Added)), zap.Int("edited", len(result.Edited)),
+			zap.Int("removed", len(result.Removed)))
+	}
+	result.Problems, result.Held = wireProblems(s.problems()), wireHeld(loaded.Set.Held)
 	return result
 }
 
-func onlyIf(ok bool, names []string) []string {
-	if ok {
-		return names
+// compare lists the certificates that differ, by what happened to them and all together.
+func compare(old, current *spec.Set) (r control.ReloadResult, all []string) {
+	if old == current {
+		return r, nil
 	}
-	return nil
+	for name, change := range spec.Diff(old, current) {
+		all = append(all, name)
+		switch change {
+		case spec.Added:
+			r.Added = append(r.Added, name)
+		case spec.Edited:
+			r.Edited = append(r.Edited, name)
+		case spec.Removed:
+			r.Removed = append(r.Removed, name)
+		}
+	}
+	return r, all
 }
 
-// remember keeps the good files for the next run. A disk that does not take them must not keep them out of force.
+// remember keeps the good files for the next start. A disk that does not take them must not keep them out of force.
 func (s *specs) remember(loaded *spec.Loaded) {
 	batch := make([]store.Spec, 0, len(loaded.Good))
 	for _, g := range loaded.Good {
@@ -147,121 +165,32 @@ func (s *specs) remember(loaded *spec.Loaded) {
 	}
 }
 
-// report logs what a load changed: each problem once, when it appears.
-func (s *specs) report(old, current *spec.Set, r control.ReloadResult, first bool) {
-	if n := len(r.Added) + len(r.Edited) + len(r.Removed); n > 0 && !first {
-		s.log.Info("read specs", zap.Int("added", len(r.Added)), zap.Int("edited", len(r.Edited)), zap.Int("removed", len(r.Removed)))
+// report logs what appeared since the last time, and what went: each once.
+func (s *specs) report(old, current *spec.Set) {
+	problems := s.problems()
+	for _, p := range without(problems, s.told) {
+		s.log.Warn("found a bad file", zap.String("file", p.File), zap.Int("line", p.Line), zap.Bool("kept", p.Kept), zap.Error(p))
 	}
-	was := map[string]bool{}
-	for _, p := range old.Problems {
-		was[p.Error()] = true
+	for _, p := range without(s.told, problems) {
+		s.log.Info("problem is gone", zap.String("file", p.File), zap.String("problem", p.Problem))
 	}
-	for _, p := range current.Problems {
-		if !was[p.Error()] {
-			s.log.Warn("found a bad file", zap.String("file", p.File), zap.Int("line", p.Line), zap.Bool("kept", p.Kept), zap.Error(p))
+	s.told = problems
+	if h := current.Held; h != nil && (old.Held == nil || old.Held.String() != h.String()) {
+		s.log.Warn("holding removals", zap.String("reason", h.String()))
+	}
+	for _, e := range current.Deferred {
+		if !slices.ContainsFunc(old.Deferred, func(d spec.Deferred) bool { return d.Name == e.Name && d.Until.Equal(e.Until) }) {
+			s.log.Info("waiting with an edit that takes names away", zap.String("cert", e.Name),
+				zap.Strings("domain", e.Removes), zap.Time("next", e.Until))
 		}
 	}
-	if current.Held != nil && (old.Held == nil || old.Held.String() != current.Held.String()) {
-		s.log.Warn("holding removals", zap.String("reason", current.Held.String()))
-	}
 }
 
-// reload reads everything again, acmed.yaml included, because the operator says so. Files that are being written
-// get the time to settle.
-func (s *specs) reload(ctx context.Context, accept bool) control.ReloadResult {
-	s.reloadConfig()
-	o := spec.LoadOptions{Now: true, AcceptRemovals: accept}
-	result := s.load(o)
-	for range 3 {
-		wait := time.Until(s.again)
-		if s.again.IsZero() || wait > 2*settle {
-			break
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return result
-		}
-		more := s.load(o)
-		result.Added, result.Edited = append(result.Added, more.Added...), append(result.Edited, more.Edited...)
-		result.Removed = append(result.Removed, more.Removed...)
-		result.Problems, result.Held = more.Problems, more.Held
+// without are the problems of a that b does not have.
+func without(a, b []*spec.Problem) []*spec.Problem {
+	known := make(map[string]bool, len(b))
+	for _, p := range b {
+		known[p.Error()] = true
 	}
-	return result
-}
-
-func (s *specs) reloadConfig() {
-	s.mu.RLock()
-	old := s.config
-	s.mu.RUnlock()
-	config, err := spec.LoadConfig(old.File)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err != nil {
-		s.broken = problemsOf(old.File, err)
-		s.log.Warn("keeping the last good configuration", zap.Error(err))
-		return
-	}
-	s.broken = restartNeeded(old, config)
-	s.config = config
-	s.loader.SetConfig(config)
-}
-
-// run loads on every sign that something may have changed, until ctx ends.
-func (s *specs) run(ctx context.Context) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-	w := newWatch(s.log)
-	defer w.close()
-	tick := time.NewTicker(rescan)
-	defer tick.Stop()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		w.follow(s.dirs()...)
-		timer.Reset(s.wait(w))
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-w.events():
-			w.note(time.Now())
-			continue
-		case err := <-w.errors():
-			s.log.Warn("watching the specs", zap.Error(err))
-			w.note(time.Now())
-			continue
-		case q := <-s.asked:
-			q.done <- s.reload(ctx, q.accept)
-		case <-hup:
-			s.reload(ctx, false)
-		case <-tick.C:
-			s.load(spec.LoadOptions{})
-		case <-timer.C:
-			s.load(spec.LoadOptions{})
-		}
-		w.since = time.Time{}
-	}
-}
-
-// wait is the time until the next load: when files may have settled since the first event, when the loader asked,
-// or soon while there is a folder without a watch.
-func (s *specs) wait(w *watch) time.Duration {
-	wait := rescan
-	if !w.complete {
-		wait = blindRescan
-	}
-	if !s.again.IsZero() {
-		wait = min(wait, time.Until(s.again))
-	}
-	if !w.since.IsZero() {
-		wait = min(wait, time.Until(w.since.Add(settle)))
-	}
-	return max(wait, 0)
-}
-
-func (s *specs) dirs() []string {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return []string{s.config.SpecDir, s.config.IssuerDir}
+	return slices.DeleteFunc(slices.Clone(a), func(p *spec.Problem) bool { return known[p.Error()] })
 }

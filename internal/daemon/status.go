@@ -8,9 +8,10 @@ import (
 	"time"
 
 	"acmed/internal/reconcile"
+	"acmed/internal/spec"
 )
 
-// statusEvery is how often STATUS= may change.
+// statusEvery is how often STATUS= may change by itself.
 const statusEvery = 5 * time.Second
 
 // reportStatus keeps the line that systemctl status shows true.
@@ -27,30 +28,48 @@ func (d *daemon) reportStatus(ctx context.Context) error {
 	}
 }
 
-// statusLine is the state of everything in one line, the worst last so that it is not cut off unseen.
 func (d *daemon) statusLine() string {
+	set := d.specs.set()
 	counts, _ := d.reconciler.Counts()
-	total := 0
+	silent := d.http01 == nil && d.specs.settings().HTTP.Solver == "listen"
+	return statusLine(set.Len(), counts, d.specs.problems(), set.Held, silent)
+}
+
+// statusLine is the state of everything in one line. What somebody should look at comes first: systemd shows the
+// beginning of a long line.
+func statusLine(total int, counts map[reconcile.Phase]int, problems []*spec.Problem, held *spec.Held, silent bool) string {
 	var parts []string
+	if len(problems) > 0 {
+		parts = append(parts, problemsLine(problems))
+	}
+	if held != nil {
+		parts = append(parts, plural(len(held.Certificates)+len(held.Issuers), "removal")+" held")
+	}
+	if silent {
+		parts = append(parts, "http-01: nobody answers on port 80")
+	}
+	var phases []string
 	for _, p := range reconcile.Phases() {
-		if total += counts[p]; counts[p] > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", counts[p], p))
+		if counts[p] > 0 {
+			phases = append(phases, fmt.Sprintf("%d %s", counts[p], p))
 		}
 	}
-	line := plural(total, "certificate")
-	if len(parts) > 0 {
-		line += ": " + strings.Join(parts, ", ")
+	certificates := plural(total, "certificate")
+	if len(phases) > 0 {
+		certificates += ": " + strings.Join(phases, ", ")
 	}
-	set := d.specs.set()
-	if problems := d.specs.problems(); len(problems) > 0 {
-		first := problems[0]
-		line += fmt.Sprintf("; %s, first in %s:%d", plural(len(problems), "problem"), filepath.Base(first.File), first.Line)
+	return strings.Join(append(parts, certificates), "; ")
+}
+
+// problemsLine counts problems and shows where the first one is.
+func problemsLine(problems []*spec.Problem) string {
+	first := problems[0]
+	at := filepath.Base(first.File)
+	if first.Line > 0 {
+		at = fmt.Sprintf("%s:%d", at, first.Line)
 	}
-	if set.Held != nil {
-		line += fmt.Sprintf("; %s held", plural(len(set.Held.Certificates), "removal"))
+	if len(problems) == 1 {
+		return "problem in " + at
 	}
-	if d.http01 == nil && d.specs.settings().HTTP.Solver == "listen" {
-		line += "; http-01: nobody answers on port 80"
-	}
-	return line
+	return fmt.Sprintf("%d problems, first in %s", len(problems), at)
 }

@@ -1,6 +1,9 @@
 package daemon
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -8,45 +11,116 @@ import (
 	"go.uber.org/zap"
 )
 
-// watch is inotify on folders, one watch each however many files there are.
+const (
+	// quiet is how long after the last event the files are looked at: as long as they have to stand still, and a
+	// moment more.
+	quiet = 505 * time.Millisecond
+	// patience is how long after the first event they are looked at even if events do not end.
+	patience = 5 * time.Second
+)
+
+// watch is inotify on folders: one watch each, however many files there are. A folder that is missing is awaited in
+// the nearest one above it. What an event says does not matter: whoever loads looks at everything.
 type watch struct {
-	inotify *fsnotify.Watcher // nil: the system has no inotify left, rescans must do
-	since   time.Time         // of the first event that no load has followed; zero: none
-	// complete tells whether every folder is watched.
-	complete bool
+	inotify *fsnotify.Watcher // nil: the system has none left
+	log     *zap.Logger
+	places  map[string]os.FileInfo // the watched folders, as they were when their watch began
+
+	// blind tells that something could happen unseen.
+	blind       bool
+	first, last time.Time // of the events since the last calm; zero: none
 }
 
 func newWatch(log *zap.Logger) *watch {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
-		log.Warn("reading the specs every ten minutes only: no inotify", zap.Error(err))
+		log.Warn("looking at the specs twice a minute: the system has no inotify left", zap.Error(err))
 		w = nil
 	}
-	return &watch{inotify: w}
+	return &watch{inotify: w, log: log, places: map[string]os.FileInfo{}}
 }
 
-// follow watches the folders, again after one was replaced.
+// follow watches the folders of these names and no others. One that was replaced is another folder.
 func (w *watch) follow(dirs ...string) {
-	w.complete = w.inotify != nil
-	if w.inotify == nil {
+	w.blind = w.inotify == nil
+	if w.blind {
 		return
 	}
+	var wanted []string
 	for _, dir := range dirs {
-		if slices.Contains(w.inotify.WatchList(), dir) {
-			continue
-		}
-		err := w.inotify.Add(dir)
-		w.complete = w.complete && err == nil
-		if err == nil {
-			w.note(time.Now()) // what happened before the watch began
+		place, ok := w.watchNearest(dir)
+		w.blind = w.blind || !ok
+		wanted = append(wanted, place)
+	}
+	for place := range w.places {
+		if !slices.Contains(wanted, place) {
+			w.forget(place)
 		}
 	}
 }
 
-func (w *watch) note(now time.Time) {
-	if w.since.IsZero() {
-		w.since = now
+// watchNearest watches dir, or what exists of the way to it.
+func (w *watch) watchNearest(dir string) (place string, ok bool) {
+	for place = filepath.Clean(dir); ; place = filepath.Dir(place) {
+		if info, err := os.Stat(place); err == nil && w.watch(place, info) {
+			return place, true
+		}
+		if place == filepath.Dir(place) {
+			return place, false
+		}
 	}
+}
+
+// watch reports whether place is watched. Of a folder that was moved away or removed, inotify lets go by itself.
+func (w *watch) watch(place string, info os.FileInfo) bool {
+	watched := slices.Contains(w.inotify.WatchList(), place)
+	if watched && os.SameFile(w.places[place], info) {
+		return true
+	}
+	w.forget(place)
+	if err := w.inotify.Add(place); err != nil {
+		return false
+	}
+	w.places[place] = info
+	w.note(time.Now()) // of what happened before the watch began
+	return true
+}
+
+func (w *watch) forget(place string) {
+	delete(w.places, place)
+	_ = w.inotify.Remove(place) // it may be gone already
+}
+
+// note that something may have changed.
+func (w *watch) note(now time.Time) {
+	if w.last = now; w.first.IsZero() {
+		w.first = now
+	}
+}
+
+// failed takes an error of inotify. When events were lost, something has changed.
+func (w *watch) failed(err error) {
+	if !errors.Is(err, fsnotify.ErrEventOverflow) {
+		w.log.Warn("watching the specs", zap.Error(err))
+	}
+	w.note(time.Now())
+}
+
+// calm forgets the events so far: a load has followed them.
+func (w *watch) calm() { w.first, w.last = time.Time{}, time.Time{} }
+
+func (w *watch) idle() bool { return w.first.IsZero() }
+
+// due is when a load has to follow the events: once they end, but soon enough. Zero: there are none.
+func (w *watch) due() time.Time {
+	if w.idle() {
+		return time.Time{}
+	}
+	at, limit := w.last.Add(quiet), w.first.Add(patience)
+	if limit.Before(at) {
+		return limit
+	}
+	return at
 }
 
 func (w *watch) events() <-chan fsnotify.Event {
@@ -65,6 +139,6 @@ func (w *watch) errors() <-chan error {
 
 func (w *watch) close() {
 	if w.inotify != nil {
-		w.inotify.Close()
+		_ = w.inotify.Close() // nothing was written
 	}
 }

@@ -1,11 +1,12 @@
 package daemon
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"acmed/internal/control"
 	"acmed/internal/reconcile"
@@ -15,21 +16,36 @@ import (
 
 // This file translates what the parts know into what the control socket says.
 
-func summary(v reconcile.View, want *spec.Certificate) control.Summary {
+func summary(v reconcile.View, want *spec.Certificate, bad *spec.Problem, now time.Time) control.Summary {
+	names := namesOf(want)
 	s := control.Summary{
-		Name: v.Name, Phase: control.Phase(v.Phase), Issuer: v.Issuer, NotAfter: v.NotAfter, Revision: v.Revision,
-		Next: nextAction(v).At, Reason: reasonText(v), Error: v.Error,
-		Problem: v.Error != "" || v.Phase == reconcile.PhaseExpired || v.Phase == reconcile.PhaseParked,
+		Name: v.Name, Phase: control.Phase(v.Phase), Issuer: cmp.Or(v.Issuer, want.Issuers[0]), NotAfter: v.NotAfter, Revision: v.Revision,
+		Names: names[:min(len(names), control.ListedNames)], MoreNames: max(0, len(names)-control.ListedNames),
+		Next: nextAction(v, now).At, Reason: reasonText(v), Error: v.Error, Problem: troubled(v) || bad != nil,
 	}
-	if want != nil {
-		names := namesOf(want)
-		s.Names = names[:min(len(names), control.ListedNames)]
-		s.MoreNames = len(names) - len(s.Names)
-		if s.Issuer == "" {
-			s.Issuer = want.Issuers[0]
-		}
+	if bad != nil && s.Error == "" {
+		s.Error = brief(bad)
 	}
 	return s
+}
+
+// troubled tells whether somebody should look at a certificate.
+func troubled(v reconcile.View) bool {
+	return v.Error != "" || v.Phase == reconcile.PhaseExpired || v.Phase == reconcile.PhaseParked || v.Why == reconcile.ClockBehind
+}
+
+// neverGood is for a file of which no certificate can come as it is.
+func neverGood(name string, bad *spec.Problem) control.Summary {
+	return control.Summary{
+		Name: name, Phase: control.Parked, Names: []string{}, Reason: "its file has never been good", Error: brief(bad), Problem: true,
+	}
+}
+
+// brief is a problem in a few words, for who knows whose file it is in.
+func brief(p *spec.Problem) string {
+	short := *p
+	short.File, short.Hint = filepath.Base(p.File), ""
+	return short.Error()
 }
 
 func namesOf(c *spec.Certificate) []string {
@@ -40,62 +56,84 @@ func namesOf(c *spec.Certificate) []string {
 	return names
 }
 
-// nextAction is what acmed does next in the eyes of the operator, to whom a look at the CA's advice is nothing.
-func nextAction(v reconcile.View) control.Action {
-	a := control.Action{At: v.Next, Reason: reasonText(v)}
+// nextAction is what acmed does next in the eyes of the operator, to whom a look at the CA's advice is nothing and a
+// step that waits for others, or for the CA, is due.
+func nextAction(v reconcile.View, now time.Time) control.Action {
+	a := control.Action{Do: "renew", At: v.Next, Reason: reasonText(v)}
+	if v.Revision == 0 {
+		a.Do = "issue"
+	}
 	switch {
 	case v.Phase == reconcile.PhaseRetired:
 		return control.Action{Reason: a.Reason}
-	case v.Why == reconcile.NotDue || v.Do == reconcile.PollARI:
-		a.Do, a.At = "renew", v.Renewal
+	case v.Why == reconcile.NotDue, v.Do == reconcile.PollARI:
+		a.At = v.Renewal
 	case v.Do == reconcile.Activate:
-		a.Do = "activate"
-	case v.Revision > 0:
-		a.Do = "renew"
-	default:
-		a.Do = "issue"
+		a.Do, a.At = "activate", now
+	case v.Do != reconcile.Wait, v.Why == reconcile.AwaitingCA, v.Why == reconcile.Queued:
+		a.At = now
 	}
 	return a
 }
 
-// reasonText says what a certificate waits for, in words.
+// reasonText says in words why the next action is the next, and not earlier.
 func reasonText(v reconcile.View) string {
-	text := map[reconcile.Reason]string{
-		reconcile.Unwanted:     "its spec is gone",
-		reconcile.Committed:    "a new revision is ready",
-		reconcile.NotDue:       "not due yet",
-		reconcile.AdviceDue:    "not due yet",
-		reconcile.Missing:      "there is no certificate yet",
-		reconcile.Expired:      "the certificate has expired",
-		reconcile.Damaged:      "its files are damaged",
-		reconcile.Requested:    "you asked for it",
-		reconcile.Edited:       "the spec asks for something else than was issued",
-		reconcile.Advised:      "the CA advises it",
-		reconcile.Lifetime:     "its lifetime is running out",
-		reconcile.InFlight:     "an order is open",
-		reconcile.AwaitingCA:   "waiting for the CA",
-		reconcile.IssuerHold:   "all orders at " + v.Issuer + " are on hold",
-		reconcile.BackingOff:   "the last attempt did not work",
-		reconcile.Parked:       "it cannot work until something changes; tried once a day",
-		reconcile.OverBudget:   "holding back at " + v.Issuer,
-		reconcile.Queued:       "others are ahead",
-		reconcile.ClockBehind:  "the clock is wrong",
-		reconcile.Disconnected: "a local fault",
-	}[v.Why]
 	switch v.Why {
-	case reconcile.IssuerHold, reconcile.OverBudget, reconcile.Queued, reconcile.ClockBehind:
-		return text + ": " + v.Detail
+	case reconcile.Unwanted:
+		return "its spec is gone"
+	case reconcile.Committed:
+		return "a new revision is ready"
 	case reconcile.NotDue, reconcile.AdviceDue:
 		if v.Detail == string(reconcile.Advised) {
-			return "not due yet: the time is the CA's advice"
+			return "as the CA advises"
 		}
+		return "by its lifetime"
+	case reconcile.Missing:
+		return "there is no certificate yet"
+	case reconcile.Expired:
+		return "it has expired"
+	case reconcile.Damaged:
+		return "its files are damaged"
+	case reconcile.Requested:
+		return "as requested"
+	case reconcile.Edited:
+		return "its spec asks for something else than was issued"
+	case reconcile.Advised:
+		return "the CA advises it now"
+	case reconcile.Lifetime:
+		return "its lifetime is running out"
 	}
-	return text
+	return waitText(v)
 }
 
-func certificate(s reconcile.Status, stateDir string, problem *spec.Problem) control.Certificate {
+// waitText is reasonText for what is due and does not happen.
+func waitText(v reconcile.View) string {
+	switch v.Why {
+	case reconcile.InFlight:
+		return "an order is open"
+	case reconcile.AwaitingCA:
+		return "waiting for the CA"
+	case reconcile.IssuerHold:
+		return v.Issuer + " is left alone: " + v.Detail
+	case reconcile.BackingOff:
+		return "the last attempt did not work"
+	case reconcile.Parked:
+		if v.Issuer == "" {
+			return v.Detail
+		}
+		return "it cannot work until something changes; tried once a day"
+	case reconcile.OverBudget:
+		return "acmed's own limit at " + v.Issuer + ": " + v.Detail
+	case reconcile.Disconnected:
+		return "a fault of this machine"
+	default: // Queued, ClockBehind
+		return v.Detail
+	}
+}
+
+func certificate(s reconcile.Status, stateDir string, bad *spec.Problem, now time.Time) control.Certificate {
 	c := control.Certificate{
-		Name: s.Name, Phase: control.Phase(s.Phase), Next: nextAction(s.View), Failures: failures(s.Record),
+		Name: s.Name, Phase: control.Phase(s.Phase), Next: nextAction(s.View, now), Failures: failures(s.Record),
 	}
 	if want := s.Spec; want != nil {
 		c.DNSNames, c.Issuers, c.Profile, c.Key, c.SpecFile = want.DNSNames, want.Issuers, want.Profile, want.PrivateKey.String(), want.File
@@ -114,19 +152,24 @@ func certificate(s reconcile.Status, stateDir string, problem *spec.Problem) con
 	if o := s.Order; o != nil {
 		c.Order = &control.Order{Issuer: o.Issuer, URL: o.URL, Status: o.Status, Created: o.Created, Expires: o.Expires}
 	}
-	if problem != nil {
-		c.SpecProblem = &wireProblems([]*spec.Problem{problem})[0]
+	if bad != nil {
+		p := wireProblem(bad)
+		c.SpecProblem = &p
 	}
 	return c
 }
 
+// renewal is nil when there is no instant to tell: the certificate is not wanted, or its successor is due for another
+// reason than its age, which the next action tells.
 func renewal(s reconcile.Status) *control.Renewal {
 	r := &control.Renewal{Due: s.Renewal, Source: "lifetime"}
-	switch s.DueWhy {
-	case reconcile.Requested:
-		r.Source = "requested"
-	case reconcile.Advised:
+	switch {
+	case s.DueWhy == reconcile.Requested:
+		r.Due, r.Source = s.Record.Requested, "requested"
+	case s.DueWhy == reconcile.Advised:
 		r.Source = "ari"
+	case s.Renewal.IsZero():
+		return nil
 	}
 	if a := s.Record.ARI; a.CertID == s.Record.Issued.CertID {
 		r.WindowStart, r.WindowEnd, r.Explanation = a.Start, a.End, a.Explanation
@@ -150,12 +193,16 @@ func failures(r store.Record) []control.Failure {
 	return out
 }
 
+func wireProblem(p *spec.Problem) control.Problem {
+	return control.Problem{
+		File: p.File, Line: p.Line, Column: p.Column, Field: p.Field, Problem: p.Problem, Hint: p.Hint, Kept: p.Kept,
+	}
+}
+
 func wireProblems(problems []*spec.Problem) []control.Problem {
 	out := make([]control.Problem, 0, len(problems))
 	for _, p := range problems {
-		out = append(out, control.Problem{
-			File: p.File, Line: p.Line, Column: p.Column, Field: p.Field, Problem: p.Problem, Hint: p.Hint, Kept: p.Kept,
-		})
+		out = append(out, wireProblem(p))
 	}
 	return out
 }
@@ -165,56 +212,6 @@ func wireHeld(h *spec.Held) *control.Held {
 		return nil
 	}
 	return &control.Held{Reason: h.String(), Names: slices.Concat(h.Certificates, h.Issuers)}
-}
-
-// problemsOf are the problems of acmed.yaml in err, its last good version being in force.
-func problemsOf(file string, err error) []*spec.Problem {
-	var out []*spec.Problem
-	var walk func(error)
-	walk = func(err error) {
-		if p := (*spec.Problem)(nil); errors.As(err, &p) {
-			if joined, ok := err.(interface{ Unwrap() []error }); ok {
-				for _, e := range joined.Unwrap() {
-					walk(e)
-				}
-				return
-			}
-			kept := *p
-			kept.Kept = true
-			out = append(out, &kept)
-		}
-	}
-	if walk(err); len(out) == 0 {
-		out = []*spec.Problem{{File: file, Problem: err.Error(), Kept: true}}
-	}
-	return out
-}
-
-// restartNeeded are the keys that only a start reads.
-func restartNeeded(old, now *spec.Config) []*spec.Problem {
-	var out []*spec.Problem
-	for field, differ := range map[string]bool{
-		"stateDir": old.StateDir != now.StateDir, "runtimeDir": old.RuntimeDir != now.RuntimeDir,
-		"http": old.HTTP != now.HTTP, "admin": old.Admin != now.Admin, "control": old.Control != now.Control,
-		"log.format": old.Log.Format != now.Log.Format, "workers": old.Workers != now.Workers,
-	} {
-		if differ {
-			out = append(out, &spec.Problem{File: now.File, Field: field, Problem: "the new value takes effect at the next start",
-				Hint: "systemctl restart acmed", Kept: true})
-		}
-	}
-	slices.SortFunc(out, func(a, b *spec.Problem) int { return compareText(a.Field, b.Field) })
-	return out
-}
-
-func compareText(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 func plural(n int, one string) string {
