@@ -27,7 +27,7 @@ func (v *visit) poll(ctx context.Context) error {
 	if err != nil || i == nil {
 		return errors.Join(err, errGone(is.Issuer))
 	}
-	client, _, err := v.r.ready(ctx, i)
+	client, err := v.ready(ctx, i)
 	if err != nil {
 		return err
 	}

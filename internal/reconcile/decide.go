@@ -139,7 +139,7 @@ func unfinished(in *Input, now time.Time) (Decision, bool) {
 		return Decision{}, false
 	}
 	if at, why, detail := blocked(in, in.Issuers[i], now, false); at.After(now) {
-		return Decision{Do: Wait, Why: why, Issuer: o.Issuer, At: at, Detail: detail}, true
+		return Decision{Do: Wait, Why: why, Issuer: o.Issuer, At: at, Detail: detail, Shared: why == IssuerHold}, true
 	}
 	if in.PollAt.After(now) {
 		return Decision{Do: Wait, Why: AwaitingCA, Issuer: o.Issuer, At: in.PollAt}, true

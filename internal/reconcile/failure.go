@@ -78,7 +78,7 @@ func newFailure(err error, name, request string, last store.Failure, life time.D
 	f.RetryAt = now.Add(retryAfter(f.Kind, f.Count, life, share(name, strconv.Itoa(f.Count))))
 	switch {
 	case e == nil:
-	case e.Whole && (e.Kind == acme.Permanent || e.Kind == acme.RateLimited):
+	case e.Whole && e.Kind != acme.Validation:
 		f.Promised, f.RetryAt = time.Time{}, now // the issuer is held: that says when to go on
 	case e.Kind == acme.RateLimited && !f.Promised.IsZero(), f.RetryAt.Before(f.Promised):
 		f.RetryAt = f.Promised

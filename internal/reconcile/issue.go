@@ -35,7 +35,7 @@ func (v *visit) issue(ctx context.Context, d Decision) error {
 			return err
 		}
 	}
-	client, account, err := v.r.ready(ctx, i)
+	client, err := v.ready(ctx, i)
 	if err != nil {
 		return v.heard(ctx, i, err)
 	}
@@ -45,9 +45,9 @@ func (v *visit) issue(ctx context.Context, d Decision) error {
 	}
 	want := v.in.Want
 	o := store.Order{
-		Issuer: d.Issuer, Directory: i.spec.Directory, Account: account, Request: want.Request(),
+		Issuer: d.Issuer, Directory: i.spec.Directory, Account: v.account, Request: want.Request(),
 		DNSNames: want.DNSNames, IPAddresses: addresses(want), Profile: want.Profile,
-		Key: want.PrivateKey.String(), Replaces: v.replaces(account), Created: v.now, Reason: string(d.Why),
+		Key: want.PrivateKey.String(), Replaces: v.replaces(v.account), Created: v.now, Reason: string(d.Why),
 	}
 	// CAs exempt what replaces a certificate at their advice; one that is replaced in its first tenth is counted
 	// nevertheless, for advice can be wrong.
@@ -93,7 +93,10 @@ func (v *visit) resume(ctx context.Context) error {
 	if err != nil || i == nil {
 		return errors.Join(err, errGone(o.Issuer))
 	}
-	client, _, err := v.r.ready(ctx, i)
+	if until, err := i.claim(v.now); err != nil || until.After(v.now) {
+		return err // another certificate probes
+	}
+	client, err := v.ready(ctx, i)
 	if err != nil {
 		return v.heard(ctx, i, err)
 	}
@@ -255,7 +258,7 @@ func (v *visit) unfinished(ctx context.Context, i *issuer, o store.Order, err er
 func (v *visit) heard(ctx context.Context, i *issuer, err error) error {
 	var e *acme.Error
 	if errors.As(err, &e) && e.Problem == "accountDoesNotExist" {
-		forgot, ferr := v.r.forget(ctx, i, v.now)
+		forgot, ferr := v.r.forget(ctx, i, v.account, v.now)
 		if forgot || ferr != nil {
 			return errors.Join(err, ferr)
 		}

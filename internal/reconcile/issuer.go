@@ -64,6 +64,12 @@ func (r *Reconciler) issuer(name string) (*issuer, error) {
 	return i, nil
 }
 
+// ready gives the client of the account that the CA is asked on behalf of.
+func (v *visit) ready(ctx context.Context, i *issuer) (client *acme.Client, err error) {
+	client, v.account, err = v.r.ready(ctx, i)
+	return client, err
+}
+
 // ready gives the client with an account that exists: the one on disk, or a new one. The account's key is durable
 // before the CA sees it, and an account is made at most once: a key that may have been used is looked up first.
 func (r *Reconciler) ready(ctx context.Context, i *issuer) (*acme.Client, string, error) {
@@ -198,15 +204,15 @@ func caBundle(file string) (*x509.CertPool, error) {
 
 // forget drops an account that the CA says does not exist, and tells whether it did: it is put aside, and the next
 // order makes another one. At most twice a day: a CA that forgets without end is not given accounts without end.
-func (r *Reconciler) forget(ctx context.Context, i *issuer, now time.Time) (forgot bool, err error) {
+func (r *Reconciler) forget(ctx context.Context, i *issuer, account string, now time.Time) (forgot bool, err error) {
 	select {
 	case i.lock <- struct{}{}:
 		defer func() { <-i.lock }()
 	case <-ctx.Done():
 		return false, ctx.Err()
 	}
-	if i.client == nil {
-		return true, nil // somebody else was faster
+	if i.client == nil || i.account != account {
+		return true, nil // somebody else was faster, and there may be a new one already
 	}
 	b := []bucket{accountBucket()}
 	err = i.ledger.Update(func(s *store.IssuerState) {
@@ -256,17 +262,31 @@ func (i *issuer) heard(err error, now time.Time) error {
 	case ok && e.Kind == acme.Permanent && e.Whole:
 		return i.hold(now.Add(dailyRetry), e.Detail, false)
 	case ok && e.Kind == acme.Transient && e.Whole: // it cannot be reached
-		return i.ledger.Update(func(s *store.IssuerState) {
-			if s.HoldWhy = "cannot be reached: " + e.Detail; s.Outage == 0 {
-				s.Outage, s.Hold, s.Promised = 1, now.Add(outageRetry(1, share(i.spec.Name))), false
-			}
-		})
+		return i.unreachable(e, now)
 	case !i.out():
 		return nil
 	}
 	err = i.ledger.Update(func(s *store.IssuerState) { s.Hold, s.HoldWhy, s.Outage = time.Time{}, "", 0 })
 	i.gate.wakeInside()
 	return err
+}
+
+// unreachable leaves a CA that cannot be reached alone, longer and longer, and as long as it asked for. The others
+// whose orders were under way need not find out for themselves.
+func (i *issuer) unreachable(e *acme.Error, now time.Time) error {
+	return i.ledger.Update(func(s *store.IssuerState) {
+		if s.Hold.After(now) && s.Outage == 0 {
+			return // it is held for another reason, which stands
+		}
+		s.HoldWhy = "cannot be reached: " + e.Detail
+		if !s.Hold.After(now) {
+			s.Outage++
+			s.Hold, s.Promised = now.Add(outageRetry(s.Outage, share(i.spec.Name))), false
+		}
+		if e.RetryAt.After(s.Hold) {
+			s.Hold, s.Promised = e.RetryAt, true
+		}
+	})
 }
 
 // hold leaves the CA alone: because it asked for it, or because nothing can work there until the operator acts.

@@ -147,10 +147,13 @@ func (r *Reconciler) Adopt(name string) (at, deadline time.Time) {
 		return now, time.Time{}
 	}
 	d := Decide(in, now)
-	r.board.set(newView(name, in, d, now))
-	if d.Do != Wait {
+	if d.Do == Wait {
+		v := &visit{r: r, name: name, now: now, in: in}
+		d = v.admit(d) // so that it is called when what all wait for is over
+	} else {
 		d.At = now
 	}
+	r.board.set(newView(name, in, d, now))
 	return d.At, expiry(have)
 }
 

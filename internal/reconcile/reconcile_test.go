@@ -98,6 +98,7 @@ func TestOneProbeForAllWhileTheCAIsDead(t *testing.T) {
 		w.want(certs...)
 		w.run()
 		time.Sleep(day)
+		synctest.Wait()
 		if tries > 60 {
 			t.Errorf("ten certificates asked a dead CA %d times in a day", tries)
 		}
@@ -107,6 +108,43 @@ func TestOneProbeForAllWhileTheCAIsDead(t *testing.T) {
 			w.expect(c.Name, reconcile.PhaseValid, reconcile.NotDue)
 		}
 	})
+}
+
+func TestTheOperatorEndsAnOutage(t *testing.T) {
+	for name, restart := range map[string]bool{"as it runs": false, "after a restart": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, acmetest.Config{ValidateDelay: time.Minute}, func(w *world) {
+				names := []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"}
+				w.want(cert("a"), cert("b")) // whose orders are open when the CA dies
+				w.run()
+				time.Sleep(30 * time.Second)
+				w.ca().Down(true)
+				var certs []*spec.Certificate
+				for _, name := range names {
+					certs = append(certs, cert(name))
+				}
+				w.want(certs...)
+				time.Sleep(11 * time.Hour) // the next probe is in an hour
+				w.expect("a", reconcile.PhaseBackoff, reconcile.IssuerHold)
+				w.expect("b", reconcile.PhaseBackoff, reconcile.IssuerHold)
+				if restart {
+					w.stop()
+					w.run()
+				}
+				w.ca().Down(false)
+				if err := w.reconciler.Release(); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(5 * time.Minute)
+				for _, name := range names {
+					w.expect(name, reconcile.PhaseValid, reconcile.NotDue)
+				}
+				if n := w.ca().Count("newOrder"); n != len(names) {
+					t.Errorf("made %d orders", n)
+				}
+			})
+		})
+	}
 }
 
 func TestFailingValidationSlowsDown(t *testing.T) {
@@ -363,6 +401,31 @@ func TestAnAccountThatTheCAForgotIsMadeAgain(t *testing.T) {
 		}
 		if v := w.view("www"); v.Revision != 2 {
 			t.Errorf("got %+v", v)
+		}
+	})
+}
+
+func TestAnAccountThatTheCAForgotIsMadeOnceForAll(t *testing.T) {
+	bubble(t, acmetest.Config{}, func(w *world) {
+		names := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
+		var certs []*spec.Certificate
+		for _, name := range names {
+			certs = append(certs, cert(name))
+		}
+		w.want(certs...)
+		w.run()
+		time.Sleep(time.Hour)
+		w.ca().ForgetAccounts()
+		for _, name := range names {
+			w.ca().AllowRepeat(name + ".example.com")
+			w.reconciler.Renew(name, false)
+		}
+		time.Sleep(time.Minute)
+		for _, name := range names {
+			w.expect(name, reconcile.PhaseValid, reconcile.NotDue)
+		}
+		if n := w.ca().Count("newAccount"); n != 2 {
+			t.Errorf("asked for an account %d times", n)
 		}
 	})
 }

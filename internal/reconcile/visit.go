@@ -19,6 +19,7 @@ type visit struct {
 	name string
 	log  *zap.Logger
 
+	account string    // on whose behalf the CA is asked; "": it was not asked yet
 	now     time.Time // of the current step
 	in      Input
 	pending *store.Pending // of in.Order; nil: none
@@ -255,7 +256,20 @@ func (v *visit) fail(d Decision, err error) {
 	v.r.metrics.failed(d.Issuer, f)
 	v.log.Warn("attempt did not work", fieldIssuer(d.Issuer), zap.String("reason", string(d.Why)),
 		zap.String("kind", f.Kind), zap.String("problem", f.Problem), zap.String("domain", f.Name),
-		zap.Int("attempt", f.Count), zap.Time("next", f.RetryAt), zap.Error(err), zap.String("hint", f.Hint))
+		zap.Int("attempt", f.Count), zap.Time("next", v.after(d.Issuer, f)), zap.Error(err), zap.String("hint", f.Hint))
+}
+
+// after is when the issuer may be asked again: it may be on hold for all of its certificates.
+func (v *visit) after(issuer string, f store.Failure) time.Time {
+	at := f.RetryAt
+	if i, err := v.r.issuer(issuer); err == nil && i != nil {
+		i.ledger.View(func(s *store.IssuerState) {
+			if s.Hold.After(at) {
+				at = s.Hold
+			}
+		})
+	}
+	return at
 }
 
 // save persists the record as far as it has changed.
