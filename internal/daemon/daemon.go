@@ -280,8 +280,8 @@ func (d *daemon) reloaded(config *spec.Config) {
 
 // close releases what was opened, in reverse.
 func (d *daemon) close() {
-	for i := len(d.closers) - 1; i >= 0; i-- {
-		if err := d.closers[i].Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+	for _, c := range slices.Backward(d.closers) {
+		if err := c.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			d.log.Warn("closing", zap.Error(err))
 		}
 	}

@@ -34,17 +34,19 @@ func (d *daemon) register(each string) error {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		d.reconciler.CertificateCollector(each),
-		d.gauge("build_info", "1, labelled with the version.", prometheus.Labels{"version": d.version}, func() float64 { return 1 }),
-		d.gauge("spec_problems", "Problems in the files that the operator wrote.", nil, func() float64 { return float64(len(d.specs.problems())) }),
-		d.gauge("spec_removals_held", "Certificates whose files vanished and that stay in force.", nil, func() float64 {
+		gauge("build_info", "1, labelled with the version.", prometheus.Labels{"version": d.version}, func() float64 { return 1 }),
+		gauge("spec_problems", "Problems in the files that the operator wrote.", nil, func() float64 { return float64(len(d.specs.problems())) }),
+		gauge("spec_removals_held", "Certificates whose files vanished and that stay in force.", nil, func() float64 {
 			if held := d.specs.set().Held; held != nil {
 				return float64(len(held.Certificates))
 			}
 			return 0
 		}),
-		d.gauge("spec_last_load_timestamp_seconds", "When the specs were last read.", nil, func() float64 {
+		gauge("spec_last_load_timestamp_seconds", "When the specs were last read.", nil, func() float64 {
 			return float64(d.specs.lastLoad().UnixMilli()) / 1000
 		}),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "acmed_spec_loads_total", Help: "How often the specs were looked at."},
+			func() float64 { return float64(d.specs.countLoads()) }),
 	}
 	for _, part := range [][]prometheus.Collector{
 		d.metrics.acme.Collectors(), d.metrics.challenge.Collectors(), d.metrics.reconcile.Collectors(), d.metrics.scheduler.Collectors(),
@@ -59,7 +61,7 @@ func (d *daemon) register(each string) error {
 	return nil
 }
 
-func (d *daemon) gauge(name, help string, labels prometheus.Labels, f func() float64) prometheus.Collector {
+func gauge(name, help string, labels prometheus.Labels, f func() float64) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "acmed_" + name, Help: help, ConstLabels: labels}, f)
 }
 

@@ -49,6 +49,7 @@ type specs struct {
 	config   *spec.Config
 	current  *spec.Set
 	loadedAt time.Time       // zero: never
+	loads    int             // so far
 	broken   []*spec.Problem // of acmed.yaml: what it says is not, or not wholly, in force
 }
 
@@ -92,6 +93,12 @@ func (s *specs) lastLoad() time.Time {
 	return s.loadedAt
 }
 
+func (s *specs) countLoads() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.loads
+}
+
 // problems are all that keeps what the operator wrote out of force: those of acmed.yaml first.
 func (s *specs) problems() []*spec.Problem {
 	s.mu.RLock()
@@ -119,6 +126,7 @@ func (s *specs) load(o spec.LoadOptions) control.ReloadResult {
 	s.remember(loaded)
 	s.mu.Lock()
 	s.current, s.loadedAt = loaded.Set, time.Now()
+	s.loads++
 	s.mu.Unlock()
 
 	result, changed := compare(old, loaded.Set)

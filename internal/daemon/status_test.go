@@ -1,0 +1,97 @@
+package daemon_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"acmed/internal/control"
+	"acmed/internal/daemon"
+	"acmed/internal/reconcile"
+	"acmed/internal/spec"
+)
+
+func TestTheStatusLinePutsTroubleFirst(t *testing.T) {
+	t.Parallel()
+	problem := func(file string, line int) *spec.Problem {
+		return &spec.Problem{File: "/etc/acmed/" + file, Line: line}
+	}
+	var many []*spec.Problem
+	for i := range 50 {
+		many = append(many, problem(fmt.Sprintf("certs.d/%d.yaml", i), 3))
+	}
+	for want, c := range map[string]struct {
+		total    int
+		counts   map[reconcile.Phase]int
+		problems []*spec.Problem
+		held     *spec.Held
+		silent   bool
+	}{
+		"0 certificates":                                         {},
+		"1 certificate: 1 valid":                                 {total: 1, counts: map[reconcile.Phase]int{reconcile.PhaseValid: 1, reconcile.PhaseExpired: 0}},
+		"3 certificates: 2 valid, 1 parked":                      {total: 3, counts: map[reconcile.Phase]int{reconcile.PhaseParked: 1, reconcile.PhaseValid: 2}},
+		"problem in acmed.yaml:7; 0 certificates":                {problems: []*spec.Problem{problem("acmed.yaml", 7)}},
+		"problem in certs.d; 0 certificates":                     {problems: []*spec.Problem{problem("certs.d", 0)}},
+		"50 problems, first in 0.yaml:3; 0 certificates":         {problems: many},
+		"4 removals held; 4 certificates":                        {total: 4, held: &spec.Held{Certificates: []string{"a", "b", "c"}, Issuers: []string{"x"}}},
+		"http-01: nobody answers on port 80; 0 certificates":     {silent: true},
+		"problem in a; 1 removal held; 1 certificate: 1 expired": {total: 1, counts: map[reconcile.Phase]int{reconcile.PhaseExpired: 1}, problems: []*spec.Problem{problem("a", 0)}, held: &spec.Held{Certificates: []string{"a"}}},
+	} {
+		if got := daemon.StatusLine(c.total, c.counts, c.problems, c.held, c.silent); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+}
+
+func TestTheNextActionIsWhatAnOperatorWouldCallIt(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
+	next, renewal := now.Add(time.Hour), now.Add(24*time.Hour)
+	for name, c := range map[string]struct {
+		view reconcile.View
+		want control.Action
+	}{
+		"a valid one is renewed when it is due, not when it is looked at": {
+			reconcile.View{Revision: 1, Why: reconcile.NotDue, Detail: "advised", Next: next, Renewal: renewal}, control.Action{Do: "renew", At: renewal, Reason: "as the CA advises"}},
+		"without advice the lifetime decides": {
+			reconcile.View{Revision: 1, Why: reconcile.NotDue, Detail: "lifetime", Next: next, Renewal: renewal}, control.Action{Do: "renew", At: renewal, Reason: "by its lifetime"}},
+		"a look at the advice is no action": {
+			reconcile.View{Revision: 1, Do: reconcile.PollARI, Why: reconcile.AdviceDue, Renewal: renewal}, control.Action{Do: "renew", At: renewal, Reason: "by its lifetime"}},
+		"what no visit has seen is due now": {
+			reconcile.View{Do: reconcile.Issue, Why: reconcile.Missing}, control.Action{Do: "issue", At: now, Reason: "there is no certificate yet"}},
+		"a place in the queue is due now": {
+			reconcile.View{Revision: 1, Do: reconcile.Wait, Why: reconcile.Queued, Next: next, Detail: "up to 3 others are ahead at ca"}, control.Action{Do: "renew", At: now, Reason: "up to 3 others are ahead at ca"}},
+		"an order at the CA is under way": {
+			reconcile.View{Do: reconcile.Wait, Why: reconcile.AwaitingCA, Next: next}, control.Action{Do: "issue", At: now, Reason: "waiting for the CA"}},
+		"a new revision is switched to": {
+			reconcile.View{Revision: 1, Do: reconcile.Activate, Why: reconcile.Committed}, control.Action{Do: "activate", At: now, Reason: "a new revision is ready"}},
+		"a failure is followed by an attempt": {
+			reconcile.View{Do: reconcile.Wait, Why: reconcile.BackingOff, Next: next}, control.Action{Do: "issue", At: next, Reason: "the last attempt did not work"}},
+		"a hold names the issuer and the reason": {
+			reconcile.View{Revision: 1, Do: reconcile.Wait, Why: reconcile.IssuerHold, Issuer: "ca", Next: next, Detail: "cannot be reached: EOF"}, control.Action{Do: "renew", At: next, Reason: "ca is left alone: cannot be reached: EOF"}},
+		"a budget names the limit": {
+			reconcile.View{Revision: 1, Do: reconcile.Wait, Why: reconcile.OverBudget, Issuer: "ca", Next: next, Detail: "orders: 3 in 3h"}, control.Action{Do: "renew", At: next, Reason: "acmed's own limit at ca: orders: 3 in 3h"}},
+		"what cannot work is probed": {
+			reconcile.View{Do: reconcile.Wait, Why: reconcile.Parked, Issuer: "ca", Next: next}, control.Action{Do: "issue", At: next, Reason: "it cannot work until something changes; tried once a day"}},
+		"what has no issuer says so": {
+			reconcile.View{Do: reconcile.Wait, Why: reconcile.Parked, Next: next, Detail: "no file of issuers.d defines the issuers of its spec"}, control.Action{Do: "issue", At: next, Reason: "no file of issuers.d defines the issuers of its spec"}},
+		"a wrong clock says what to do": {
+			reconcile.View{Do: reconcile.Wait, Why: reconcile.ClockBehind, Next: next, Detail: "set the clock"}, control.Action{Do: "issue", At: next, Reason: "set the clock"}},
+		"nothing follows when the spec is gone": {
+			reconcile.View{Phase: reconcile.PhaseRetired, Revision: 1, Why: reconcile.Unwanted}, control.Action{Reason: "its spec is gone"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := daemon.NextAction(c.view, now); got != c.want {
+				t.Errorf("got %+v, want %+v", got, c.want)
+			}
+		})
+	}
+	for _, why := range []reconcile.Reason{
+		reconcile.Expired, reconcile.Damaged, reconcile.Requested, reconcile.Edited, reconcile.Advised, reconcile.Lifetime,
+		reconcile.InFlight, reconcile.Disconnected,
+	} {
+		if a := daemon.NextAction(reconcile.View{Why: why}, now); a.Reason == "" {
+			t.Errorf("%s has no words", why)
+		}
+	}
+}
