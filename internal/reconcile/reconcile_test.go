@@ -33,6 +33,7 @@ func since(ca *acmetest.CA, before map[string]int) map[string]int {
 }
 
 func TestACertificateIsIssuedAndRenewedForEver(t *testing.T) {
+	t.Parallel()
 	cfg := acmetest.Config{RenewalInfo: true, ValidateDelay: 50 * time.Millisecond, FinalizeDelay: 50 * time.Millisecond}
 	bubble(t, cfg, func(w *world) {
 		w.want(cert("www"))

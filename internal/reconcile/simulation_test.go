@@ -3,8 +3,6 @@ package reconcile_test
 import (
 	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +18,7 @@ var simulated = flag.Int("sim.certificates", 6, "certificates in the simulated y
 // 5xx (half of those after doing what was asked), is gone for a day, and once holds the account for six hours. Acmed
 // is restarted twice. No certificate may expire, no limit of the CA be reached, no order be made in vain.
 func TestSimulation(t *testing.T) {
+	t.Parallel()
 	cfg := acmetest.Config{
 		Profiles:    map[string]time.Duration{"short": 6 * day, "medium": 45 * day, "long": 90 * day},
 		RenewalInfo: true, ValidateDelay: 300 * time.Millisecond, FinalizeDelay: 2 * time.Second, AuthzReuse: 7 * time.Hour,
@@ -37,7 +36,6 @@ func TestSimulation(t *testing.T) {
 		}
 		w.put(spec.NewSet(certs, []*spec.Issuer{w.issuer("ca", letsencrypt())}))
 		w.quiet = true
-		w.inMemory()
 		w.run()
 		for d := range 365 {
 			switch d {
@@ -56,17 +54,6 @@ func TestSimulation(t *testing.T) {
 		}
 		t.Logf("%d certificates, a year: %d issued, requests %v", len(certs), len(w.ca().Certificates()), w.ca().Counts())
 	})
-}
-
-// inMemory moves the state folder to where syncing costs nothing, if there is such a place: there are no crashes here.
-func (w *world) inMemory() {
-	dir, err := os.MkdirTemp("/dev/shm", "acmed-simulation-")
-	if err != nil {
-		w.t.Logf("the state folder stays on disk: %v", err)
-		return
-	}
-	w.t.Cleanup(func() { os.RemoveAll(dir) })
-	w.dir = filepath.Join(dir, "state")
 }
 
 // allServed fails for every certificate that is missing or past its end on the d-th day, the first two apart: the

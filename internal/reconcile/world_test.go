@@ -31,6 +31,8 @@ type world struct {
 	proofs  proofs
 	workers int
 	quiet   bool // warnings are not logged: they are part of the game
+	floor   time.Time
+	meddle  func(*request, *response) // changes what a CA answers; nil: nothing does
 
 	store      *store.Store
 	reconciler *reconcile.Reconciler
@@ -38,29 +40,53 @@ type world struct {
 	stop       func()
 }
 
-// proofs is a solver that keeps what it presents in memory.
+// proofs are what is visible of all solvers, by webroot and token.
 type proofs struct{ m sync.Map }
 
-func (p *proofs) Present(_ context.Context, proof acme.Proof) error {
-	p.m.Store(proof.Token, proof.KeyAuth)
+func (p *proofs) fetch(_ context.Context, _, token string) (keyAuth string, err error) {
+	err = errors.New("404 page not found")
+	p.m.Range(func(at, v any) bool {
+		if at.(place).token == token {
+			keyAuth, err = v.(string), nil
+		}
+		return err != nil
+	})
+	return keyAuth, err
+}
+
+func (p *proofs) count() (n int) {
+	p.m.Range(func(any, any) bool { n++; return true })
+	return n
+}
+
+type place struct{ webroot, token string }
+
+// solver shows proofs in one webroot.
+type solver struct {
+	proofs  *proofs
+	webroot string
+}
+
+func (s solver) Present(_ context.Context, proof acme.Proof) error {
+	s.proofs.m.Store(place{s.webroot, proof.Token}, proof.KeyAuth)
 	return nil
 }
 
-func (p *proofs) CleanUp(_ context.Context, proof acme.Proof) error {
-	p.m.Delete(proof.Token)
+func (s solver) CleanUp(_ context.Context, proof acme.Proof) error {
+	s.proofs.m.Delete(place{s.webroot, proof.Token})
 	return nil
 }
 
-func (p *proofs) fetch(_ context.Context, _, token string) (string, error) {
-	if v, ok := p.m.Load(token); ok {
-		return v.(string), nil
+func (w *world) solver(c spec.Challenge) (acme.Solver, error) {
+	if c.Type != "http-01" {
+		return nil, &acme.Error{Kind: acme.Permanent, Op: "challenge", Problem: "noSolver", Detail: "nothing answers " + c.Type}
 	}
-	return "", errors.New("404 page not found")
+	return solver{&w.proofs, c.Webroot}, nil
 }
 
 // newWorld has one issuer, "ca", and no certificate yet. It does not run.
 func newWorld(t *testing.T, cfg acmetest.Config) *world {
-	w := &world{t: t, dir: filepath.Join(t.TempDir(), "state"), cas: map[string]*acmetest.CA{}, workers: 8}
+	w := &world{t: t, dir: filepath.Join(memory(t), "state"), cas: map[string]*acmetest.CA{}, workers: 8}
 	w.addCA("ca", cfg)
 	w.set = spec.NewSet(nil, []*spec.Issuer{w.issuer("ca", spec.Limits{OrdersInFlight: 8})})
 	return w
@@ -113,20 +139,25 @@ func (w *world) put(set *spec.Set) {
 	}
 }
 
-// RoundTrip sends each request to the CA that it is for.
+// transport sends each request to the CA that it is for.
 func (w *world) transport() roundTripper {
 	return func(r *request) (*response, error) {
 		for name, ca := range w.cas {
-			if r.URL.Host == name+".test" {
-				return ca.RoundTrip(r)
+			if r.URL.Host != name+".test" {
+				continue
 			}
+			res, err := ca.RoundTrip(r)
+			if err == nil && w.meddle != nil {
+				w.meddle(r, res)
+			}
+			return res, err
 		}
 		return nil, fmt.Errorf("dialing %s: no such host", r.URL.Host)
 	}
 }
 
-// run starts acmed on the state folder as it is.
-func (w *world) run() {
+// open readies acmed on the state folder as it is. Nothing is visited by itself.
+func (w *world) open() {
 	w.t.Helper()
 	log := zaptest.NewLogger(w.t, zaptest.Level(w.logLevel()))
 	var err error
@@ -134,7 +165,7 @@ func (w *world) run() {
 		w.t.Fatal(err)
 	}
 	w.reconciler, err = reconcile.New(reconcile.Config{
-		Store: w.store, Solver: func(spec.Challenge) (acme.Solver, error) { return &w.proofs, nil },
+		Store: w.store, Solver: w.solver, Floor: w.floor,
 		Wake: func(name string) { w.scheduler.Wake(name) }, Transport: w.transport(), Host: "test", Log: log,
 	})
 	if err != nil {
@@ -144,11 +175,27 @@ func (w *world) run() {
 		Visit: func(ctx context.Context, name string) scheduler.Next {
 			at, deadline := w.reconciler.Visit(ctx, name)
 			return scheduler.Next{At: at, Deadline: deadline}
+		},
+		Panicked: func(name string, _ any, _ []byte) scheduler.Next {
+			at, deadline := w.reconciler.Panicked(name)
+			return scheduler.Next{At: at, Deadline: deadline}
 		}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.reconciler.SetSpecs(w.set)
+	w.stop = func() {
+		if err := w.store.Close(); err != nil {
+			w.t.Error(err)
+		}
+		w.stop = func() {}
+	}
+}
+
+// run starts acmed on the state folder as it is.
+func (w *world) run() {
+	w.t.Helper()
+	w.open()
 	names, err := w.store.Names()
 	if err != nil {
 		w.t.Fatal(err)
@@ -164,14 +211,27 @@ func (w *world) run() {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- w.scheduler.Run(ctx) }()
+	closeStore := w.stop
 	w.stop = func() {
 		cancel()
-		if err := errors.Join(<-ended, w.store.Close()); err != nil {
+		if err := <-ended; err != nil {
 			w.t.Error(err)
 		}
-		w.stop = func() {}
+		closeStore()
 	}
 }
+
+// visit visits name as the scheduler would, and tells in how long it wants to be visited again.
+func (w *world) visit(name string) time.Duration {
+	w.t.Helper()
+	at, _ := w.reconciler.Visit(w.t.Context(), name)
+	if at.IsZero() {
+		return never
+	}
+	return time.Until(at)
+}
+
+const never = time.Duration(1<<63 - 1)
 
 // check stops the world and looks at every file that it wrote.
 func (w *world) check() {
@@ -194,7 +254,23 @@ func (w *world) serial(name string) string {
 
 func (w *world) view(name string) reconcile.View { return w.reconciler.View(name) }
 
-// expect fails unless name is in the phase and has that many issuances at its CA.
+// record is what the disk knows of name.
+func (w *world) record(name string) store.Record {
+	w.t.Helper()
+	rec, err := w.store.Record(name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return rec
+}
+
+// orders are how many the CA was asked for.
+func (w *world) orders() int {
+	synctest.Wait()
+	return w.ca().Count("newOrder")
+}
+
+// expect fails unless name is in the phase for that reason.
 func (w *world) expect(name string, phase reconcile.Phase, why reconcile.Reason) {
 	w.t.Helper()
 	synctest.Wait()
