@@ -1,0 +1,100 @@
+// Package issue_test proves what acmed promises about issuing: the real program, as a subprocess, against a test CA
+// that is as hostile as it can be.
+package issue_test
+
+import (
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"testing"
+	"time"
+
+	"acmed/internal/control"
+	"acmed/test/pebble"
+	"acmed/test/site"
+)
+
+func TestMain(m *testing.M) { os.Exit(site.Main(m)) }
+
+// deeds is what a CA has done, after its own log. A request refused for its nonce leaves no trace here.
+type deeds struct {
+	accounts, bindings, orders, authorizations, certificates int
+}
+
+// deedsOf counts what happened since the CA first started.
+func deedsOf(t testing.TB, ca *pebble.Server) deeds {
+	t.Helper()
+	log, err := ca.Log()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return deedsIn(log)
+}
+
+func deedsIn(log []byte) deeds {
+	count := func(line string) int { return len(regexp.MustCompile(line).FindAllIndex(log, -1)) }
+	return deeds{
+		accounts:       count(`There are now \d+ accounts`),
+		bindings:       count(`Successful newAccount Binding`),
+		orders:         count(`Added order "`),
+		authorizations: count(`There are now \d+ authorizations`),
+		certificates:   count(`Issued certificate serial`),
+	}
+}
+
+// renew renews one certificate and waits until it is served.
+func renew(t testing.TB, s *site.Site, name string) {
+	t.Helper()
+	request := control.RenewRequest{Names: []string{name}, Wait: true}
+	err := s.Control.Renew(t.Context(), request, func(e control.Event) {
+		if e.Done && !e.OK {
+			t.Errorf("renewing %s: %s; %s", e.Cert, e.Error, e.Hint)
+		}
+	})
+	if err != nil {
+		t.Fatalf("renewing %s: %v", name, err)
+	}
+}
+
+// served counts the certificates that the daemon has and that have not ended.
+func served(t testing.TB, s *site.Site) (n int) {
+	t.Helper()
+	list, err := s.Control.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range list {
+		if c.NotAfter.After(time.Now()) {
+			n++
+		}
+	}
+	return n
+}
+
+// serveTokens answers http-01 from the token folder, as acmed's responder and web servers do: the daemon may come and
+// go. Answers wait for open to be closed; nil does not wait.
+func serveTokens(t testing.TB, ca *pebble.Server, s *site.Site, open <-chan struct{}) {
+	t.Helper()
+	listener, err := net.Listen("tcp", ca.HTTPAddr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const prefix = "/.well-known/acme-challenge/"
+	tokens := http.StripPrefix(prefix, http.FileServer(http.Dir(s.Tokens)))
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if open != nil {
+			select {
+			case <-open:
+			case <-r.Context().Done():
+			}
+		}
+		tokens.ServeHTTP(w, r)
+	})}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	t.Cleanup(func() {
+		_ = server.Close() // what is open is cut off
+		<-ended
+	})
+}
