@@ -18,6 +18,7 @@ import (
 	"acmed/internal/acmetest"
 	"acmed/internal/control"
 	"acmed/internal/daemon"
+	"acmed/internal/spec"
 )
 
 func TestAStopIsInOrderAndAStartFollowsAtOnce(t *testing.T) { // not parallel: it counts goroutines
@@ -211,4 +212,72 @@ func (s *site) take(port string) {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { l.Close() })
+}
+
+func TestTheLogHasTheFormThatItsReaderWants(t *testing.T) {
+	t.Parallel()
+	for format, want := range map[string]string{"json": `"message":"words"}`, "auto": `"message":"words"}`, "": `"message":"words"}`, "console": "\tinfo\twords"} {
+		var book logbook
+		if err := daemon.Log(spec.Log{Level: "info", Format: format}, &book); err != nil {
+			t.Errorf("format %q: %v", format, err)
+		}
+		if line := strings.TrimSpace(book.String()); !strings.HasSuffix(line, want) || strings.Contains(line, "details") {
+			t.Errorf("format %q writes %s", format, line)
+		}
+	}
+}
+
+func TestChallengesAreAnsweredWhereTheSpecSays(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, acmetest.Config{})
+	s.configure(`{solver: listen, listen: "HOST:5002"}`, `{solver: "off"}`)
+	s.proofs = "web/.well-known/acme-challenge/"
+	s.mkdir("web")
+	s.spec("a.example.com", "challenge: {type: http-01, webroot: "+s.path("web")+"}\n")
+	s.spec("b.example.com", "challenge: {type: http-01, webroot: "+s.path("web")+"}\n")
+	s.spec("c.example.com", "challenge: {type: http-01, webroot: "+s.path("nowhere")+"}\n")
+	s.spec("d.example.com", "")
+	s.start()
+	s.await("a.example.com", 1)
+	s.await("b.example.com", 1)
+	eventually(t, "the others have failed", func() bool {
+		list := s.list()
+		return list["c.example.com"].Error != "" && list["d.example.com"].Error != ""
+	})
+	if c := s.list()["d.example.com"]; c.Phase != control.Parked || !strings.Contains(c.Error, "nothing answers http-01 challenges: http.solver is off") {
+		t.Errorf("list shows %+v", c)
+	}
+	if f := s.status("d.example.com").Failures; len(f) != 1 || !strings.Contains(f[0].Hint, "challenge.webroot in the spec") {
+		t.Errorf("status shows %+v", f)
+	}
+	if c := s.list()["c.example.com"]; !strings.Contains(c.Error, s.path("nowhere")) {
+		t.Errorf("list shows %+v", c)
+	}
+	if info := s.info(); info.HTTP01 != "off" {
+		t.Errorf("info shows %q", info.HTTP01)
+	}
+}
+
+func TestAFaultOfThisMachineIsTold(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, acmetest.Config{})
+	s.spec(www, "")
+	s.start()
+	s.await(www, 1)
+	s.rename("state/live/"+www, "link")
+	s.mkdir("state/live/" + www) // no link
+	e := s.renew(control.RenewRequest{Names: []string{www}, Wait: true})[www]
+	if e.OK || e.Message != "not renewed" || !strings.Contains(e.Error, "live/"+www) {
+		t.Errorf("a renewal ends with %+v", e)
+	}
+	eventually(t, "the list shows it", func() bool { return s.list()[www].Reason == "a fault of this machine" })
+	if c := s.list()[www]; !c.Problem || !strings.Contains(c.Error, "live/"+www) || c.Revision != 1 {
+		t.Errorf("list shows %+v", c)
+	}
+	s.ca.AllowRepeat(www)
+	s.rename("state/live/"+www, "folder")
+	s.rename("link", "state/live/"+www)
+	if e := s.renew(control.RenewRequest{Names: []string{www}, Wait: true})[www]; !e.OK {
+		t.Errorf("after it was mended a renewal ends with %+v", e)
+	}
 }

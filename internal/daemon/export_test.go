@@ -29,6 +29,33 @@ func Progress(s reconcile.Status, asked time.Time, wait bool) control.Event {
 	return progress(s, asked, wait)
 }
 
+// Due is when a load follows events.
+func Due(events ...time.Time) time.Time {
+	w := &watch{}
+	for _, t := range events {
+		w.note(t)
+	}
+	return w.due()
+}
+
+// Loses tells whether a load follows an error of inotify.
+func Loses(stderr io.Writer, err error) bool {
+	log, _, _ := newLogger(spec.Log{Level: "info", Format: "json"}, stderr)
+	w := &watch{log: log}
+	w.failed(err)
+	return !w.due().IsZero()
+}
+
+// Log writes one line in a format.
+func Log(c spec.Log, stderr io.Writer) error {
+	log, _, err := newLogger(c, stderr)
+	if err == nil {
+		log.Info("words")
+		log.Debug("details")
+	}
+	return err
+}
+
 // MetricNames are those that the daemon of an acmed.yaml can show, whether they have a value or not.
 func MetricNames(file string) ([]string, error) {
 	config, err := spec.LoadConfig(file)

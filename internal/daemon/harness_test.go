@@ -21,6 +21,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -47,11 +48,12 @@ const patience = 20 * time.Second
 
 // site is a machine with acmed on it, in a folder, and a CA that minds its manners.
 type site struct {
-	t    *testing.T
-	dir  string
-	host string // its loopback address
-	ca   *acmetest.CA
-	run  *run // nil: acmed does not run
+	t      *testing.T
+	dir    string
+	host   string // its loopback address
+	proofs string // the folder of http-01, if a web server serves it
+	ca     *acmetest.CA
+	run    *run // nil: acmed does not run
 }
 
 // run is the life of one daemon.
@@ -84,7 +86,7 @@ func newSite(t *testing.T, cfg acmetest.Config) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	s := &site{t: t, dir: dir, host: fmt.Sprintf("127.%d.%d.%d", rand.N(256), rand.N(256), 1+rand.N(254))}
+	s := &site{t: t, dir: dir, proofs: "run/http-01/", host: fmt.Sprintf("127.%d.%d.%d", rand.N(256), rand.N(256), 1+rand.N(254))}
 	s.configure()
 	s.mkdir("certs.d")
 	cfg.Fetch = s.fetch
@@ -131,22 +133,22 @@ func forward(ca *acmetest.CA) http.Handler {
 	})
 }
 
-// fetch is how the CA sees a proof: from outside while the daemon runs, else in its folder.
+// fetch is how the CA sees a proof: from outside; where nobody listens, in the folder that a web server would serve.
 func (s *site) fetch(ctx context.Context, host, token string) (string, error) {
-	if s.run == nil {
-		text, err := os.ReadFile(s.path("run/http-01/" + token))
-		return string(text), err
-	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.host+":5002/.well-known/acme-challenge/"+token, nil)
 	if err != nil {
 		return "", err
 	}
 	req.Host = host
-	text, status, err := do(req)
-	if err == nil && status != http.StatusOK {
+	body, status, err := do(req)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		text, err := os.ReadFile(s.path(s.proofs + token))
+		return string(text), err
+	case err == nil && status != http.StatusOK:
 		err = fmt.Errorf("status %d", status)
 	}
-	return text, err
+	return body, err
 }
 
 func do(req *http.Request) (body string, status int, err error) {

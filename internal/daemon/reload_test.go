@@ -88,7 +88,7 @@ func TestABrokenConfigurationKeepsTheLastGoodOne(t *testing.T) {
 			t.Errorf("reload says %+v", r.Problems)
 		}
 	}
-	if got := len(s.run.log.entries("found a bad file")); got != 1 {
+	if got := len(s.run.log.entries("found a problem")); got != 1 {
 		t.Errorf("the log tells %d times of it, want once", got)
 	}
 	if c := s.list()[www]; c.Phase != control.Valid || len(s.info().Problems) != 1 || s.metric("acmed_spec_problems") != 1 {

@@ -97,7 +97,7 @@ func (a api) follow(ctx context.Context, name string, asked time.Time, wait bool
 			return ctx.Err()
 		case <-views:
 		case <-late:
-			report(control.Event{Time: time.Now(), Cert: name, Phase: e.Phase, Message: "asked for; it begins when others are done", Done: true, OK: true})
+			report(control.Event{Time: time.Now(), Cert: name, Phase: e.Phase, Message: "asked for; what is under way comes first", Done: true, OK: true})
 			return nil
 		}
 	}
@@ -109,7 +109,7 @@ const noting = 5 * time.Second
 func (a api) news(name string, asked time.Time, wait bool) control.Event {
 	s, err := a.status(name)
 	if err != nil {
-		return control.Event{Message: notRenewed, Error: err.Error(), Done: true}
+		return control.Event{Phase: control.Phase(a.view(name).Phase), Message: notRenewed, Error: err.Error(), Done: true}
 	}
 	return progress(s, asked, wait)
 }

@@ -177,7 +177,7 @@ func (s *specs) remember(loaded *spec.Loaded) {
 func (s *specs) report(old, current *spec.Set) {
 	problems := s.problems()
 	for _, p := range without(problems, s.told) {
-		s.log.Warn("found a bad file", zap.String("file", p.File), zap.Int("line", p.Line), zap.Bool("kept", p.Kept), zap.Error(p))
+		s.log.Warn("found a problem", zap.String("file", p.File), zap.Int("line", p.Line), zap.Bool("kept", p.Kept), zap.Error(p))
 	}
 	for _, p := range without(s.told, problems) {
 		s.log.Info("problem is gone", zap.String("file", p.File), zap.String("problem", p.Problem))
