@@ -97,11 +97,13 @@ type Order struct {
 	Validated   bool      `json:"validated,omitempty"`
 }
 
-// Proof names what was made visible to the CA, without its secret part.
+// Proof names what was made visible to the CA, and where: the spec may say something else by the time it is to go.
 type Proof struct {
 	Type       string `json:"type"`
 	Identifier string `json:"identifier"`
 	Token      string `json:"token"`
+	Webroot    string `json:"webroot,omitempty"`  // of the challenge; "": acmed's own way
+	Provider   string `json:"provider,omitempty"` // of the challenge
 }
 
 // Account is acmed's account at one CA: accounts/ISSUER/account.json; its key lies beside it.
