@@ -69,6 +69,9 @@ func TestItIsReadyFromTheStartToTheStop(t *testing.T) {
 		t.Errorf("/ answers %d", status)
 	}
 	<-reached // a visit is in the middle of something
+	if e := s.renew(control.RenewRequest{Names: []string{www}})[www]; !e.OK || e.Message != "asked for; what is under way comes first" {
+		t.Errorf("a renewal that nobody waits for ends with %+v", e)
+	}
 	waiting := make(chan error)
 	go func() {
 		waiting <- s.run.Renew(t.Context(), control.RenewRequest{Names: []string{www}, Wait: true}, func(control.Event) {})
@@ -102,7 +105,7 @@ func TestThePagesForMachinesSayWhatIsWrong(t *testing.T) {
 	}{
 		"not alive before the loop turns":  {"/healthz", time.Time{}, false, 503, "starting\n"},
 		"alive while it turns":             {"/healthz", time.Now().Add(-80 * time.Second), false, 200, "ok\n"},
-		"not alive once it stands still":   {"/healthz", time.Now().Add(-2 * time.Minute), true, 503, "the scheduler has not turned for 2m0s\n"},
+		"not alive once it stands still":   {"/healthz", time.Now().Add(-2 * time.Minute), true, 503, "the scheduler has not turned for 2m"},
 		"not ready before and after":       {"/readyz", time.Now(), false, 503, "starting or stopping\n"},
 		"ready in between, whatever turns": {"/readyz", time.Time{}, true, 200, "ok\n"},
 		"nothing else is served":           {"/debug/pprof/", time.Now(), true, 404, "404 page not found\n"},
@@ -111,7 +114,7 @@ func TestThePagesForMachinesSayWhatIsWrong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := httptest.NewRecorder()
 			daemon.AdminHandler(c.lastTurn, c.ready).ServeHTTP(w, httptest.NewRequest(http.MethodGet, c.page, nil))
-			if w.Code != c.status || w.Body.String() != c.body {
+			if w.Code != c.status || !strings.HasPrefix(w.Body.String(), c.body) {
 				t.Errorf("answers %d %q, want %d %q", w.Code, w.Body, c.status, c.body)
 			}
 		})

@@ -104,7 +104,7 @@ func (a api) follow(ctx context.Context, name string, asked time.Time, wait bool
 }
 
 // noting is how long a request may take to be on disk before nobody waits for that: a visit is under way.
-const noting = 5 * time.Second
+const noting = 2 * time.Second
 
 func (a api) news(name string, asked time.Time, wait bool) control.Event {
 	s, err := a.status(name)
