@@ -9,12 +9,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"acmed/internal/acme"
@@ -115,28 +113,9 @@ func (f *Folder) Sweep(now time.Time, olderThan time.Duration) (n int, err error
 	return n, err
 }
 
-// KeyAuthorization returns the content of the file that token names. It reports false unless token is well-formed
-// and names a regular file, no link, that holds a key authorization of that token: nothing else that finds its way
-// into the folder is ever served.
+// KeyAuthorization does what that of ReadFolder does.
 func (f *Folder) KeyAuthorization(token string) (string, bool) {
-	if !validToken(token) {
-		return "", false
-	}
-	// Not blocking: opening a FIFO would wait for its writer.
-	const flags = os.O_RDONLY | syscall.O_NOFOLLOW | syscall.O_NONBLOCK
-	file, err := os.OpenFile(filepath.Join(f.path(), token), flags, 0)
-	if err != nil {
-		return "", false
-	}
-	defer file.Close()
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		return "", false
-	}
-	content, err := io.ReadAll(io.LimitReader(file, maxKeyAuth+1))
-	if err != nil || !validKeyAuth(token, string(content)) {
-		return "", false
-	}
-	return string(content), true
+	return reader(f.path()).KeyAuthorization(token)
 }
 
 func (f *Folder) path() string {

@@ -161,6 +161,28 @@ func TestPresentReplacesALinkInsteadOfFollowingIt(t *testing.T) {
 	}
 }
 
+func TestReadersSeeTheProofsAndMakeNothing(t *testing.T) {
+	f, dir := openFolder(t)
+	r, err := challenge.ReadFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := r.KeyAuthorization(token); ok {
+		t.Error("a proof before it is presented")
+	}
+	present(t, f)
+	if got, ok := r.KeyAuthorization(token); !ok || got != keyAuth {
+		t.Errorf("got %q, %v", got, ok)
+	}
+	missing, file := filepath.Join(dir, "missing"), filepath.Join(dir, token)
+	for path, want := range map[string]error{missing: fs.ErrNotExist, file: syscall.ENOTDIR} {
+		if _, err := challenge.ReadFolder(path); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", path, err, want)
+		}
+	}
+	expectOnly(t, dir, token)
+}
+
 func TestFolderNeedsAParent(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "missing")
 	if _, err := challenge.OpenFolder(filepath.Join(dir, "http-01")); !errors.Is(err, fs.ErrNotExist) {
