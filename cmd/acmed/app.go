@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,7 +28,7 @@ type app struct {
 
 	config string // "": defaultConfig
 	socket string // "": see controlSocket
-	output output
+	output string // "text" or "json"
 }
 
 // command builds the command tree.
@@ -54,8 +55,8 @@ acmed obtains it from an ACME CA, installs it, and renews it in time for ever.`,
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.config, "config", "", "configuration `FILE` (default "+defaultConfig+")")
 	flags.StringVar(&a.socket, "socket", "", "control `SOCKET` (default $ACMED_SOCKET, then the configuration's)")
-	flags.Var(&a.output, "output", "how the result is written")
-	root.AddCommand(a.runCommand(), a.listCommand(), a.statusCommand(), a.renewCommand(), a.reloadCommand(),
+	flags.Var(oneOf(&a.output, "FORMAT", "text", "json"), "output", "how the result is written, text or json")
+	root.AddCommand(a.runCommand(), a.respondCommand(), a.listCommand(), a.statusCommand(), a.renewCommand(), a.reloadCommand(),
 		a.checkCommand(), a.versionCommand(), a.manCommand())
 	return root
 }
@@ -124,16 +125,22 @@ func (a *app) say(format string, args ...any) {
 	}
 }
 
-// output is the value of --output.
-type output string
+// word is a flag that takes one of a few words.
+type word struct {
+	value *string
+	name  string // of the value, in the help
+	known []string
+}
 
-func (o *output) String() string { return string(*o) }
-func (o *output) Type() string   { return "FORMAT" }
+func oneOf(value *string, name string, words ...string) *word { return &word{value, name, words} }
 
-func (o *output) Set(s string) error {
-	if s != "text" && s != "json" {
-		return errors.New("say text or json")
+func (w *word) String() string { return *w.value }
+func (w *word) Type() string   { return w.name }
+
+func (w *word) Set(s string) error {
+	if !slices.Contains(w.known, s) {
+		return errors.New("say " + strings.Join(w.known, " or "))
 	}
-	*o = output(s)
+	*w.value = s
 	return nil
 }
