@@ -118,7 +118,7 @@ func (o ops) put(p string, mode fs.FileMode, data []byte, d Durability) error {
 	if len(data) > 0 {
 		err = o.write(f, p, data)
 	}
-	if err == nil && d == Durable {
+	if err == nil && d != Lazy {
 		err = o.sync(f, p)
 	}
 	return errors.Join(err, f.Close())
@@ -137,7 +137,7 @@ func (o ops) replace(p string, mode fs.FileMode, data []byte, d Durability) erro
 		o.discard(tmp)
 		return err
 	}
-	if d == Lazy {
+	if d != Durable {
 		return nil
 	}
 	return o.syncDir(path.Dir(p))

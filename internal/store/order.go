@@ -130,7 +130,7 @@ func (r *Reader) readKey(p, want string) ([]byte, error) {
 	return data, nil
 }
 
-// SaveOrder replaces the order in flight; its key stays. Durable costs two fsyncs.
+// SaveOrder replaces the order in flight; its key stays. Durable costs two fsyncs, Whole one. Lazy risks the order.
 func (s *Store) SaveOrder(name string, o Order, d Durability) error {
 	return s.change("saving the order of", name, func() error {
 		p, err := s.pending(name)

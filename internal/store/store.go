@@ -37,8 +37,10 @@ type Durability uint8
 // The durabilities.
 const (
 	Durable Durability = iota // a power cut: the call returns once the disk has it
-	// Lazy outlives the end of the process. A power cut within the next seconds may undo it, or, on filesystems
-	// that do not order data before a rename (XFS), leave a file that is recognised as damaged.
+	// Whole outlives the end of the process. A power cut within the next seconds may undo it.
+	Whole
+	// Lazy is Whole without any fsync. On filesystems that do not order data before a rename (XFS), a power cut may
+	// also leave a file that is recognised as damaged: with it goes what was durable before.
 	Lazy
 )
 

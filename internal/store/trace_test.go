@@ -82,7 +82,7 @@ func TestWhatIsDurableSyncsAndWhatIsLazyDoesNot(t *testing.T) {
 		"a durable record":  {func() error { return s.SaveRecord(name, store.Record{}, store.Durable) }, 2},
 		"a lazy record":     {func() error { return s.SaveRecord(name, store.Record{}, store.Lazy) }, 0},
 		"a durable order":   {func() error { return s.SaveOrder(name, store.Order{}, store.Durable) }, 2},
-		"a lazy order":      {func() error { return s.SaveOrder(name, store.Order{}, store.Lazy) }, 0},
+		"a whole order":     {func() error { return s.SaveOrder(name, store.Order{}, store.Whole) }, 1},
 		"a new account":     {func() error { return s.CreateAccount("ca", store.Account{}, newKey(t)) }, 4},
 		"no specs":          {func() error { return s.Remember(nil) }, 0},
 		"a thousand specs":  {func() error { return s.Remember(manySpecs(1000)) }, 3},
