@@ -161,7 +161,7 @@ func (v *visit) prove(ctx context.Context, client *acme.Client, o *store.Order, 
 			o.Proofs = append(o.Proofs, p)
 		}
 	}
-	if err := v.r.store.SaveOrder(v.name, *o, store.Lazy); err != nil {
+	if err := v.r.store.SaveOrder(v.name, *o, store.Whole); err != nil {
 		return err
 	}
 	for _, c := range challenges {

@@ -50,7 +50,10 @@ func (v *visit) gather() (err error) {
 		v.in.Have = store.Record{}
 	}
 	if v.pending, err = r.store.Pending(v.name); err != nil {
-		return err
+		if damaged, ok := errors.AsType[*store.DamagedError](err); !ok || damaged.Archived == "" {
+			return err
+		}
+		v.log.Error("starting a damaged order anew", zap.Error(err))
 	}
 	if v.pending != nil {
 		v.in.Order = &v.pending.Order
@@ -275,10 +278,10 @@ func (v *visit) after(issuer string, f store.Failure) time.Time {
 // save persists the record as far as it has changed.
 func (v *visit) save() error {
 	d := store.Lazy
-	switch v.change {
-	case unchanged:
+	switch {
+	case v.change == unchanged:
 		return nil
-	case durably:
+	case v.change == durably, len(v.in.Have.Failures) > 0, !v.in.Have.Requested.IsZero(): // what a power cut must not take
 		d = store.Durable
 	}
 	if err := v.r.store.SaveRecord(v.name, v.in.Have, d); err != nil {
