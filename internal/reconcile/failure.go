@@ -78,8 +78,8 @@ func newFailure(err error, name, request string, last store.Failure, life time.D
 	f.RetryAt = now.Add(retryAfter(f.Kind, f.Count, life, share(name, strconv.Itoa(f.Count))))
 	switch {
 	case e == nil:
-	case e.Whole && e.Kind == acme.Transient:
-		f.RetryAt = now.Add(firstRetry) // the issuer is held for longer, unless another certificate finds it back
+	case e.Whole && e.Kind == acme.Transient && e.Status != 0:
+		f.RetryAt = now.Add(firstRetry) // it was heard: a minute passes, even if another certificate ends the hold
 	case e.Whole && e.Kind != acme.Validation:
 		f.Promised, f.RetryAt = time.Time{}, now // the issuer is held: that says when to go on
 	case e.Kind == acme.RateLimited && !f.Promised.IsZero(), f.RetryAt.Before(f.Promised):
