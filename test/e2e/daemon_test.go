@@ -17,24 +17,34 @@ import (
 // patience is for what takes the daemon a second or two on an idle machine.
 const patience = 30 * time.Second
 
-// serve boots a container in which the daemon runs as packaged: port 80 from
-// its socket unit, certificates from ca.
-func serve(t *testing.T, ca *pebble.Server, dropIn string) *machine {
+// setup is what an operator changes of the package.
+type setup struct {
+	http   string // of acmed.yaml
+	socket string // who has port 80
+	dropIn string // of acmed.service; "": none
+}
+
+// byResponder is the setup that is recommended.
+func byResponder() setup { return setup{http: "{fallback: redirect}", socket: "acmed-http.socket"} }
+
+// serve boots a container in which the daemon runs as packaged, with
+// certificates from ca.
+func serve(t *testing.T, ca *pebble.Server, s setup) *machine {
 	t.Helper()
 	m := boot(t)
 	m.install()
-	m.write("/etc/acmed/acmed.yaml", `contact: ["mailto:pki@example.com"]
+	m.write("/etc/acmed/acmed.yaml", fmt.Sprintf(`contact: ["mailto:pki@example.com"]
 termsOfServiceAgreed: true
 defaults: {issuers: [pebble]}
-http: {solver: listen}
-`)
+http: %s
+`, s.http))
 	m.copyIn(ca.RootsFile, "/etc/acmed/pebble.pem")
 	m.write("/etc/acmed/issuers.d/pebble.yaml", fmt.Sprintf("directory: %s\ncaBundle: /etc/acmed/pebble.pem\n", ca.DirectoryURL))
-	if dropIn != "" {
-		m.write("/etc/systemd/system/acmed.service.d/test.conf", "[Service]\n"+dropIn)
+	if s.dropIn != "" {
+		m.write("/etc/systemd/system/acmed.service.d/test.conf", "[Service]\n"+s.dropIn)
 		m.run("systemctl", "daemon-reload")
 	}
-	m.run("systemctl", "enable", "--now", "acmed-http.socket", "acmed.service")
+	m.run("systemctl", "enable", "--now", s.socket, "acmed.service")
 	return m
 }
 
@@ -64,7 +74,7 @@ func (m *machine) active() error {
 // The steps build on each other: one container, one daemon.
 func TestDaemon(t *testing.T) {
 	ca := pebble.Start(t, pebble.Options{HTTPPort: 80, NonceReject: 5, AuthzReuse: 50})
-	m := serve(t, ca, "")
+	m := serve(t, ca, byResponder())
 	for _, step := range []struct {
 		sentence string
 		check    func(*testing.T, *machine, *pebble.Server)
@@ -72,6 +82,9 @@ func TestDaemon(t *testing.T) {
 		{"it is ready and says so in one line", ready},
 		{"it runs without root and without capabilities", confined},
 		{"an empty file becomes a certificate, by way of port 80", issues},
+		{"the responder has a socket and a folder, and nothing else", powerless},
+		{"proofs are answered while the daemon is away", outlives},
+		{"slow clients do not keep a CA out, nor fill the memory", crowded},
 		{"the control socket is for root and its group", controlled},
 		{"systemctl reload succeeds, or fails and leaves the daemon running", reloads},
 		{"neither a restart nor a kill makes a second account or order", returns},
@@ -172,9 +185,21 @@ func quiet(t *testing.T, m *machine, _ *pebble.Server) {
 	}
 }
 
+func TestDaemonListensItself(t *testing.T) {
+	ca := pebble.Start(t, pebble.Options{HTTPPort: 80})
+	m := serve(t, ca, setup{http: "{solver: listen}", socket: "acmed-listen.socket"})
+	m.order("www.example.com")
+	m.issued("www.example.com")
+	if state := m.show("acmed-http.service", "ActiveState"); state != "inactive" {
+		t.Errorf("the responder is %s as well", state)
+	}
+}
+
 func TestWatchdogRestartsADaemonThatHangs(t *testing.T) {
 	ca := pebble.Start(t, pebble.Options{HTTPPort: 80})
-	m := serve(t, ca, "WatchdogSec=3s\nTimeoutAbortSec=1s\nRestartSec=1s\n")
+	s := byResponder()
+	s.dropIn = "WatchdogSec=3s\nTimeoutAbortSec=1s\nRestartSec=1s\n"
+	m := serve(t, ca, s)
 	pid := m.show("acmed.service", "MainPID")
 	m.run("systemctl", "kill", "--kill-whom=main", "--signal=STOP", "acmed.service")
 	m.eventually(patience, "the watchdog ends it and systemd starts it again", func() error {

@@ -1,0 +1,107 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"acmed/test/pebble"
+)
+
+const proofURL = "http://127.0.0.1/.well-known/acme-challenge/"
+
+// powerless comes after an issuance, which has started the responder.
+func powerless(t *testing.T, m *machine, _ *pebble.Server) {
+	pid := m.show("acmed-http.service", "MainPID")
+	proc := m.run("cat", "/proc/"+pid+"/status")
+	for _, want := range []string{"CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"} {
+		if !strings.Contains(proc, want) {
+			t.Errorf("no %q in\n%s", want, proc)
+		}
+	}
+	for _, account := range []string{"root", "acmed"} {
+		if uid := m.run("id", "-u", account); strings.Contains(proc, "Uid:\t"+uid+"\t") {
+			t.Errorf("it runs as %s", account)
+		}
+	}
+	if devices := m.run("nsenter", "--target="+pid, "--net", "--", "ip", "-oneline", "-family", "inet", "address"); devices != "" {
+		t.Errorf("it has a network:\n%s", devices)
+	}
+	for _, path := range []string{"/var/lib/acmed", "/etc/acmed/secrets", "/run/acmed/control"} {
+		if mode := m.run("stat", "--format=%a", "/proc/"+pid+"/root"+path); mode != "0" {
+			t.Errorf("it sees %s, mode %s", path, mode)
+		}
+	}
+	if status := m.show("acmed-http.service", "StatusText"); status != "answering http-01 on [::]:80 from /run/acmed/http-01" {
+		t.Errorf("status: %q", status)
+	}
+	// It has read acmed.yaml.
+	resp, err := http.DefaultTransport.RoundTrip(mustRequest(t, "http://127.0.0.1/shop"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if to := resp.Header.Get("Location"); to != "https://127.0.0.1/shop" {
+		t.Errorf("%s, to %q", resp.Status, to)
+	}
+}
+
+func mustRequest(t *testing.T, url string) *http.Request {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return req
+}
+
+func outlives(t *testing.T, m *machine, _ *pebble.Server) {
+	const token = "evaGxfADs6pSRb2LAv9IZf17"
+	m.run("systemctl", "stop", "acmed.service")
+	m.write("/run/acmed/http-01/"+token, token+".thumbprint")
+	if err := ok(proofURL + token); err != nil {
+		t.Error(err)
+	}
+	m.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "acmed-http.service")
+	if err := ok(proofURL + token); err != nil {
+		t.Errorf("after it was killed: %v", err)
+	}
+	m.run("rm", "/run/acmed/http-01/"+token)
+	m.run("systemctl", "start", "acmed.service")
+}
+
+func crowded(t *testing.T, m *machine, _ *pebble.Server) {
+	pid := m.show("acmed-http.service", "MainPID")
+	for range 3000 {
+		conn, err := net.Dial("tcp", "127.0.0.1:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: ", strings.Repeat("a", 4000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.order("crowded.example.com")
+	m.issued("crowded.example.com")
+	if now := m.show("acmed-http.service", "MainPID"); now != pid {
+		t.Error("it did not survive that")
+	}
+	if peak := peakMemory(t, m, pid); peak > 64<<20 {
+		t.Errorf("it took %d bytes", peak)
+	}
+}
+
+// peakMemory is the most memory that a process has had.
+func peakMemory(t *testing.T, m *machine, pid string) (bytes int) {
+	t.Helper()
+	_, after, _ := strings.Cut(m.run("cat", "/proc/"+pid+"/status"), "VmHWM:")
+	if _, err := fmt.Sscanf(after, "%d kB", &bytes); err != nil {
+		t.Fatal(err)
+	}
+	return bytes << 10
+}
