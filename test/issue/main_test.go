@@ -3,9 +3,11 @@
 package issue_test
 
 import (
+	"bytes"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"testing"
 	"time"
@@ -19,7 +21,10 @@ func TestMain(m *testing.M) { os.Exit(site.Main(m)) }
 
 // deeds is what a CA has done, after its own log. A request refused for its nonce leaves no trace here.
 type deeds struct {
-	accounts, bindings, orders, authorizations, certificates int
+	accounts, bindings, authorizations, certificates int
+
+	orders  int
+	invalid int // orders that ended because a proof was not found
 }
 
 // deedsOf counts what happened since the CA first started.
@@ -38,6 +43,7 @@ func deedsIn(log []byte) deeds {
 		accounts:       count(`There are now \d+ accounts`),
 		bindings:       count(`Successful newAccount Binding`),
 		orders:         count(`Added order "`),
+		invalid:        count(`order \S+ set INVALID`),
 		authorizations: count(`There are now \d+ authorizations`),
 		certificates:   count(`Issued certificate serial`),
 	}
@@ -70,6 +76,28 @@ func served(t testing.TB, s *site.Site) (n int) {
 		}
 	}
 	return n
+}
+
+// openOrders counts the orders in the state folder of a daemon that has ended: those whose URL is on disk, which the
+// next daemon resumes, and those that were begun and not heard of again, which it makes anew.
+func openOrders(t testing.TB, s *site.Site) (resumable, begun int) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(s.State, "certs/*/pending/order"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		order, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(order, []byte(`"url"`)) {
+			resumable++
+		} else {
+			begun++
+		}
+	}
+	return resumable, begun
 }
 
 // serveTokens answers http-01 from the token folder, as acmed's responder and web servers do: the daemon may come and

@@ -51,19 +51,27 @@ type Site struct {
 
 // Main is for TestMain: it builds the program and puts it first in PATH while the tests run.
 func Main(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "acmed-program-")
+	code, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
-	out, err := exec.Command("go", "build", "-o", dir, "acmed/cmd/acmed").CombinedOutput()
-	err = errors.Join(err, os.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH")))
+	return code
+}
+
+func run(m *testing.M) (code int, err error) {
+	dir, err := os.MkdirTemp("", "acmed-program-")
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "building acmed: %v\n%s", err, out)
-		return 1
+		return 0, err
 	}
-	return m.Run()
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if out, err := exec.Command("go", "build", "-o", dir, "acmed/cmd/acmed").CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("building acmed: %w\n%s", err, out)
+	}
+	if err := os.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH")); err != nil {
+		return 0, err
+	}
+	return m.Run(), nil
 }
 
 // New makes the files of a site. When the test fails, it shows the end of the daemon's log.
