@@ -19,8 +19,9 @@ import (
 )
 
 const (
-	tempPrefix = ".acmed-" // of files that are not yet renamed to their token
-	maxKeyAuth = 512       // bytes; a token and a SHA-256 thumbprint need 172 at most
+	tempPrefix = ".acmed-"   // of files that are not yet renamed to their token
+	tempAge    = time.Second // in which that has happened, unless the writer was killed
+	maxKeyAuth = 512         // bytes; a token and a SHA-256 thumbprint need 172 at most
 )
 
 var (
@@ -91,15 +92,15 @@ func (f *Folder) CleanUp(_ context.Context, p acme.Proof) error {
 	return f.within("removing an http-01 token from", func(root *os.Root) error { return f.discard(root, p.Token) })
 }
 
-// Sweep removes the tokens and temporary files whose last change is longer than olderThan before now, and returns
-// how many it removed. Nothing else in the folder is touched, but any ACME client's tokens look alike: a webroot
-// that another client uses too is not to be swept.
+// Sweep removes the tokens whose last change is longer than olderThan before now, and the temporary files that
+// somebody was killed over, and returns how many it removed. Nothing else in the folder is touched, but any ACME
+// client's tokens look alike: a webroot that another client uses too is not to be swept.
 func (f *Folder) Sweep(now time.Time, olderThan time.Duration) (n int, err error) {
 	err = f.within("sweeping", func(root *os.Root) error {
 		entries, err := fs.ReadDir(root.FS(), ".")
 		errs := []error{err}
 		for _, entry := range entries {
-			if !stale(entry, now.Add(-olderThan)) {
+			if !stale(entry, now, olderThan) {
 				continue
 			}
 			err := f.discard(root, entry.Name())
@@ -193,12 +194,15 @@ func (f *Folder) discard(root *os.Root, name string) error {
 	return nil
 }
 
-func stale(entry fs.DirEntry, limit time.Time) bool {
-	if !validToken(entry.Name()) && !strings.HasPrefix(entry.Name(), tempPrefix) {
+func stale(entry fs.DirEntry, now time.Time, olderThan time.Duration) bool {
+	switch {
+	case strings.HasPrefix(entry.Name(), tempPrefix):
+		olderThan = min(olderThan, tempAge)
+	case !validToken(entry.Name()):
 		return false
 	}
 	info, err := entry.Info() // does not follow links; an error means that it is gone
-	return err == nil && info.Mode().IsRegular() && info.ModTime().Before(limit)
+	return err == nil && info.Mode().IsRegular() && now.Sub(info.ModTime()) > olderThan
 }
 
 func check(p acme.Proof) error {

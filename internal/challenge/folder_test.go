@@ -290,12 +290,12 @@ func TestFailedStepsCanBeRepeated(t *testing.T) {
 func TestSweepRemovesOnlyWhatIsStaleAndOurs(t *testing.T) {
 	f, dir := openFolder(t)
 	now := time.Now()
-	old, young := now.Add(-25*time.Hour), now.Add(-23*time.Hour)
+	old, young, recent := now.Add(-25*time.Hour), now.Add(-23*time.Hour), now.Add(-time.Second)
 	for name, changed := range map[string]time.Time{
 		strings.Repeat("a", 43): old,
-		".acmed-LEFTBEHIND":     old,
+		".acmed-LEFTBEHIND":     young,
 		strings.Repeat("b", 43): young,
-		".acmed-INFLIGHT":       young,
+		".acmed-INFLIGHT":       recent,
 		"robots.txt":            old,
 		".htaccess":             old,
 		"short":                 old,
