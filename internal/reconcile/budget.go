@@ -27,17 +27,23 @@ type bucket struct {
 // interval is the time in which one unit comes back.
 func (b bucket) interval() time.Duration { return b.per / time.Duration(b.limit) }
 
+// arrival is what a stored arrival time says at now. One in the past says that all is left; one far ahead of a whole
+// period was written by a clock that was wrong, and says the same.
+func (b bucket) arrival(tat, now time.Time) time.Time {
+	if tat.Before(now) || tat.After(now.Add(2*b.per)) {
+		return now
+	}
+	return tat
+}
+
 // free is when the bucket lets one more through, given its arrival time.
-func (b bucket) free(tat time.Time) time.Time {
-	return tat.Add(-b.per + b.interval())
+func (b bucket) free(tat, now time.Time) time.Time {
+	return b.arrival(tat, now).Add(-b.per + b.interval())
 }
 
 // spend is the arrival time after one more at now.
 func (b bucket) spend(tat, now time.Time) time.Time {
-	if tat.Before(now) {
-		tat = now
-	}
-	return tat.Add(b.interval())
+	return b.arrival(tat, now).Add(b.interval())
 }
 
 // orderBuckets are those that a new order for names spends from.
@@ -75,9 +81,9 @@ func accountBucket() bucket {
 }
 
 // firstFree is when all of the buckets let one more through, and the bucket that is the last to.
-func firstFree(state *store.IssuerState, buckets []bucket) (at time.Time, last bucket) {
+func firstFree(state *store.IssuerState, buckets []bucket, now time.Time) (at time.Time, last bucket) {
 	for _, b := range buckets {
-		if free := b.free(state.Budgets[b.key]); free.After(at) {
+		if free := b.free(state.Budgets[b.key], now); free.After(at) {
 			at, last = free, b
 		}
 	}

@@ -17,6 +17,7 @@ const (
 	Retire   Action = "retire"   // the spec is gone: stop renewing, keep everything
 	Activate Action = "activate" // point live at the newest revision
 	PollARI  Action = "poll"     // ask the CA when to renew
+	Abandon  Action = "abandon"  // give the order in flight up
 	Resume   Action = "resume"   // go on with the order in flight
 	Issue    Action = "issue"    // order a certificate
 )
@@ -39,6 +40,7 @@ const (
 	Lifetime     Reason = "lifetime"     // the share of its lifetime left
 	InFlight     Reason = "inFlight"     // an order is open
 	AwaitingCA   Reason = "awaitingCA"   // the CA has not finished a step
+	Obsolete     Reason = "obsolete"     // nothing that is wanted will come of the open order
 	IssuerHold   Reason = "issuerHold"   // the CA asked for patience, or is unreachable
 	BackingOff   Reason = "backingOff"   // the last attempt failed
 	Parked       Reason = "parked"       // it cannot work until something changes; probed once a day
@@ -92,6 +94,7 @@ func Decide(in Input, now time.Time) Decision {
 		clockBehind, // before the build date nothing can be trusted
 		notActive,   // a newer revision than the live one is on disk
 		unfinished,  // an order is open: it has been paid for
+		obsolete,    // an order is open that nobody wants any more
 		upToDate,    // valid, as asked for, and not due
 	} {
 		if d, ok := r(&in, now); ok {
@@ -128,10 +131,10 @@ func notActive(in *Input, _ time.Time) (Decision, bool) {
 }
 
 // unfinished goes on with an order of the same request. An order that the CA is processing is never given up, even
-// when the spec has changed meanwhile: some CAs bill each.
+// when the spec has changed meanwhile: some CAs bill each. Whether an order has expired, the CA tells.
 func unfinished(in *Input, now time.Time) (Decision, bool) {
 	o := in.Order
-	if o == nil || o.URL == "" || !o.Expires.IsZero() && now.After(o.Expires) {
+	if o == nil || o.URL == "" {
 		return Decision{}, false
 	}
 	i := slices.IndexFunc(in.Issuers, func(s IssuerState) bool { return s.Name == o.Issuer && s.Directory == o.Directory })
@@ -145,6 +148,15 @@ func unfinished(in *Input, now time.Time) (Decision, bool) {
 		return Decision{Do: Wait, Why: AwaitingCA, Issuer: o.Issuer, At: in.PollAt}, true
 	}
 	return Decision{Do: Resume, Why: InFlight, Issuer: o.Issuer}, true
+}
+
+// obsolete gives an open order up that cannot be gone on with: the spec asks for something else by now, its issuer
+// is another one, or the CA's answer to it was lost. One that the CA is processing stays: its issuer may come back.
+func obsolete(in *Input, _ time.Time) (Decision, bool) {
+	if in.Order == nil || underway(in.Order.Status) {
+		return Decision{}, false
+	}
+	return Decision{Do: Abandon, Why: Obsolete, Issuer: in.Order.Issuer, Detail: "an order that is no longer wanted is given up"}, true
 }
 
 // underway tells an order that has been finalized.

@@ -136,17 +136,19 @@ func TestDecide(t *testing.T) {
 			change: func(in *reconcile.Input) { none(in); in.Order = order(nil) }, do: reconcile.Resume, why: reconcile.InFlight, issuer: "le"},
 		"an open order is asked for when the CA wished": {
 			change: func(in *reconcile.Input) { none(in); in.Order = order(nil); in.PollAt = soon }, do: reconcile.Wait, why: reconcile.AwaitingCA, at: soon},
-		"an order that was never answered is made again": {
-			change: func(in *reconcile.Input) { none(in); in.Order = order(func(o *store.Order) { o.URL = "" }) }, do: reconcile.Issue, why: reconcile.Missing},
-		"an order past its end is made again": {
+		"an order that was never answered is given up": {
+			change: func(in *reconcile.Input) { none(in); in.Order = order(func(o *store.Order) { o.URL = "" }) }, do: reconcile.Abandon, why: reconcile.Obsolete},
+		"whether an order is past its end, the CA tells": {
 			change: func(in *reconcile.Input) {
 				none(in)
 				in.Order = order(func(o *store.Order) { o.Expires = now.Add(-tick) })
-			}, do: reconcile.Issue, why: reconcile.Missing},
-		"an order at its end may still work": {
-			change: func(in *reconcile.Input) { none(in); in.Order = order(func(o *store.Order) { o.Expires = now }) }, do: reconcile.Resume, why: reconcile.InFlight},
-		"an order for something else is made again": {
-			change: func(in *reconcile.Input) { none(in); in.Order = order(func(o *store.Order) { o.Request = "x" }) }, do: reconcile.Issue, why: reconcile.Missing},
+			}, do: reconcile.Resume, why: reconcile.InFlight},
+		"an order for something else is given up": {
+			change: func(in *reconcile.Input) { none(in); in.Order = order(func(o *store.Order) { o.Request = "x" }) }, do: reconcile.Abandon, why: reconcile.Obsolete},
+		"an order for something else is given up although the certificate is good": {
+			change: func(in *reconcile.Input) { in.Order = order(func(o *store.Order) { o.Request = "x" }) }, do: reconcile.Abandon, why: reconcile.Obsolete},
+		"an order that is good still is gone on with although the certificate is good": {
+			change: func(in *reconcile.Input) { in.Order = order(nil) }, do: reconcile.Resume, why: reconcile.InFlight},
 		"an order for something else that the CA is processing is not given up": {
 			change: func(in *reconcile.Input) {
 				none(in)
@@ -156,6 +158,20 @@ func TestDecide(t *testing.T) {
 			change: func(in *reconcile.Input) {
 				none(in)
 				in.Order = order(nil)
+				in.Issuers = []reconcile.IssuerState{second}
+			}, do: reconcile.Abandon, why: reconcile.Obsolete, issuer: "le"},
+		"an order of an issuer that is not defined any more is given up": {
+			change: func(in *reconcile.Input) { none(in); in.Order = order(nil); in.Issuers = nil }, do: reconcile.Abandon, why: reconcile.Obsolete},
+		"an order in process stays while its issuer is not defined": {
+			change: func(in *reconcile.Input) {
+				none(in)
+				in.Order = order(func(o *store.Order) { o.Status = "processing" })
+				in.Issuers = nil
+			}, do: reconcile.Wait, why: reconcile.Parked},
+		"an order in process yields to an issuer that the spec names instead": {
+			change: func(in *reconcile.Input) {
+				none(in)
+				in.Order = order(func(o *store.Order) { o.Status = "processing" })
 				in.Issuers = []reconcile.IssuerState{second}
 			}, do: reconcile.Issue, why: reconcile.Missing, issuer: "backup"},
 		"an open order needs no budget": {

@@ -42,7 +42,7 @@ func Spend(state *store.IssuerState, names []string, l spec.Limits, failure bool
 	if failure {
 		buckets = failureBuckets(names, l)
 	}
-	free, last := firstFree(state, buckets)
+	free, last := firstFree(state, buckets, now)
 	if !free.After(now) {
 		charge(state, buckets, now)
 	}

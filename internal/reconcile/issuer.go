@@ -216,7 +216,7 @@ func (r *Reconciler) forget(ctx context.Context, i *issuer, account string, now 
 	}
 	b := []bucket{accountBucket()}
 	err = i.ledger.Update(func(s *store.IssuerState) {
-		if at, _ := firstFree(s, b); !at.After(now) {
+		if at, _ := firstFree(s, b, now); !at.After(now) {
 			charge(s, b, now)
 			forgot = true
 		}

@@ -143,7 +143,7 @@ func (r *Reconciler) Adopt(name string) (at, deadline time.Time) {
 	if have.Issued != nil {
 		in.Newest = have.Issued.Number
 	}
-	if in.Issuers, err = r.issuerStates(in.Want, now); err != nil {
+	if in.Issuers, err = r.issuerStates(&in, now); err != nil {
 		return now, time.Time{}
 	}
 	d := Decide(in, now)

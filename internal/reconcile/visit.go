@@ -66,7 +66,7 @@ func (v *visit) gather() (err error) {
 		v.in.Have.Retired = time.Time{}
 		v.changed(durably)
 	}
-	v.in.Issuers, err = r.issuerStates(v.in.Want, v.now)
+	v.in.Issuers, err = r.issuerStates(&v.in, v.now)
 	return err
 }
 
@@ -124,13 +124,13 @@ func (v *visit) takeRequest() {
 	v.changed(durably)
 }
 
-// issuerStates are the issuers of want with their holds and budgets; those that specs no longer define are left out.
-func (r *Reconciler) issuerStates(want *spec.Certificate, now time.Time) ([]IssuerState, error) {
-	if want == nil {
+// issuerStates are the wanted issuers with their holds and budgets; those that specs no longer define are left out.
+func (r *Reconciler) issuerStates(in *Input, now time.Time) ([]IssuerState, error) {
+	if in.Want == nil {
 		return nil, nil
 	}
-	out := make([]IssuerState, 0, len(want.Issuers))
-	for _, name := range want.Issuers {
+	out := make([]IssuerState, 0, len(in.Want.Issuers))
+	for _, name := range in.Want.Issuers {
 		i, err := r.issuer(name)
 		if err != nil {
 			return nil, err
@@ -139,12 +139,11 @@ func (r *Reconciler) issuerStates(want *spec.Certificate, now time.Time) ([]Issu
 			continue
 		}
 		s := IssuerState{Name: name, Directory: i.spec.Directory}
-		names := identifiers(want)
-		buckets := slices.Concat(orderBuckets(names, i.spec.Limits), failureBuckets(names, i.spec.Limits))
+		buckets := budget(in, i.spec, now)
 		i.ledger.View(func(l *store.IssuerState) {
 			var last bucket
 			s.Hold, s.HoldWhy = l.Hold, l.HoldWhy
-			if s.Budget, last = firstFree(l, buckets); s.Budget.After(now) {
+			if s.Budget, last = firstFree(l, buckets, now); s.Budget.After(now) {
 				s.BudgetWhy = fmt.Sprintf("%s: %d in %s", last.words, last.limit, last.per)
 				s.Shared = last.shared
 			}
@@ -196,6 +195,8 @@ func (v *visit) perform(ctx context.Context, d Decision) error {
 		return v.activate()
 	case PollARI:
 		return v.poll(ctx)
+	case Abandon:
+		return v.abandon(ctx)
 	case Issue:
 		return v.issue(ctx, d)
 	case Resume:

@@ -1,0 +1,270 @@
+package reconcile
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"acmed/internal/acme"
+	"acmed/internal/spec"
+	"acmed/internal/store"
+)
+
+// resume asks the CA how the order in flight stands, and takes it on.
+func (v *visit) resume(ctx context.Context) error {
+	o := *v.in.Order
+	i, err := v.r.issuer(o.Issuer)
+	if err != nil || i == nil {
+		return errors.Join(err, errGone(o.Issuer))
+	}
+	if until, err := i.claim(v.now); err != nil || until.After(v.now) {
+		return err // another certificate probes
+	}
+	client, err := v.ready(ctx, i)
+	if err != nil {
+		return v.heard(ctx, i, err)
+	}
+	state, err := client.Order(ctx, o.URL)
+	if err != nil {
+		return v.unfinished(ctx, i, o, err)
+	}
+	return v.advance(ctx, i, client, o, state)
+}
+
+// advance takes an order from the state it is in as far as it goes without waiting for the CA.
+func (v *visit) advance(ctx context.Context, i *issuer, client *acme.Client, o store.Order, state *acme.Order) (err error) {
+	if acme.OrderStatus(o.Status) == acme.StatusPending && state.Status != acme.StatusPending {
+		v.cleanUp(ctx, &o) // the CA has looked
+	}
+	if state.Status == acme.StatusReady {
+		if state, err = v.finalize(ctx, i, client, &o, state); err != nil {
+			return v.unfinished(ctx, i, o, err)
+		}
+	}
+	switch state.Status {
+	case acme.StatusPending:
+		err = v.prove(ctx, client, &o, state)
+	case acme.StatusReady, acme.StatusProcessing: // ready once more: a replica of the CA lags behind
+		v.wait(state)
+	case acme.StatusValid:
+		err = v.fetch(ctx, client, o, state)
+	default:
+		err = client.Failure(ctx, state)
+	}
+	if err != nil {
+		return v.unfinished(ctx, i, o, err)
+	}
+	return i.heard(nil, v.now)
+}
+
+// prove makes the proofs of an order visible, once, tells the CA to look, and waits for it.
+func (v *visit) prove(ctx context.Context, client *acme.Client, o *store.Order, state *acme.Order) error {
+	if !state.Expires.IsZero() && v.now.After(state.Expires) {
+		return errExpired(state)
+	}
+	if f := v.r.flight(v.name); !f.proved {
+		challenges, err := client.Challenges(ctx, state, v.in.Want.Challenge.Type)
+		if err != nil {
+			return err
+		}
+		if len(challenges) > 0 {
+			if err := v.present(ctx, client, o, challenges); err != nil {
+				return err
+			}
+			f.proved = true
+			v.r.setFlight(v.name, f)
+		}
+	}
+	v.wait(state)
+	return nil
+}
+
+// errExpired is for an order that the CA calls open past its end. To order anew at once, and so for ever, would not
+// help a clock that is wrong.
+func errExpired(state *acme.Order) error {
+	return &acme.Error{Kind: acme.Validation, Op: acme.OpOrder, Problem: "expired",
+		Detail: "the order ended at " + state.Expires.UTC().Format(time.RFC3339) + " and the CA has not validated it",
+		Hint:   "see that the clock of this machine is right"}
+}
+
+// present makes proofs visible and tells the CA to look. What is made visible is written down before, so that it is
+// taken away whatever happens.
+func (v *visit) present(ctx context.Context, client *acme.Client, o *store.Order, challenges []acme.Challenge) error {
+	where := v.in.Want.Challenge
+	solver, err := v.r.solver(where)
+	if err != nil {
+		return err
+	}
+	for _, c := range challenges { // beside those of an attempt that was cut short
+		p := store.Proof{
+			Type: c.Proof.Type, Identifier: c.Proof.Identifier.Value, Token: c.Proof.Token,
+			Webroot: where.Webroot, Provider: where.Provider,
+		}
+		if !slices.Contains(o.Proofs, p) {
+			o.Proofs = append(o.Proofs, p)
+		}
+	}
+	if err := v.r.store.SaveOrder(v.name, *o, store.Whole); err != nil {
+		return err
+	}
+	for _, c := range challenges {
+		if err := solver.Present(ctx, c.Proof); err != nil {
+			return fmt.Errorf("presenting the proof for %s: %w", c.Proof.Identifier.Value, err)
+		}
+	}
+	return client.AcceptAll(ctx, challenges)
+}
+
+// finalize asks for the certificate of an order that is ready, having written down that it will. What was spent in
+// case its names could not be validated is given back afterwards: so it is never given back twice.
+func (v *visit) finalize(ctx context.Context, i *issuer, client *acme.Client, o *store.Order, state *acme.Order) (*acme.Order, error) {
+	key, err := v.pendingKey()
+	if err != nil {
+		return nil, err
+	}
+	csr, err := acme.CSR(key, acmeIdentifiers(*o))
+	if err != nil {
+		return nil, err
+	}
+	again := o.Validated
+	o.Status, o.Validated = string(acme.StatusProcessing), true
+	if err := v.r.store.SaveOrder(v.name, *o, store.Durable); err != nil {
+		return nil, err
+	}
+	v.r.land(v.name)
+	if !again {
+		if err := i.refund(failureBuckets(namesOf(*o), i.spec.Limits)); err != nil {
+			return nil, err
+		}
+	}
+	return client.Finalize(ctx, state, csr)
+}
+
+// pendingKey is the key of the order in flight.
+func (v *visit) pendingKey() (crypto.Signer, error) {
+	p, err := v.r.store.Pending(v.name)
+	if err != nil {
+		return nil, err
+	}
+	if p == nil {
+		return nil, errors.New("reading the key of the order: it is gone")
+	}
+	return p.Key()
+}
+
+// fetch takes the certificate, believes it only if it is the one asked for, and commits it beside its key.
+func (v *visit) fetch(ctx context.Context, client *acme.Client, o store.Order, state *acme.Order) error {
+	chain, err := client.Fetch(ctx, state, v.in.Want.PreferredChain)
+	if err != nil {
+		return err
+	}
+	key, err := v.pendingKey()
+	if err != nil {
+		return err
+	}
+	issued, err := acme.Verify(chain, key.Public(), acmeIdentifiers(o), v.now)
+	if err != nil {
+		return err
+	}
+	v.cleanUp(ctx, &o) // should anything be left
+	rev, err := v.r.store.Commit(v.name, chain, store.Revision{
+		Issuer: o.Issuer, Directory: o.Directory, Account: o.Account, Order: o.URL, Profile: o.Profile, Key: o.Key,
+		CertID: acme.CertID(issued.Chain[0]), Committed: time.Now().Round(0),
+	})
+	if err != nil {
+		return err
+	}
+	v.r.land(v.name)
+	v.r.board.uncheck(v.name)
+	took := rev.Committed.Sub(o.Created)
+	v.r.metrics.issued(o, took)
+	v.log.Info("issued certificate", fieldIssuer(o.Issuer), zap.String("reason", o.Reason), zap.Int("revision", rev.Number),
+		zap.Time("notAfter", rev.NotAfter), zap.Duration("took", took))
+	return nil
+}
+
+// unfinished sorts out an order that an error interrupted: one that may still come to an end is kept, for it has
+// been paid for; any other is dropped, and what it did not use is given back.
+func (v *visit) unfinished(ctx context.Context, i *issuer, o store.Order, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	e, ok := errors.AsType[*acme.Error](err)
+	if !ok {
+		if _, lost := errors.AsType[*store.DamagedError](err); lost { // without its key it is good for nothing
+			return errors.Join(err, v.end(ctx, i, o, true))
+		}
+		return err // this machine's trouble: the order stays
+	}
+	gone := e.Status == http.StatusNotFound || e.Problem == "accountDoesNotExist"
+	if (e.Kind == acme.Transient || e.Kind == acme.RateLimited) && !gone {
+		v.r.land(v.name)
+		return v.heard(ctx, i, err)
+	}
+	return v.heard(ctx, i, errors.Join(err, v.end(ctx, i, o, e.Kind == acme.Validation)))
+}
+
+// heard tells the issuer how the CA answered and passes the error on.
+func (v *visit) heard(ctx context.Context, i *issuer, err error) error {
+	var e *acme.Error
+	if errors.As(err, &e) && e.Problem == "accountDoesNotExist" {
+		forgot, ferr := v.r.forget(ctx, i, v.account, v.now)
+		if forgot || ferr != nil {
+			return errors.Join(err, ferr)
+		}
+	}
+	if herr := i.heard(err, v.now); herr != nil {
+		return errors.Join(err, herr)
+	}
+	return err
+}
+
+// abandon gives the order in flight up. The CA may find the proofs gone that it was told of, which is a failure.
+func (v *visit) abandon(ctx context.Context) error {
+	o := *v.in.Order
+	i, err := v.r.issuer(o.Issuer)
+	if err != nil {
+		return err
+	}
+	v.log.Debug("giving an order up", fieldIssuer(o.Issuer), zap.String("order", o.URL))
+	return v.end(ctx, i, o, len(o.Proofs) > 0)
+}
+
+// end forgets an order that brought no certificate, and then gives back what it did not use: never twice, whatever
+// interrupts it. Of one whose URL never came, nobody knows what it used.
+func (v *visit) end(ctx context.Context, i *issuer, o store.Order, failed bool) error {
+	v.cleanUp(ctx, &o)
+	v.r.land(v.name)
+	if err := v.r.store.Drop(v.name); err != nil || i == nil || o.URL == "" {
+		return err
+	}
+	return i.giveBack(o, failed)
+}
+
+// cleanUp takes the proofs of an order away, even while the daemon stops, and keeps in o those that it could not.
+func (v *visit) cleanUp(ctx context.Context, o *store.Order) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	o.Proofs = slices.DeleteFunc(slices.Clone(o.Proofs), func(p store.Proof) bool {
+		err := v.hide(ctx, p)
+		if err != nil {
+			v.log.Warn("leaving a proof behind", zap.String("domain", p.Identifier), zap.Error(err))
+		}
+		return err == nil
+	})
+}
+
+// hide takes a proof away from where it was shown, wherever the spec wants the next one.
+func (v *visit) hide(ctx context.Context, p store.Proof) error {
+	solver, err := v.r.solver(spec.Challenge{Type: p.Type, Webroot: p.Webroot, Provider: p.Provider})
+	if err != nil {
+		return err
+	}
+	return solver.CleanUp(ctx, acme.Proof{Type: p.Type, Token: p.Token, Identifier: acme.Identifier{Value: p.Identifier}})
+}
