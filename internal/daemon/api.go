@@ -86,7 +86,7 @@ func (a api) Info(context.Context) (control.Info, error) {
 	counts, _ := d.reconciler.Counts()
 	info := control.Info{
 		Version: d.version, PID: os.Getpid(), Started: d.started, Config: settings.File, StateDir: settings.StateDir,
-		Certificates: set.Len(), Phases: map[control.Phase]int{}, LastReload: d.specs.lastLoad(), HTTP01: d.answers,
+		Certificates: set.Len(), Phases: map[control.Phase]int{}, LastReload: d.specs.lastLoad(), HTTP01: d.answers.Load().text,
 		Problems: wireProblems(d.specs.problems()), Held: wireHeld(set.Held),
 	}
 	for p, n := range counts {

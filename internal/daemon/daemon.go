@@ -86,7 +86,7 @@ type daemon struct {
 	specs      *specs
 
 	http01  *challenge.Server // nil: the daemon does not listen itself
-	answers string            // who answers http-01, in a few words
+	answers atomic.Pointer[answering]
 	control net.Listener
 	api     *control.Server
 	admin   net.Listener // nil: off
@@ -228,6 +228,9 @@ func (d *daemon) work(ctx, outer context.Context) error {
 	group.Go(func() error { return d.scheduler.Run(ctx) })
 	group.Go(func() error { return d.specs.run(ctx) })
 	group.Go(func() error { return d.reportStatus(ctx) })
+	if d.http01 == nil && d.solvers.config.Solver != "off" {
+		group.Go(func() error { return d.selfCheck().run(ctx) })
+	}
 
 	d.log.Info("ready", d.readyFields()...)
 	d.ready.Store(true)
@@ -243,7 +246,7 @@ func (d *daemon) work(ctx, outer context.Context) error {
 func (d *daemon) readyFields() []zap.Field {
 	fields := []zap.Field{
 		zap.String("version", d.version), zap.Int("certificates", d.specs.set().Len()),
-		zap.Int("problems", len(d.specs.problems())), zap.String("http01", d.answers),
+		zap.Int("problems", len(d.specs.problems())), zap.String("http01", d.answers.Load().text),
 	}
 	if d.admin != nil {
 		fields = append(fields, zap.Stringer("admin", d.admin.Addr()))
@@ -261,6 +264,17 @@ func (d *daemon) apply(set *spec.Set, changed []string) {
 		d.notifier.Status(d.statusLine())
 	}
 }
+
+// selfCheck is for a daemon that does not answer http-01 itself.
+func (d *daemon) selfCheck() *selfCheck {
+	return &selfCheck{
+		solver: d.solvers.folder, dir: d.solvers.dir, hosts: port80, report: d.answered, log: d.log,
+		wanted: func() (string, bool) { return needsHTTP01(d.specs.set()) },
+	}
+}
+
+// answered takes note of who answers http-01.
+func (d *daemon) answered(a answering) { d.answers.Store(&a) }
 
 // reloading implements owner.
 func (d *daemon) reloading() { d.notifier.Reloading() }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"regexp"
@@ -8,7 +9,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 
+	"acmed/internal/acme"
 	"acmed/internal/control"
 	"acmed/internal/reconcile"
 	"acmed/internal/sd"
@@ -19,9 +22,28 @@ func AdminHandler(lastTurn time.Time, ready bool) http.Handler {
 	return adminHandler(http.NotFoundHandler(), func() time.Time { return lastTurn }, func() bool { return ready })
 }
 
-func StatusLine(total int, counts map[reconcile.Phase]int, problems []*spec.Problem, held *spec.Held, silent bool) string {
-	return statusLine(total, counts, problems, held, silent)
+func StatusLine(total int, counts map[reconcile.Phase]int, problems []*spec.Problem, held *spec.Held, http01 string) string {
+	return statusLine(total, counts, problems, held, http01)
 }
+
+// SelfCheck fetches a proof for name from hosts, and returns what is said of it.
+func SelfCheck(ctx context.Context, solver acme.Solver, name string, hosts ...string) (text, trouble string) {
+	c := &selfCheck{solver: solver, dir: "DIR", hosts: func() []string { return hosts }, log: zap.NewNop()}
+	a := c.check(ctx, name)
+	return a.text, a.trouble
+}
+
+// SelfCheckUntil checks again and again on a machine without port 80, until ctx ends. wanted is asked each time.
+func SelfCheckUntil(ctx context.Context, solver acme.Solver, wanted func() bool, report func(trouble string)) error {
+	c := &selfCheck{
+		solver: solver, hosts: func() []string { return nil }, log: zap.NewNop(),
+		wanted: func() (string, bool) { return "a.example.com", wanted() },
+		report: func(a answering) { report(a.trouble) },
+	}
+	return c.run(ctx)
+}
+
+func Port80() []string { return port80() }
 
 func NextAction(v reconcile.View, now time.Time) control.Action { return nextAction(v, now) }
 

@@ -48,22 +48,21 @@ func (d *daemon) buildSockets(config *spec.Config) (err error) {
 func (d *daemon) listenHTTP01(config *spec.Config, listeners []net.Listener) error {
 	if config.HTTP.Solver != "listen" {
 		if len(listeners) > 0 {
-			d.log.Warn("nobody answers on the socket of acmed-http.socket", zap.String("reason", "http.solver is "+config.HTTP.Solver+", not listen"))
+			d.log.Warn("nobody answers on the socket of acmed-listen.socket", zap.String("reason", "http.solver is "+config.HTTP.Solver+", not listen"))
 		}
-		d.answers = d.solvers.describe(nil)
+		d.answered(d.solvers.describe(nil))
 		return nil
 	}
 	if config.HTTP.Listen != "" {
 		l, err := net.Listen("tcp", config.HTTP.Listen)
 		if err != nil {
-			return fmt.Errorf("listening for http-01: %w; free the port, enable acmed-http.socket, or set http.listen in %s", err, config.File)
+			return fmt.Errorf("listening for http-01: %w; free the port, or leave it to acmed-http.socket with http.solver: responder in %s", err, config.File)
 		}
 		listeners = append(listeners, l)
 		d.closers = append(d.closers, l)
 	}
-	d.answers = d.solvers.describe(listeners)
+	d.answered(d.solvers.describe(listeners))
 	if len(listeners) == 0 {
-		d.log.Warn("no listener for http-01", zap.String("reason", d.answers))
 		return nil
 	}
 	handler, err := challenge.NewHandler(challenge.HandlerConfig{Tokens: d.solvers.folder, Fallback: config.HTTP.Fallback, Metrics: d.metrics.challenge})

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
-	"strings"
 	"sync"
 
 	"acmed/internal/acme"
@@ -64,20 +63,16 @@ func unavailable(what, hint string) error {
 	return &acme.Error{Kind: acme.Permanent, Op: "challenge", Problem: "noSolver", Detail: what, Hint: hint}
 }
 
-// describe says in a few words who answers http-01.
-func (s *solvers) describe(listeners []net.Listener) string {
+// describe tells who answers http-01, as far as that is known before anybody has asked.
+func (s *solvers) describe(listeners []net.Listener) answering {
 	switch {
 	case s.config.Solver == "off":
-		return "off"
+		return answering{text: "off"}
 	case len(listeners) > 0:
-		var at []string
-		for _, l := range listeners {
-			at = append(at, l.Addr().String())
-		}
-		return "acmed listens on " + strings.Join(at, ", ")
+		return answering{text: "acmed listens on " + addresses(listeners)}
 	case s.config.Solver == "listen":
-		return "nobody answers on port 80: run systemctl enable --now acmed-http.socket, or set http.listen"
+		return answering{nobody + ": run systemctl enable --now acmed-http.socket, or set http.listen", nobody}
 	default:
-		return fmt.Sprintf("tokens are in %s: a web server has to serve that folder", s.dir)
+		return answering{text: fmt.Sprintf("acmed-http.socket or a web server has to answer from %s", s.dir)}
 	}
 }

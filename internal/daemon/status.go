@@ -31,13 +31,12 @@ func (d *daemon) reportStatus(ctx context.Context) error {
 func (d *daemon) statusLine() string {
 	set := d.specs.set()
 	counts, _ := d.reconciler.Counts()
-	silent := d.http01 == nil && d.specs.settings().HTTP.Solver == "listen"
-	return statusLine(set.Len(), counts, d.specs.problems(), set.Held, silent)
+	return statusLine(set.Len(), counts, d.specs.problems(), set.Held, d.answers.Load().trouble)
 }
 
 // statusLine is the state of everything in one line. What somebody should look at comes first: systemd shows the
 // beginning of a long line.
-func statusLine(total int, counts map[reconcile.Phase]int, problems []*spec.Problem, held *spec.Held, silent bool) string {
+func statusLine(total int, counts map[reconcile.Phase]int, problems []*spec.Problem, held *spec.Held, http01 string) string {
 	var parts []string
 	if len(problems) > 0 {
 		parts = append(parts, problemsLine(problems))
@@ -45,8 +44,8 @@ func statusLine(total int, counts map[reconcile.Phase]int, problems []*spec.Prob
 	if held != nil {
 		parts = append(parts, plural(len(held.Certificates)+len(held.Issuers), "removal")+" held")
 	}
-	if silent {
-		parts = append(parts, "http-01: nobody answers on port 80")
+	if http01 != "" {
+		parts = append(parts, "http-01: "+http01)
 	}
 	var phases []string
 	for _, p := range reconcile.Phases() {

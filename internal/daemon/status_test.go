@@ -25,7 +25,7 @@ func TestTheStatusLinePutsTroubleFirst(t *testing.T) {
 		counts   map[reconcile.Phase]int
 		problems []*spec.Problem
 		held     *spec.Held
-		silent   bool
+		http01   string
 	}{
 		"0 certificates":                                         {},
 		"1 certificate: 1 valid":                                 {total: 1, counts: map[reconcile.Phase]int{reconcile.PhaseValid: 1, reconcile.PhaseExpired: 0}},
@@ -34,10 +34,10 @@ func TestTheStatusLinePutsTroubleFirst(t *testing.T) {
 		"problem in certs.d; 0 certificates":                     {problems: []*spec.Problem{problem("certs.d", 0)}},
 		"50 problems, first in 0.yaml:3; 0 certificates":         {problems: many},
 		"4 removals held; 4 certificates":                        {total: 4, held: &spec.Held{Certificates: []string{"a", "b", "c"}, Issuers: []string{"x"}}},
-		"http-01: nobody answers on port 80; 0 certificates":     {silent: true},
+		"http-01: nobody answers on port 80; 0 certificates":     {http01: "nobody answers on port 80"},
 		"problem in a; 1 removal held; 1 certificate: 1 expired": {total: 1, counts: map[reconcile.Phase]int{reconcile.PhaseExpired: 1}, problems: []*spec.Problem{problem("a", 0)}, held: &spec.Held{Certificates: []string{"a"}}},
 	} {
-		if got := daemon.StatusLine(c.total, c.counts, c.problems, c.held, c.silent); got != want {
+		if got := daemon.StatusLine(c.total, c.counts, c.problems, c.held, c.http01); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	}

@@ -85,6 +85,7 @@ func TestDaemon(t *testing.T) {
 		{"the responder has a socket and a folder, and nothing else", powerless},
 		{"proofs are answered while the daemon is away", outlives},
 		{"slow clients do not keep a CA out, nor fill the memory", crowded},
+		{"STATUS tells when nobody answers on port 80, and no longer", notices},
 		{"the control socket is for root and its group", controlled},
 		{"systemctl reload succeeds, or fails and leaves the daemon running", reloads},
 		{"neither a restart nor a kill makes a second account or order", returns},

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -72,6 +73,26 @@ func outlives(t *testing.T, m *machine, _ *pebble.Server) {
 	}
 	m.run("rm", "/run/acmed/http-01/"+token)
 	m.run("systemctl", "start", "acmed.service")
+}
+
+func notices(t *testing.T, m *machine, _ *pebble.Server) {
+	says := func(want bool) func() error {
+		return func() error {
+			status := m.show("acmed.service", "StatusText")
+			if strings.Contains(status, "http-01: nobody answers on port 80") != want {
+				return errors.New(status)
+			}
+			return nil
+		}
+	}
+	m.run("systemctl", "stop", "acmed-http.socket")
+	m.run("systemctl", "restart", "acmed.service")
+	m.eventually(patience, "trouble is seen", says(true))
+	m.run("systemctl", "start", "acmed-http.socket")
+	m.eventually(patience, "its end is seen", says(false))
+	if status := m.run("acmed", "status"); !strings.Contains(status, "port 80 answers from /run/acmed/http-01") {
+		t.Errorf("%s", status)
+	}
 }
 
 func crowded(t *testing.T, m *machine, _ *pebble.Server) {
