@@ -68,7 +68,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{base: u, issuer: cfg.Issuer, key: cfg.Key, alg: alg, kid: cfg.KID, metrics: cfg.Metrics}
 	c.guard = &guard{
-		next: cfg.Transport, allowed: c.allowed, agent: cmp.Or(cfg.UserAgent, "acmed"),
+		next: cfg.Transport, allowed: c.allowed, failed: c.doubtDirectory, agent: cmp.Or(cfg.UserAgent, "acmed"),
 		issuer: cfg.Issuer, metrics: cfg.Metrics, log: cmp.Or(cfg.Log, zap.NewNop()),
 	}
 	if cfg.Transport == nil {

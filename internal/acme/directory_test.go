@@ -151,10 +151,11 @@ func TestTheDirectoryIsReadAgain(t *testing.T) {
 		f := newFake(t)
 		c := f.client()
 		f.on("POST /new", located(201, "/order/1", orderJSON("pending")), located(201, "/order/1", orderJSON("pending")),
-			reply{status: 404}, reply{status: 405}, reply{status: 500}, located(201, "/order/1", orderJSON("pending")))
-		for i, want := range []int{1, 0, 0, 1, 1, 0} { // a 404 and a 405 each make the next call read it
+			reply{status: 404}, reply{status: 405}, reply{status: 500}, reply{err: errors.New("no such host")},
+			located(201, "/order/1", orderJSON("pending")))
+		for i, want := range []int{1, 0, 0, 1, 1, 0, 1} { // a 404, a 405 and no answer each make the next call read it
 			_, err := c.NewOrder(t.Context(), order)
-			if (err != nil) != (2 <= i && i <= 4) {
+			if (err != nil) != (2 <= i && i <= 5) {
 				t.Errorf("order %d: got %v", i, err)
 			}
 			if got := count(f); got != want {

@@ -24,6 +24,7 @@ const (
 	maxChain   = 64 << 10
 	maxProblem = 64 << 10
 	maxHeader  = 64 << 10
+	maxUnread  = 64 << 10 // of an answer, before anyone reads it; the least that HTTP/2 allows, whose default is 4 MB
 
 	requestTimeout  = 30 * time.Second
 	finalizeTimeout = 120 * time.Second // some CAs issue while the request waits
@@ -42,6 +43,7 @@ const (
 type guard struct {
 	next    http.RoundTripper
 	allowed func(*url.URL) error
+	failed  func(url string) // told of every URL that brought no answer
 	agent   string
 	issuer  string
 	metrics *Metrics
@@ -61,6 +63,8 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	status, took := 0, time.Since(start)
 	if res != nil {
 		status = res.StatusCode
+	} else {
+		g.failed(req.URL.String())
 	}
 	g.metrics.request(g.issuer, op, status, took)
 	g.log.Debug("asked the CA", zap.String("issuer", g.issuer), zap.String("op", op), zap.Int("status", status),
@@ -188,6 +192,7 @@ func newTransport(roots *x509.CertPool, proxy func(*http.Request) (*url.URL, err
 		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    10 * time.Second,
 		ForceAttemptHTTP2:      true,
+		HTTP2:                  &http.HTTP2Config{MaxReceiveBufferPerStream: maxUnread},
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: maxHeader,
 		MaxIdleConnsPerHost:    maxParallel,

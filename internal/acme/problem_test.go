@@ -203,7 +203,7 @@ acmed_acme_errors_total{issuer="test",kind="validation",op="newOrder",problem="o
 # HELP acmed_acme_requests_total Requests to a CA, by operation and class of the answer's status; code is none when there was no answer.
 # TYPE acmed_acme_requests_total counter
 acmed_acme_requests_total{code="2xx",issuer="test",op="authorization"} 1
-acmed_acme_requests_total{code="2xx",issuer="test",op="directory"} 1
+acmed_acme_requests_total{code="2xx",issuer="test",op="directory"} 2
 acmed_acme_requests_total{code="2xx",issuer="test",op="nonce"} 2
 acmed_acme_requests_total{code="4xx",issuer="test",op="newOrder"} 2
 acmed_acme_requests_total{code="none",issuer="test",op="newOrder"} 1

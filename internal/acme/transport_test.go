@@ -86,6 +86,26 @@ func TestNothingIsDecompressed(t *testing.T) {
 	}
 }
 
+func TestWhatNobodyReadsStaysAtTheCA(t *testing.T) {
+	var sent int
+	ended := make(chan struct{})
+	s, roots := serve(t, nil, func(w http.ResponseWriter, r *http.Request) {
+		defer close(ended)
+		for r.Context().Err() == nil && sent < 4<<20 {
+			n, err := w.Write(make([]byte, 16<<10))
+			if sent += n; err != nil {
+				return
+			}
+		}
+	})
+	if e := errorOf(t, dial(t, s, roots)); e.Problem != "tooLarge" {
+		t.Errorf("got %v", e)
+	}
+	if <-ended; sent > 512<<10 {
+		t.Errorf("the CA could send %d bytes of an endless answer", sent)
+	}
+}
+
 func TestAProxyIsAsked(t *testing.T) {
 	var asked atomic.Bool
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
