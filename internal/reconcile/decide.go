@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"acmed/internal/acme"
 	"acmed/internal/spec"
 	"acmed/internal/store"
 )
@@ -144,8 +145,8 @@ func unfinished(in *Input, now time.Time) (Decision, bool) {
 	if at, why, detail := blocked(in, in.Issuers[i], now, false); at.After(now) {
 		return Decision{Do: Wait, Why: why, Issuer: o.Issuer, At: at, Detail: detail, Shared: why == IssuerHold}, true
 	}
-	if in.PollAt.After(now) {
-		return Decision{Do: Wait, Why: AwaitingCA, Issuer: o.Issuer, At: in.PollAt}, true
+	if at := believable(in.PollAt, now); at.After(now) {
+		return Decision{Do: Wait, Why: AwaitingCA, Issuer: o.Issuer, At: at}, true
 	}
 	return Decision{Do: Resume, Why: InFlight, Issuer: o.Issuer}, true
 }
@@ -167,23 +168,35 @@ func upToDate(in *Input, now time.Time) (Decision, bool) {
 	if !due.After(now) {
 		return Decision{}, false
 	}
-	if pollable(in, now) && !in.Have.ARI.NextPoll.After(now) {
-		return Decision{Do: PollARI, Why: AdviceDue, Issuer: in.Have.Issued.Issuer}, true
+	at := earlier(due, now.Add(restFor(in)))
+	if poll, ok := nextPoll(in, now); ok {
+		if !poll.After(now) {
+			return Decision{Do: PollARI, Why: AdviceDue, Issuer: in.Have.Issued.Issuer}, true
+		}
+		at = earlier(at, poll)
 	}
-	at := due
-	if pollable(in, now) && in.Have.ARI.NextPoll.Before(at) {
-		at = in.Have.ARI.NextPoll
-	}
-	// Once a day at least, so that damage to the files is seen.
-	return Decision{Do: Wait, Why: NotDue, At: earlier(at, now.Add(24*time.Hour)), Detail: string(why)}, true
+	return Decision{Do: Wait, Why: NotDue, At: at, Detail: string(why)}, true
 }
 
-// pollable tells whether the CA's advice may be asked for: never once the certificate has expired (RFC 9773 §4.3).
-func pollable(in *Input, now time.Time) bool {
+// restFor is how long a certificate is left alone that needs nothing: a day at most, so that damage to its files is
+// seen, and less for some, so that not all are looked at at once.
+func restFor(in *Input) time.Duration {
+	return 24*time.Hour - time.Duration(share(in.Want.Name, in.Host, "rest")*float64(6*time.Hour))
+}
+
+// nextPoll is when to ask for the CA's advice, if at all: never once the certificate has expired (RFC 9773 §4.3), and
+// not while the issuer is on hold. Thereafter all whose time has come would ask at once, so they spread over an hour.
+func nextPoll(in *Input, now time.Time) (at time.Time, ok bool) {
 	is := in.Have.Issued
-	return in.Want.Renew.ARI && is.CertID != "" && now.Before(is.NotAfter) && slices.ContainsFunc(in.Issuers, func(s IssuerState) bool {
-		return s.Name == is.Issuer && s.Directory == is.Directory && !s.Hold.After(now)
-	})
+	i := slices.IndexFunc(in.Issuers, func(s IssuerState) bool { return s.Name == is.Issuer && s.Directory == is.Directory })
+	if i < 0 || !in.Want.Renew.ARI || is.CertID == "" || !now.Before(is.NotAfter) {
+		return time.Time{}, false
+	}
+	at = believable(in.Have.ARI.NextPoll, now)
+	if hold := believable(in.Issuers[i].Hold, now); hold.After(now) {
+		at = later(at, hold.Add(time.Duration(share(in.Want.Name, in.Host, "poll")*float64(time.Hour))))
+	}
+	return at, true
 }
 
 // chooseIssuer takes the first issuer that may be asked now. A later one gets its turn only when those before it
@@ -211,31 +224,52 @@ func chooseIssuer(in *Input, now time.Time) Decision {
 // after three failures in a row, after a refusal for good, when it is closed for more than an hour, or after one
 // failure when the certificate is missing or about to expire.
 func exhausted(in *Input, s IssuerState, now, at time.Time) bool {
+	if at.Sub(now) > time.Hour {
+		return true
+	}
 	f := in.Have.Failures[s.Name]
-	return f.Count >= 3 || f.Kind == "permanent" || at.Sub(now) > time.Hour ||
-		f.Count > 0 && (in.Have.Issued == nil || urgent(in.Have.Issued, now))
+	return f.Request == attempt(in.Want) && (f.Count >= 3 || f.Kind == acme.Permanent.String() ||
+		f.Count > 0 && (in.Have.Issued == nil || urgent(in.Have.Issued, now)))
 }
 
-// blocked is until when s must not be asked, and why; now or earlier when it may be. Budgets count for a new order
-// only: one that is open was charged.
-func blocked(in *Input, s IssuerState, now time.Time, order bool) (time.Time, Reason, string) {
-	f, failed := in.Have.Failures[s.Name]
-	if failed && f.Promised.After(now) {
-		return f.Promised, BackingOff, f.Detail // the CA's word holds whatever the operator does
-	}
-	if failed && f.RetryAt.After(now) && f.Request == in.Want.Request() && !in.Have.Requested.After(f.At) {
-		if f.Kind == "permanent" {
-			return f.RetryAt, Parked, f.Detail
+// blocked is until when s must not be asked, and why: the last to end of all that speaks against it. The time is now
+// or earlier when nothing does. Budgets count for a new order only: one that is open was charged.
+func blocked(in *Input, s IssuerState, now time.Time, order bool) (at time.Time, why Reason, detail string) {
+	until := func(t time.Time, w Reason, d string) {
+		if t.After(now) && t.After(at) {
+			at, why, detail = t, w, d
 		}
-		return f.RetryAt, BackingOff, f.Detail
 	}
-	if s.Hold.After(now) {
-		return s.Hold, IssuerHold, s.HoldWhy
+	f := in.Have.Failures[s.Name]
+	until(believable(f.Promised, now), BackingOff, f.Detail) // the CA's word holds whatever the operator does
+	if f.Request == attempt(in.Want) && !in.Have.Requested.After(f.At) {
+		reason := BackingOff
+		if f.Kind == acme.Permanent.String() {
+			reason = Parked
+		}
+		until(believable(f.RetryAt, now), reason, f.Detail)
 	}
-	if order && !in.Have.Forced && s.Budget.After(now) {
-		return s.Budget, OverBudget, s.BudgetWhy
+	until(believable(s.Hold, now), IssuerHold, s.HoldWhy)
+	if order && !in.Have.Forced {
+		until(s.Budget, OverBudget, s.BudgetWhy)
 	}
-	return time.Time{}, "", ""
+	return at, why, detail
+}
+
+// believable is t, or the zero time when t is further ahead than anything that acmed, or a CA, wants to wait for: it
+// was written while the clock was wrong.
+func believable(t, now time.Time) time.Time {
+	if t.After(now.Add(48 * time.Hour)) {
+		return time.Time{}
+	}
+	return t
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 func earlier(a, b time.Time) time.Time {

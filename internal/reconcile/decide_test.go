@@ -39,14 +39,14 @@ func issued(life time.Duration) *store.Revision {
 func valid() reconcile.Input {
 	return reconcile.Input{
 		Want:    want(),
-		Have:    store.Record{Issued: issued(90 * day), ARI: store.ARI{CertID: "id", NextPoll: start.Add(365 * day)}},
+		Have:    store.Record{Issued: issued(90 * day), ARI: store.ARI{CertID: "id", NextPoll: start.Add(11*day + time.Hour)}},
 		Newest:  7,
 		Issuers: []reconcile.IssuerState{{Name: "le", Directory: "https://le/dir"}},
 	}
 }
 
 func failed(kind string, count int, retry time.Time) map[string]store.Failure {
-	return map[string]store.Failure{"le": {Kind: kind, Count: count, At: start, RetryAt: retry, Request: want().Request(), Detail: "no"}}
+	return map[string]store.Failure{"le": {Kind: kind, Count: count, At: start, RetryAt: retry, Request: reconcile.Attempt(want()), Detail: "no"}}
 }
 
 func TestDecide(t *testing.T) {
@@ -73,8 +73,8 @@ func TestDecide(t *testing.T) {
 		at     time.Time // of a wait; zero: not checked
 		issuer string
 	}{
-		"a valid certificate waits, and is looked at once a day": {
-			change: func(*reconcile.Input) {}, do: reconcile.Wait, why: reconcile.NotDue, at: now.Add(day)},
+		"a valid certificate waits": {
+			change: func(*reconcile.Input) {}, do: reconcile.Wait, why: reconcile.NotDue},
 		"a certificate that is not there is issued": {
 			change: none, do: reconcile.Issue, why: reconcile.Missing, issuer: "le"},
 		"a certificate whose spec is gone is retired": {
@@ -116,8 +116,6 @@ func TestDecide(t *testing.T) {
 
 		"a renewal that was asked for happens": {
 			change: func(in *reconcile.Input) { in.Have.Requested = now }, do: reconcile.Issue, why: reconcile.Requested},
-		"a renewal that was asked for before the last one has happened": {
-			change: func(in *reconcile.Input) { in.Have.Requested = start }, do: reconcile.Wait, why: reconcile.NotDue},
 
 		"advice is read when it is due": {
 			change: func(in *reconcile.Input) { in.Have.ARI.NextPoll = now }, do: reconcile.PollARI, why: reconcile.AdviceDue},
@@ -127,6 +125,12 @@ func TestDecide(t *testing.T) {
 			change: func(in *reconcile.Input) { in.Have.ARI.NextPoll = now; in.Want.Renew.ARI = false }, do: reconcile.Wait, why: reconcile.NotDue},
 		"advice is not read while the issuer is on hold": {
 			change: func(in *reconcile.Input) { in.Have.ARI.NextPoll = now; in.Issuers[0].Hold = soon }, do: reconcile.Wait, why: reconcile.NotDue},
+		"the issuer that issued is asked for advice": {
+			change: func(in *reconcile.Input) {
+				twoIssuers(in)
+				in.Have.ARI.NextPoll = now
+				in.Have.Issued.Issuer, in.Have.Issued.Directory = "backup", "https://backup/dir"
+			}, do: reconcile.PollARI, why: reconcile.AdviceDue, issuer: "backup"},
 		"advice for another certificate does not count": {
 			change: func(in *reconcile.Input) {
 				in.Have.ARI = store.ARI{CertID: "old", Chosen: now, Start: start, End: soon, NextPoll: now.Add(day)}
@@ -227,11 +231,63 @@ func TestDecide(t *testing.T) {
 		"force does not pass a hold": {
 			change: func(in *reconcile.Input) { in.Have.Requested, in.Have.Forced, in.Issuers[0].Hold = now, true, soon }, do: reconcile.Wait, why: reconcile.IssuerHold},
 
+		"what ends last is what is waited for: the hold": {
+			change: func(in *reconcile.Input) {
+				none(in)
+				in.Have.Failures = failed("validation", 1, soon)
+				in.Issuers[0].Hold = soon.Add(tick)
+			}, do: reconcile.Wait, why: reconcile.IssuerHold, at: soon.Add(tick)},
+		"what ends last is what is waited for: the back-off": {
+			change: func(in *reconcile.Input) {
+				none(in)
+				in.Have.Failures = failed("validation", 1, soon.Add(tick))
+				in.Issuers[0].Hold = soon
+			}, do: reconcile.Wait, why: reconcile.BackingOff, at: soon.Add(tick)},
+		"what ends last is what is waited for: the budget": {
+			change: func(in *reconcile.Input) {
+				none(in)
+				in.Issuers[0].Hold, in.Issuers[0].Budget = soon, now.Add(6*day)
+			}, do: reconcile.Wait, why: reconcile.OverBudget, at: now.Add(6 * day)},
+		"a failure of another issuer does not count": {
+			change: func(in *reconcile.Input) {
+				none(in)
+				in.Have.Failures = map[string]store.Failure{"backup": failed("permanent", 9, soon)["le"]}
+			}, do: reconcile.Issue, why: reconcile.Missing, issuer: "le"},
+		"another challenge clears the back-off": {
+			change: func(in *reconcile.Input) {
+				none(in)
+				in.Have.Failures = failed("permanent", 1, soon)
+				in.Want.Challenge.Webroot = "/srv"
+			}, do: reconcile.Issue, why: reconcile.Missing},
+
+		"a back-off from a clock that was ahead is not believed": {
+			change: func(in *reconcile.Input) {
+				none(in)
+				f := failed("validation", 1, now.Add(1000*day))["le"]
+				f.Promised = f.RetryAt
+				in.Have.Failures = map[string]store.Failure{"le": f}
+			}, do: reconcile.Issue, why: reconcile.Missing},
+		"a hold from a clock that was ahead is not believed": {
+			change: func(in *reconcile.Input) { none(in); in.Issuers[0].Hold = now.Add(1000 * day) }, do: reconcile.Issue, why: reconcile.Missing},
+		"a poll from a clock that was ahead is not believed": {
+			change: func(in *reconcile.Input) { none(in); in.Order = order(nil); in.PollAt = now.Add(1000 * day) }, do: reconcile.Resume, why: reconcile.InFlight},
+		"a look at advice from a clock that was ahead is not believed": {
+			change: func(in *reconcile.Input) { in.Have.ARI.NextPoll = now.Add(1000 * day) }, do: reconcile.PollARI, why: reconcile.AdviceDue},
+		"a renewal that was asked for happens although the certificate seems to be of the future": {
+			change: func(in *reconcile.Input) { in.Have.Requested = now; in.Have.Issued.Committed = now.Add(10 * day) }, do: reconcile.Issue, why: reconcile.Requested},
+
 		"the second issuer waits for the first to have had its turn": {
 			change: func(in *reconcile.Input) {
 				twoIssuers(in)
 				in.Damaged, in.Have.Failures = true, failed("validation", 2, soon)
 			}, do: reconcile.Wait, why: reconcile.BackingOff, issuer: "le"},
+		"the second issuer waits although the first failed when something else was asked for": {
+			change: func(in *reconcile.Input) {
+				twoIssuers(in)
+				in.Damaged, in.Have.Failures = true, failed("permanent", 9, soon)
+				in.Want.Profile, in.Have.Issued.Profile = "short", "short"
+				in.Issuers[0].Hold = soon
+			}, do: reconcile.Wait, why: reconcile.IssuerHold, issuer: "le"},
 		"the second issuer is asked after three failures of the first": {
 			change: func(in *reconcile.Input) {
 				twoIssuers(in)
@@ -281,6 +337,44 @@ func TestDecide(t *testing.T) {
 			}
 			if got.Do == reconcile.Wait && in.Want != nil && !got.At.After(now) {
 				t.Errorf("got a wait until %v, which is not after now, %v", got.At, now)
+			}
+		})
+	}
+}
+
+func TestRestsAreSpread(t *testing.T) {
+	now := start.Add(10 * day)
+	for sentence, c := range map[string]struct {
+		change   func(*reconcile.Input)
+		from, to time.Duration // after now
+	}{
+		"a good certificate is looked at once a day, or a little more often": {
+			func(in *reconcile.Input) { in.Want.Renew.ARI = false }, 18 * time.Hour, day},
+		"advice is read within an hour after a hold": {
+			func(in *reconcile.Input) {
+				in.Have.ARI.NextPoll = now
+				in.Issuers[0].Hold = now.Add(2 * time.Hour)
+			}, 2 * time.Hour, 3 * time.Hour},
+		"advice is not read earlier because of a hold": {
+			func(in *reconcile.Input) {
+				in.Have.ARI.NextPoll = now.Add(6 * time.Hour)
+				in.Issuers[0].Hold = now.Add(time.Hour)
+			}, 6 * time.Hour, 6 * time.Hour},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			earliest, latest := never, time.Duration(0)
+			for n := range 100 {
+				in := valid()
+				in.Want.Name = string(rune('a' + n))
+				c.change(&in)
+				d := reconcile.Decide(in, now)
+				if d.Do != reconcile.Wait || d.Why != reconcile.NotDue {
+					t.Fatalf("got %+v", d)
+				}
+				earliest, latest = min(earliest, d.At.Sub(now)), max(latest, d.At.Sub(now))
+			}
+			if earliest < c.from || latest > c.to || latest-earliest < (c.to-c.from)*9/10 {
+				t.Errorf("between %v and %v, want all of %v to %v", earliest, latest, c.from, c.to)
 			}
 		})
 	}

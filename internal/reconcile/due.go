@@ -31,7 +31,7 @@ func Due(in *Input, now time.Time) (time.Time, Reason) {
 		return time.Time{}, Damaged
 	case !matches(in.Want, is, in.Issuers):
 		return time.Time{}, Edited
-	case in.Have.Requested.After(is.Committed):
+	case !in.Have.Requested.IsZero():
 		return time.Time{}, Requested
 	}
 	if now.After(is.NotAfter) {

@@ -25,6 +25,9 @@ func RetryAfter(kind string, count int, life time.Duration, spread float64) time
 	return retryAfter(kind, count, life, spread)
 }
 
+// Attempt is attempt.
+func Attempt(c *spec.Certificate) string { return attempt(c) }
+
 // OutageRetry is outageRetry.
 func OutageRetry(count int, spread float64) time.Duration { return outageRetry(count, spread) }
 

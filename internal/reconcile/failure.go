@@ -3,9 +3,11 @@ package reconcile
 import (
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"acmed/internal/acme"
+	"acmed/internal/spec"
 	"acmed/internal/store"
 )
 
@@ -61,6 +63,11 @@ func outageRetry(count int, spread float64) time.Duration {
 	return wait + time.Duration(spread*0.2*float64(wait))
 }
 
+// attempt names what is tried: the request, and how control is proved. A failure of another attempt does not count.
+func attempt(c *spec.Certificate) string {
+	return strings.Join([]string{c.Request(), c.Challenge.Type, c.Challenge.Webroot, c.Challenge.Provider}, " ")
+}
+
 // newFailure records err as the next failure after last (the zero Failure: the first).
 func newFailure(err error, name, request string, last store.Failure, life time.Duration, now time.Time) store.Failure {
 	f := store.Failure{Kind: kindLocal, At: now, Request: request, Count: 1, Detail: err.Error()}
@@ -83,7 +90,7 @@ func newFailure(err error, name, request string, last store.Failure, life time.D
 	case e.Whole && e.Kind != acme.Validation:
 		f.Promised, f.RetryAt = time.Time{}, now // the issuer is held: that says when to go on
 	case e.Kind == acme.RateLimited && !f.Promised.IsZero(), f.RetryAt.Before(f.Promised):
-		f.RetryAt = f.Promised
+		f.RetryAt = later(f.Promised, now.Add(firstRetry))
 	}
 	return f
 }

@@ -213,7 +213,7 @@ func (v *visit) unfinished(ctx context.Context, i *issuer, o store.Order, err er
 // heard tells the issuer how the CA answered and passes the error on.
 func (v *visit) heard(ctx context.Context, i *issuer, err error) error {
 	var e *acme.Error
-	if errors.As(err, &e) && e.Problem == "accountDoesNotExist" {
+	if errors.As(err, &e) && e.Problem == "accountDoesNotExist" && v.account != "" {
 		forgot, ferr := v.r.forget(ctx, i, v.account, v.now)
 		if forgot || ferr != nil {
 			return errors.Join(err, ferr)

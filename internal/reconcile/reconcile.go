@@ -68,10 +68,27 @@ type Reconciler struct {
 	board board
 }
 
-// request is a renewal that the operator asked for and that no visit has taken up yet.
+// request is a renewal that the operator asked for and that no visit has written down yet.
 type request struct {
 	at    time.Time
 	force bool
+}
+
+// request is a renewal of name that was asked for, if there is one.
+func (r *Reconciler) request(name string) (q request, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q, ok = r.requests[name]
+	return q, ok
+}
+
+// taken forgets the request q, unless another one has come meanwhile.
+func (r *Reconciler) taken(name string, q request) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.requests[name] == q {
+		delete(r.requests, name)
+	}
 }
 
 // New makes a Reconciler without specs.
@@ -112,7 +129,7 @@ func (r *Reconciler) SetSpecs(set *spec.Set) { r.specs.Store(set) }
 // asked for; force passes acmed's own budgets as well.
 func (r *Reconciler) Renew(name string, force bool) {
 	r.mu.Lock()
-	r.requests[name] = request{time.Now(), force}
+	r.requests[name] = request{time.Now().Round(0), force}
 	r.mu.Unlock()
 	r.wake(name)
 }
@@ -169,7 +186,9 @@ func (r *Reconciler) Visit(ctx context.Context, name string) (at, deadline time.
 		if err := v.gather(); err != nil {
 			return v.broken(err)
 		}
-		v.takeRequest()
+		if err := v.takeRequest(); err != nil {
+			return v.broken(err)
+		}
 		d := v.admit(Decide(v.in, v.now))
 		if d.Do == Wait {
 			return v.rest(d)

@@ -97,8 +97,10 @@ func TestNewFailure(t *testing.T) {
 			}},
 		"the CA's time is obeyed when it is later": {&acme.Error{Kind: acme.Validation, RetryAt: promise}, store.Failure{},
 			func(f store.Failure) bool { return f.RetryAt.Equal(promise) && f.Promised.Equal(promise) }},
-		"the CA's time is obeyed when it limits the rate, even when it is earlier": {&acme.Error{Kind: acme.RateLimited, RetryAt: now.Add(time.Second)},
-			store.Failure{Request: "r", Count: 5}, func(f store.Failure) bool { return f.RetryAt.Equal(now.Add(time.Second)) }},
+		"the CA's time is obeyed when it limits the rate, even when it is earlier": {&acme.Error{Kind: acme.RateLimited, RetryAt: now.Add(2 * time.Minute)},
+			store.Failure{Request: "r", Count: 5}, func(f store.Failure) bool { return f.RetryAt.Equal(now.Add(2 * time.Minute)) }},
+		"a minute passes, however short the CA's time": {&acme.Error{Kind: acme.RateLimited, RetryAt: now.Add(time.Second)},
+			store.Failure{}, func(f store.Failure) bool { return f.RetryAt.Equal(now.Add(time.Minute)) }},
 		"a limit of the whole account is the issuer's to wait for": {&acme.Error{Kind: acme.RateLimited, RetryAt: promise, Whole: true}, store.Failure{},
 			func(f store.Failure) bool { return f.RetryAt.Equal(now) && f.Promised.IsZero() }},
 	} {
@@ -157,6 +159,18 @@ func TestBudgets(t *testing.T) {
 		}
 		if got := len(spent); got < 400 || got > 404 {
 			t.Errorf("got %d in 100 hours, want 400 and a burst of 4", got)
+		}
+	})
+	t.Run("what a clock that was ahead has written is not believed", func(t *testing.T) {
+		state := &store.IssuerState{}
+		reconcile.Spend(state, names, limits, false, start.Add(1000*day))
+		for range 2 {
+			if free, _ := reconcile.Spend(state, names, limits, false, start); free.After(start) {
+				t.Fatalf("got %v", free)
+			}
+		}
+		if free, _ := reconcile.Spend(state, names, limits, false, start); !free.After(start) {
+			t.Error("nothing was written since")
 		}
 	})
 	t.Run("no limit, no budget", func(t *testing.T) {

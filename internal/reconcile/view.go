@@ -92,8 +92,12 @@ func phase(in Input, d Decision, now time.Time) Phase {
 	}
 }
 
-// LastFailure is the newest failure of a record and the issuer's name; a zero Count tells that there is none.
+// LastFailure is the newest failure of a record since its certificate was issued, and the issuer's name; a zero Count
+// tells that there is none.
 func LastFailure(r store.Record) (issuer string, last store.Failure) {
+	if r.Issued != nil {
+		last.At = r.Issued.Committed
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.Failures)) {
 		if f := r.Failures[name]; f.At.After(last.At) {
 			issuer, last = name, f

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -66,13 +67,16 @@ func (v *visit) gather() (err error) {
 		v.in.Have.Retired = time.Time{}
 		v.changed(durably)
 	}
+	v.forgetFailures(func(issuer string, f store.Failure) bool {
+		return v.in.Want == nil || f.Request != attempt(v.in.Want) || !slices.Contains(v.in.Want.Issuers, issuer)
+	})
 	v.in.Issuers, err = r.issuerStates(&v.in, v.now)
 	return err
 }
 
 // checkEvery is how often the files of a certificate are read again to see that they are sound: a little less than
-// the day that passes between two visits at most.
-const checkEvery = 23 * time.Hour
+// the time that passes between two visits when nothing happens.
+const checkEvery = 17 * time.Hour
 
 // gatherRevisions finds the newest revision whose files are sound. While an order is open they are not looked at:
 // nothing could be done about them.
@@ -82,8 +86,11 @@ func (v *visit) gatherRevisions() error {
 		return err
 	}
 	have := &v.in.Have
+	if have.Issued != nil && have.Issued.Number != live {
+		have.Issued = nil
+	}
 	v.checked = v.r.board.get(v.name).Checked
-	if have.Issued != nil && have.Issued.Number == live && (v.pending != nil || v.now.Sub(v.checked) < checkEvery) {
+	if have.Issued != nil && (v.pending != nil || v.now.Sub(v.checked).Abs() < checkEvery) {
 		v.in.Newest = live
 		return nil
 	}
@@ -102,8 +109,7 @@ func (v *visit) gatherRevisions() error {
 	case good.Number == live:
 		v.in.Newest = live
 		if have.Issued == nil || have.Issued.SHA256 != good.SHA256 {
-			have.Issued = &good
-			v.changed(durably)
+			v.follow(good)
 		}
 	case good.NotAfter.After(v.now):
 		v.in.Newest = good.Number
@@ -111,17 +117,46 @@ func (v *visit) gatherRevisions() error {
 	return nil
 }
 
-// takeRequest writes a renewal that the operator asked for into the record.
-func (v *visit) takeRequest() {
-	v.r.mu.Lock()
-	defer v.r.mu.Unlock()
-	q, ok := v.r.requests[v.name]
-	if !ok {
-		return
+// follow makes the record that of the revision that live points at. What was tried before it is over, and so is what
+// the operator asked for before.
+func (v *visit) follow(rev store.Revision) {
+	have := &v.in.Have
+	have.Issued, have.ARI = &rev, store.ARI{CertID: rev.CertID}
+	if !have.Requested.After(rev.Committed) {
+		have.Requested, have.Forced = time.Time{}, false
 	}
-	delete(v.r.requests, v.name)
-	v.in.Have.Requested, v.in.Have.Forced = q.at, q.force
+	v.forgetFailures(func(string, store.Failure) bool { return true })
 	v.changed(durably)
+}
+
+// forgetFailures drops the failures that are over, but for what the CA asked for: that only time clears.
+func (v *visit) forgetFailures(over func(issuer string, f store.Failure) bool) {
+	n := len(v.in.Have.Failures)
+	maps.DeleteFunc(v.in.Have.Failures, func(issuer string, f store.Failure) bool {
+		return over(issuer, f) && !believable(f.Promised, v.now).After(v.now)
+	})
+	if len(v.in.Have.Failures) < n {
+		v.changed(durably)
+	}
+}
+
+// takeRequest writes a renewal that the operator asked for into the record, durably, for what follows may be cut
+// short. The attempt that it asks for begins only now.
+func (v *visit) takeRequest() error {
+	q, ok := v.r.request(v.name)
+	if !ok {
+		return nil
+	}
+	if v.in.Want != nil {
+		v.now = time.Now().Round(0)
+		v.in.Have.Requested, v.in.Have.Forced = q.at, q.force
+		v.changed(durably)
+		if err := v.save(); err != nil {
+			return err
+		}
+	}
+	v.r.taken(v.name, q)
+	return nil
 }
 
 // issuerStates are the wanted issuers with their holds and budgets; those that specs no longer define are left out.
@@ -215,14 +250,8 @@ func (v *visit) activate() error {
 	if err != nil {
 		return err
 	}
-	first := v.in.Have.Issued == nil
-	v.in.Have.Issued = &rev
-	v.in.Have.Failures = nil
-	v.in.Have.Requested, v.in.Have.Forced = time.Time{}, false
-	v.in.Have.ARI = store.ARI{CertID: rev.CertID}
-	v.changed(durably)
-	v.log.Info("activated revision", fieldIssuer(rev.Issuer), zap.Int("revision", rev.Number),
-		zap.Time("notAfter", rev.NotAfter), zap.Bool("first", first))
+	v.follow(rev)
+	v.log.Info("activated revision", fieldIssuer(rev.Issuer), zap.Int("revision", rev.Number), zap.Time("notAfter", rev.NotAfter))
 	if err := v.r.store.Prune(v.name, v.r.keep); err != nil {
 		v.log.Warn("leaving old revisions in place", zap.Error(err))
 	}
@@ -244,18 +273,20 @@ func (v *visit) retire(ctx context.Context) error {
 	return nil
 }
 
-// fail records what went wrong, so that the next decision backs off.
+// fail records what went wrong, so that the next decision backs off. It happened to the attempt that began with this
+// step: what the operator asks for meanwhile is another one. That he forced it does not count for the next.
 func (v *visit) fail(d Decision, err error) {
 	have := &v.in.Have
 	var life time.Duration
 	if have.Issued != nil {
 		life = lifetime(have.Issued)
 	}
-	f := newFailure(err, v.name, v.in.Want.Request(), have.Failures[d.Issuer], life, v.now)
+	f := newFailure(err, v.name, attempt(v.in.Want), have.Failures[d.Issuer], life, time.Now().Round(0))
+	f.At = v.now
 	if have.Failures == nil {
 		have.Failures = map[string]store.Failure{}
 	}
-	have.Failures[d.Issuer] = f
+	have.Failures[d.Issuer], have.Forced = f, false
 	v.changed(durably)
 	v.r.metrics.failed(d.Issuer, f)
 	v.log.Warn("attempt did not work", fieldIssuer(d.Issuer), zap.String("reason", string(d.Why)),

@@ -231,6 +231,19 @@ func (w *world) visit(name string) time.Duration {
 	return time.Until(at)
 }
 
+// settle visits name until it rests for an hour or more.
+func (w *world) settle(name string) {
+	w.t.Helper()
+	for range 50 {
+		wait := w.visit(name)
+		if wait >= time.Hour {
+			return
+		}
+		time.Sleep(wait)
+	}
+	w.t.Errorf("%s does not come to rest: %+v", name, w.view(name))
+}
+
 const never = time.Duration(1<<63 - 1)
 
 // check stops the world and looks at every file that it wrote.
