@@ -35,7 +35,8 @@ func manyFiles(b *testing.B, n int) *spec.Config {
 
 const files = 10_000
 
-// BenchmarkLoad measures the first load, a load of nothing new, and the comparison of two sets.
+// BenchmarkLoad measures the first load, a load of nothing new, that of one file which is known to have changed, and
+// the comparison of two sets.
 func BenchmarkLoad(b *testing.B) {
 	c := manyFiles(b, files)
 	now := time.Now().Add(time.Hour)
@@ -59,6 +60,17 @@ func BenchmarkLoad(b *testing.B) {
 		for b.Loop() {
 			if l.Load(now, spec.LoadOptions{}).Set != set {
 				b.Fatal("another set")
+			}
+		}
+	})
+	b.Run("one", func(b *testing.B) {
+		file := filepath.Join(c.SpecDir, "new.example.com.yaml")
+		for i := 0; b.Loop(); i++ {
+			if err := os.WriteFile(file, fmt.Appendf(nil, "profile: p%d", i), 0o644); err != nil {
+				b.Fatal(err)
+			}
+			if l.Load(now, spec.LoadOptions{Changed: []string{file}}).Set.Len() != files+1 {
+				b.Fatal("the new one is not there")
 			}
 		}
 	})

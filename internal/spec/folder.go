@@ -26,9 +26,9 @@ type folder[T any] struct {
 	hasty    bool   // read files at once, for a linter
 	rules[T]
 
-	files  map[string]*entry[T] // by name
-	strays []*Problem           // files that are none of ours, sorted; and dir itself
-	moved  bool                 // something that a Set shows is not as it was at the last build
+	files  entries[T]
+	strays []*Problem // files that are none of ours, sorted; and dir itself
+	moved  bool       // something that a Set shows is not as it was at the last build
 
 	// Of the running scan.
 	gone    bool  // dir could not be listed
@@ -42,6 +42,7 @@ type folder[T any] struct {
 type rules[T any] struct {
 	parse   func(file string, text []byte) draft[T]
 	removes func(old, new *T) []string         // what an edit takes away that had better wait
+	share   func(t, like *T)                   // lets t use the memory of like where both say the same
 	claim   func(old *T, d *draft[T]) *Problem // takes what only one may have, in exchange for what old had
 	release func(old *T)                       // gives back what claim took
 }
@@ -52,6 +53,7 @@ type entry[T any] struct {
 	stamp      stamp     // zero: never seen
 	since      time.Time // when stamp was first seen
 	present    bool      // in the latest scan
+	dropped    bool      // nobody knows it any more
 	judged     bool      // next, problems and good are about what stamp stands for
 	edited     bool      // stamp is not that of the text which good comes from
 	held       bool      // vanished, but kept in force
@@ -65,18 +67,19 @@ type entry[T any] struct {
 // upcoming is a text that was read and is not in force yet.
 type upcoming[T any] struct {
 	draft[T]
-	source Source
-	until  time.Time // deferred until then; zero: not deferred
+	text    []byte // nil: it is the one that the caller remembers
+	modTime time.Time
+	until   time.Time // deferred until then; zero: not deferred
 }
 
 func (u *upcoming[T]) deferred() bool { return u != nil && !u.until.IsZero() }
 
 func newFolder[T any](prefix string, known map[string]time.Time, r rules[T]) *folder[T] {
-	f := &folder[T]{prefix: prefix, files: map[string]*entry[T]{}, rules: r}
+	f := &folder[T]{prefix: prefix, rules: r}
 	for key, modTime := range known {
 		if name, ours := strings.CutPrefix(key, prefix); ours && strings.HasSuffix(name, suffix) {
 			name = strings.TrimSuffix(name, suffix)
-			f.files[name] = &entry[T]{name: name, remembered: modTime}
+			f.files.add(&entry[T]{name: name, remembered: modTime})
 		}
 	}
 	return f
@@ -88,7 +91,7 @@ func (f *folder[T]) key(name string) string { return f.prefix + name + suffix }
 
 // recheck makes the next scan read everything again.
 func (f *folder[T]) recheck() {
-	for _, e := range f.files {
+	for _, e := range f.files.all() {
 		e.judged = false
 	}
 }
@@ -105,17 +108,15 @@ func earliest(a, b time.Time) time.Time {
 	return a
 }
 
-// scan lists the folder and reads what changed and stands still.
-func (f *folder[T]) scan(now time.Time) {
-	for _, e := range f.files {
-		e.present = false
-	}
-	f.pending, f.unread, f.gone = time.Time{}, f.unread[:0], false
-	var strays []*Problem
-	if err := f.list(now, &strays); err != nil {
-		f.gone = true
-		if !f.optional || !os.IsNotExist(err) || len(f.files) > 0 {
-			strays = append(strays, f.unlisted(err))
+// scan looks at the files that may have changed, and reads those that did and stand still.
+func (f *folder[T]) scan(now time.Time, changed []string) {
+	f.pending, f.unread = time.Time{}, f.unread[:0]
+	strays, err := f.list(now, changed)
+	if f.gone = err != nil; f.gone {
+		f.absent()
+		f.self = stamp{}
+		if !f.optional || !os.IsNotExist(err) || f.files.len() > 0 {
+			strays = []*Problem{f.unlisted(err)}
 		}
 	}
 	sortProblems(strays)
@@ -123,6 +124,13 @@ func (f *folder[T]) scan(now time.Time) {
 		f.strays, f.moved = strays, true
 	}
 	f.readAll(now)
+}
+
+// absent forgets which files there were.
+func (f *folder[T]) absent() {
+	for _, e := range f.files.all() {
+		e.present = false
+	}
 }
 
 // unlisted words why dir cannot be listed.
@@ -134,32 +142,73 @@ func (f *folder[T]) unlisted(err error) *Problem {
 	return p
 }
 
-// list looks at every name in dir.
-func (f *folder[T]) list(now time.Time, strays *[]*Problem) error {
+// list looks at every name in dir, or at those alone that can be other than at the last time. It returns what is
+// wrong with files that are none of ours.
+func (f *folder[T]) list(now time.Time, changed []string) (strays []*Problem, err error) {
 	d, err := os.OpenFile(f.dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer d.Close()
 	self, err := stampFile(d)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	bases, enough := f.suspects(changed)
+	if !enough || self.device != f.self.device || self.inode != f.self.inode {
+		if bases, err = d.Readdirnames(-1); err != nil {
+			return nil, err
+		}
+		f.absent()
 	}
 	if self != f.self {
 		f.self, f.selfAt = self, now
 	}
-	all, err := d.Readdirnames(-1)
-	if err != nil {
-		return err
-	}
-	for _, base := range all {
-		if name, ours := strings.CutSuffix(base, suffix); ours && isName(name) {
+	for _, base := range bases {
+		if name, ours := nameIn(base); ours {
 			f.look(int(d.Fd()), name, base, now)
 		} else if problem := f.stray(base); problem != nil {
-			*strays = append(*strays, problem)
+			strays = append(strays, problem)
 		}
 	}
-	return nil
+	return strays, nil
+}
+
+// suspects returns the files to be looked at when no others have changed. That is not enough when something has that
+// is none of ours, such as a link that ours lead through.
+func (f *folder[T]) suspects(changed []string) (bases []string, enough bool) {
+	if changed == nil || len(f.strays) > 0 {
+		return nil, false
+	}
+	for _, path := range changed {
+		if filepath.Dir(path) != f.dir {
+			continue
+		}
+		base := filepath.Base(path)
+		if name, ours := nameIn(base); !ours {
+			info, err := os.Lstat(path)
+			if !os.IsNotExist(err) && (err != nil || !info.Mode().IsRegular() || f.stray(base) != nil) {
+				return nil, false
+			}
+		} else if e := f.files.get(name); e != nil {
+			e.present, e.judged = false, false
+		} else {
+			bases = append(bases, base)
+		}
+	}
+	for _, e := range f.files.all() {
+		if !e.judged {
+			e.present = false
+			bases = append(bases, e.name+suffix)
+		}
+	}
+	return bases, true
+}
+
+// nameIn returns the name that a file called base is for.
+func nameIn(base string) (name string, ours bool) {
+	name, ours = strings.CutSuffix(base, suffix)
+	return name, ours && isName(name)
 }
 
 // isName reports whether name may be that of a certificate or issuer.
@@ -201,10 +250,13 @@ func (f *folder[T]) look(dir int, name, base string, now time.Time) {
 	if err == unix.ENOENT && unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
 		return // removed since it was listed
 	}
-	e := f.files[name]
+	e := f.files.get(name)
 	if e == nil {
 		e = &entry[T]{name: name}
-		f.files[name] = e
+		f.files.add(e)
+	}
+	if e.present {
+		return // it was named twice
 	}
 	e.present = true
 	if e.held {
@@ -260,8 +312,9 @@ func (f *folder[T]) readAll(now time.Time) {
 	failed := make([]error, len(f.unread))
 	for range min(runtime.GOMAXPROCS(0), len(f.unread)) {
 		readers.Go(func() {
+			var like *T // the one before: most of many are alike
 			for i := taken.Add(1) - 1; int(i) < len(f.unread); i = taken.Add(1) - 1 {
-				failed[i] = f.read(f.unread[i])
+				failed[i] = f.read(f.unread[i], &like)
 			}
 		})
 	}
@@ -279,7 +332,7 @@ func (f *folder[T]) readAll(now time.Time) {
 }
 
 // read parses one file, if it still is the one that was looked at.
-func (f *folder[T]) read(e *entry[T]) error {
+func (f *folder[T]) read(e *entry[T], like **T) error {
 	file := f.file(e.name)
 	text, s, err := readText(file)
 	if err == nil && s != e.stamp {
@@ -289,6 +342,15 @@ func (f *folder[T]) read(e *entry[T]) error {
 		return err
 	}
 	e.judged = true
-	e.next = &upcoming[T]{f.parse(file, text), Source{f.key(e.name), text, s.modTime()}, time.Time{}}
+	e.next = &upcoming[T]{draft: f.parse(file, text), text: text, modTime: s.modTime()}
+	if e.good == nil && e.next.modTime.Equal(e.remembered) {
+		e.next.text = nil
+	}
+	if t := e.next.value; t != nil {
+		if *like != nil {
+			f.share(t, *like)
+		}
+		*like = t
+	}
 	return nil
 }

@@ -3,7 +3,6 @@ package spec
 import (
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -16,8 +15,8 @@ const fewest = 4
 // seed puts in force what an earlier run had: the file itself when it is still the one that was remembered, else the
 // text that the caller kept. From there on a restart is nothing special.
 func (f *folder[T]) seed(recall func(key string) ([]byte, error), out *Loaded) {
-	for _, e := range f.sorted(func(e *entry[T]) bool { return e.good == nil && !e.remembered.IsZero() }) {
-		if e.next != nil && e.next.source.ModTime.Equal(e.remembered) && f.adopt(e, out) {
+	for _, e := range f.files.those(func(e *entry[T]) bool { return e.good == nil && !e.remembered.IsZero() }) {
+		if e.next != nil && e.next.modTime.Equal(e.remembered) && f.adopt(e, out) {
 			continue
 		}
 		if text, err := recall(f.key(e.name)); err == nil {
@@ -29,22 +28,10 @@ func (f *folder[T]) seed(recall func(key string) ([]byte, error), out *Loaded) {
 	}
 }
 
-// sorted returns the entries that are as wanted, by name.
-func (f *folder[T]) sorted(wanted func(*entry[T]) bool) []*entry[T] {
-	var out []*entry[T]
-	for _, e := range f.files {
-		if wanted(e) {
-			out = append(out, e)
-		}
-	}
-	slices.SortFunc(out, func(a, b *entry[T]) int { return strings.Compare(a.name, b.name) })
-	return out
-}
-
 // sweep lets go of files that vanished, or holds them when it looks like an accident: an unmounted disk, a bad rsync.
 func (f *folder[T]) sweep(now time.Time, o LoadOptions, out *Loaded) {
 	remaining, lost := 0, 0
-	for _, e := range f.files {
+	for _, e := range f.files.all() {
 		switch {
 		case e.good == nil || e.held:
 		case e.present:
@@ -53,7 +40,7 @@ func (f *folder[T]) sweep(now time.Time, o LoadOptions, out *Loaded) {
 			lost++
 		}
 	}
-	vanished := f.sorted(func(e *entry[T]) bool { return !e.present && (!e.held || o.AcceptRemovals) })
+	vanished := f.files.those(func(e *entry[T]) bool { return !e.present && (!e.held || o.AcceptRemovals) })
 	accident := f.gone || lost+remaining >= fewest && lost > remaining
 	still := settledAt(f.self, f.selfAt) // while files are being removed, nobody knows how many it will be
 	switch {
@@ -70,7 +57,7 @@ func (f *folder[T]) sweep(now time.Time, o LoadOptions, out *Loaded) {
 func (f *folder[T]) hold(vanished []*entry[T]) {
 	for _, e := range vanished {
 		if e.good == nil && e.remembered.IsZero() {
-			delete(f.files, e.name)
+			f.files.drop(e)
 			continue
 		}
 		f.refuse(e)
@@ -87,7 +74,7 @@ func (f *folder[T]) drop(vanished []*entry[T], out *Loaded) {
 		if !e.remembered.IsZero() {
 			out.Gone = append(out.Gone, f.key(e.name))
 		}
-		delete(f.files, e.name)
+		f.files.drop(e)
 	}
 	f.moved = true
 }
@@ -96,7 +83,7 @@ func (f *folder[T]) drop(vanished []*entry[T], out *Loaded) {
 // alphabet first, whenever an edit may have given something back.
 func (f *folder[T]) advance(now time.Time, o LoadOptions, out *Loaded) {
 	var blocked []*entry[T]
-	for _, e := range f.sorted(func(e *entry[T]) bool { return e.next != nil }) {
+	for _, e := range f.files.those(func(e *entry[T]) bool { return e.next != nil }) {
 		edit := e.good != nil
 		switch {
 		case f.blanked(e), f.deferred(e, now, o):
@@ -148,9 +135,9 @@ func (f *folder[T]) adopt(e *entry[T], out *Loaded) bool {
 		}
 		return false
 	}
-	if !u.source.ModTime.Equal(e.remembered) || e.edited && e.good != nil {
-		out.Good = append(out.Good, u.source)
-		e.remembered = u.source.ModTime
+	if u.text != nil && (!u.modTime.Equal(e.remembered) || e.edited && e.good != nil) {
+		out.Good = append(out.Good, Source{f.key(e.name), u.text, u.modTime})
+		e.remembered = u.modTime
 	}
 	f.moved = f.moved || len(e.problems) > 0
 	e.next, e.problems, e.edited = nil, nil, false
@@ -168,7 +155,7 @@ func (f *folder[T]) enforce(e *entry[T], d *draft[T]) {
 // allProblems returns the problems of all files, each marked with whether a last good version stays.
 func (f *folder[T]) allProblems() []*Problem {
 	out := slices.Clone(f.strays)
-	for _, e := range f.files {
+	for _, e := range f.files.all() {
 		for _, p := range e.problems {
 			marked := *p
 			marked.Kept = e.good != nil
@@ -178,10 +165,10 @@ func (f *folder[T]) allProblems() []*Problem {
 	return out
 }
 
-// inForce returns the good versions, in no order.
+// inForce returns the good versions, by name.
 func (f *folder[T]) inForce() []*T {
-	out := make([]*T, 0, len(f.files))
-	for _, e := range f.files {
+	out := make([]*T, 0, f.files.len())
+	for _, e := range f.files.all() {
 		if e.good != nil {
 			out = append(out, e.good)
 		}
@@ -192,7 +179,7 @@ func (f *folder[T]) inForce() []*T {
 // held returns the sorted names of what is in force without a file.
 func (f *folder[T]) held() []string {
 	var out []string
-	for _, e := range f.sorted(func(e *entry[T]) bool { return e.held && e.good != nil }) {
+	for _, e := range f.files.those(func(e *entry[T]) bool { return e.held && e.good != nil }) {
 		out = append(out, e.name)
 	}
 	return out

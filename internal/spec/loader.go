@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"net/netip"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"time"
@@ -38,6 +39,9 @@ type Loader struct {
 type LoadOptions struct {
 	Now            bool // an explicit reload: removals, of files as of names, take effect at once
 	AcceptRemovals bool // lets go of what Set.Held names
+	// Changed are the paths at which something may have changed since the last load, for one that looks at no other
+	// file. Empty: nowhere; nil: anywhere.
+	Changed []string
 }
 
 // Loaded is the outcome of one load.
@@ -67,6 +71,7 @@ func NewLoader(c LoaderConfig) (*Loader, error) {
 	l.issuers = newFolder("issuers/", c.Known, rules[Issuer]{
 		parse:   func(file string, text []byte) draft[Issuer] { return l.parser.issuer(file, text) },
 		removes: func(_, _ *Issuer) []string { return nil },
+		share:   func(_, _ *Issuer) {},
 		claim:   func(*Issuer, *draft[Issuer]) *Problem { return nil },
 		release: func(*Issuer) {},
 	})
@@ -74,6 +79,7 @@ func NewLoader(c LoaderConfig) (*Loader, error) {
 	l.certificates = newFolder("certs/", c.Known, rules[Certificate]{
 		parse:   func(file string, text []byte) draft[Certificate] { return l.parser.certificate(file, text) },
 		removes: removedNames,
+		share:   shareCertificate,
 		claim:   l.claim,
 		release: l.release,
 	})
@@ -95,10 +101,13 @@ func (l *Loader) SetConfig(c *Config) {
 	l.issuers.recheck()
 }
 
-// Load looks at every file and reads those that changed and have stood still for half a second. It never fails as a
+// Load looks at the files and reads those that changed and have stood still for half a second. It never fails as a
 // whole: what is wrong with a file is in the Problems of the set, and what cannot be read stays as it was.
 func (l *Loader) Load(now time.Time, o LoadOptions) *Loaded {
 	out := &Loaded{}
+	if slices.ContainsFunc(o.Changed, l.elsewhere) {
+		o.Changed = nil
+	}
 	load(l.issuers, l, now, o, out)
 	l.know()
 	load(l.certificates, l, now, o, out)
@@ -107,8 +116,14 @@ func (l *Loader) Load(now time.Time, o LoadOptions) *Loaded {
 	return out
 }
 
+// elsewhere reports whether path is in neither folder: it may be one that leads to them.
+func (l *Loader) elsewhere(path string) bool {
+	dir := filepath.Dir(path)
+	return dir != l.certificates.dir && dir != l.issuers.dir
+}
+
 func load[T any](f *folder[T], l *Loader, now time.Time, o LoadOptions, out *Loaded) {
-	f.scan(now)
+	f.scan(now, o.Changed)
 	if l.set == nil {
 		f.seed(l.recall, out)
 	}
@@ -119,9 +134,9 @@ func load[T any](f *folder[T], l *Loader, now time.Time, o LoadOptions, out *Loa
 // know tells the parser which issuers there are. When others than before, every certificate is judged anew.
 func (l *Loader) know() {
 	files := map[string]*Issuer{}
-	for name, e := range l.issuers.files {
+	for _, e := range l.issuers.files.all() {
 		if e.good != nil {
-			files[name] = e.good
+			files[e.name] = e.good
 		}
 	}
 	p := l.parser.know(files)
@@ -136,14 +151,14 @@ func (l *Loader) build() *Set {
 		return l.set
 	}
 	issuers := slices.DeleteFunc(slices.Clone(l.builtins), func(i *Issuer) bool {
-		e := l.issuers.files[i.Name]
+		e := l.issuers.files.get(i.Name)
 		return e != nil && e.good != nil
 	})
 	l.set = NewSet(l.certificates.inForce(), append(issuers, l.issuers.inForce()...))
 	l.set.Problems = append(l.issuers.allProblems(), l.certificates.allProblems()...)
 	sortProblems(l.set.Problems)
 	l.set.Held = heldBy(l.certificates, l.issuers)
-	for _, e := range l.certificates.sorted(func(e *entry[Certificate]) bool { return e.next.deferred() }) {
+	for _, e := range l.certificates.files.those(func(e *entry[Certificate]) bool { return e.next.deferred() }) {
 		l.set.Deferred = append(l.set.Deferred, Deferred{e.name, removedNames(e.good, e.next.value), e.next.until})
 	}
 	l.issuers.moved, l.certificates.moved = false, false
@@ -172,6 +187,27 @@ func removedNames(old, new *Certificate) []string {
 		}
 	}
 	return out
+}
+
+// shareCertificate saves most of what many certificates would take that differ in their names only.
+func shareCertificate(c, like *Certificate) {
+	share(&c.Issuers, like.Issuers)
+	share(&c.Challenge, like.Challenge)
+	share(&c.Profile, like.Profile)
+	share(&c.PreferredChain, like.PreferredChain)
+	share(&c.PrivateKey, like.PrivateKey)
+	share(&c.Labels, like.Labels)
+	share(&c.Deploy.Check, like.Deploy.Check)
+	share(&c.Deploy.Reload, like.Deploy.Reload)
+	share(&c.Deploy.Run, like.Deploy.Run)
+	share(&c.Deploy.Probe, like.Deploy.Probe)
+	share(&c.Deploy.Window, like.Deploy.Window)
+}
+
+func share[T any](v *T, like T) {
+	if reflect.DeepEqual(*v, like) {
+		*v = like
+	}
 }
 
 // claim gives the output paths of d to its certificate, in exchange for those of old. A path that another one writes

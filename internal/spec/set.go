@@ -60,14 +60,10 @@ func abridge(names []string, n int) string {
 
 // NewSet returns a set without problems of certificates and issuers with unique names. It keeps neither slice.
 func NewSet(certificates []*Certificate, issuers []*Issuer) *Set {
-	return &Set{
-		certificates: slices.SortedFunc(slices.Values(certificates), func(a, b *Certificate) int {
-			return strings.Compare(a.Name, b.Name)
-		}),
-		issuers: slices.SortedFunc(slices.Values(issuers), func(a, b *Issuer) int {
-			return strings.Compare(a.Name, b.Name)
-		}),
-	}
+	s := &Set{certificates: slices.Clone(certificates), issuers: slices.Clone(issuers)}
+	slices.SortFunc(s.certificates, func(a, b *Certificate) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(s.issuers, func(a, b *Issuer) int { return strings.Compare(a.Name, b.Name) })
+	return s
 }
 
 // Len returns the number of certificates.
