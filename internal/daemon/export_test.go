@@ -55,7 +55,7 @@ func Progress(s reconcile.Status, asked time.Time, wait bool) control.Event {
 func Due(events ...time.Time) time.Time {
 	w := &watch{}
 	for _, t := range events {
-		w.note(t)
+		w.note(t, "")
 	}
 	return w.due()
 }
@@ -102,4 +102,16 @@ func MetricNames(file string) ([]string, error) {
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil
+}
+
+// Changed is where a load looks after events at these paths and an error of inotify.
+func Changed(err error, paths ...string) []string {
+	w := &watch{log: zap.NewNop()}
+	for _, path := range paths {
+		w.note(time.Now(), path)
+	}
+	if err != nil {
+		w.failed(err)
+	}
+	return w.changed()
 }

@@ -31,8 +31,8 @@ func (s *specs) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-w.events():
-			w.note(time.Now())
+		case e := <-w.events():
+			w.note(time.Now(), e.Name)
 			continue
 		case err := <-w.errors():
 			w.failed(err)
@@ -41,8 +41,8 @@ func (s *specs) run(ctx context.Context) error {
 			q.done <- s.reload(ctx, q.accept)
 		case <-s.hup:
 			s.reload(ctx, false)
-		case <-timer.C:
-			s.load(spec.LoadOptions{})
+		case now := <-timer.C:
+			s.follow(w, now)
 		}
 		w.calm()
 	}
@@ -50,17 +50,30 @@ func (s *specs) run(ctx context.Context) error {
 
 // next is when to load at the latest.
 func (s *specs) next(w *watch) time.Time {
-	wait := rescan
-	if w.blind {
-		wait = blindRescan
-	}
-	next := s.lastLoad().Add(wait)
+	next := s.rescanAt(w)
 	for _, t := range []time.Time{s.again, w.due()} {
 		if !t.IsZero() && t.Before(next) {
 			next = t
 		}
 	}
 	return next
+}
+
+// rescanAt is when to look at every file, whatever the watch says.
+func (s *specs) rescanAt(w *watch) time.Time {
+	if w.blind {
+		return s.scannedAt.Add(blindRescan)
+	}
+	return s.scannedAt.Add(rescan)
+}
+
+// follow loads what changed.
+func (s *specs) follow(w *watch, now time.Time) {
+	changed := w.changed()
+	if !now.Before(s.rescanAt(w)) {
+		changed = nil
+	}
+	s.load(spec.LoadOptions{Changed: changed})
 }
 
 // reload reads everything again, acmed.yaml included, because the operator says so.

@@ -43,7 +43,9 @@ type specs struct {
 	asked  chan request
 	loader *spec.Loader
 	again  time.Time // when the loader wants to be called; zero: it does not
-	told   []*spec.Problem
+	// scannedAt is when every file was looked at last; zero: never.
+	scannedAt time.Time
+	told      []*spec.Problem
 
 	mu       sync.RWMutex // guards the following
 	config   *spec.Config
@@ -123,7 +125,9 @@ func (s *specs) load(o spec.LoadOptions) control.ReloadResult {
 	old, first := s.set(), s.lastLoad().IsZero()
 	loaded := s.loader.Load(time.Now(), o)
 	s.again = loaded.Again
-	s.remember(loaded)
+	if o.Changed == nil {
+		s.scannedAt = time.Now()
+	}
 	s.mu.Lock()
 	s.current, s.loadedAt = loaded.Set, time.Now()
 	s.loads++
@@ -134,6 +138,7 @@ func (s *specs) load(o spec.LoadOptions) control.ReloadResult {
 		changed = nil // every certificate is looked at anyway
 	}
 	s.owner.apply(loaded.Set, changed)
+	s.remember(loaded) // while the changed ones are looked at
 	s.report(old, loaded.Set)
 	if len(changed) > 0 {
 		s.log.Info("read specs", zap.Int("added", len(result.Added)), zap.Int("edited", len(result.Edited)),

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,15 +21,19 @@ const (
 )
 
 // watch is inotify on folders: one watch each, however many files there are. A folder that is missing is awaited in
-// the nearest one above it. What an event says does not matter: whoever loads looks at everything.
+// the nearest one above it. Of an event only the place matters: whoever loads looks at what is there.
 type watch struct {
 	inotify *fsnotify.Watcher // nil: the system has none left
 	log     *zap.Logger
 	places  map[string]os.FileInfo // the watched folders, as they were when their watch began
 
 	// blind tells that something could happen unseen.
-	blind       bool
-	first, last time.Time // of the events since the last calm; zero: none
+	blind bool
+
+	// Of the events since the last calm.
+	first, last time.Time           // zero: there were none
+	paths       map[string]struct{} // where they were
+	lost        bool                // and elsewhere
 }
 
 func newWatch(log *zap.Logger) *watch {
@@ -82,7 +87,7 @@ func (w *watch) watch(place string, info os.FileInfo) bool {
 		return false
 	}
 	w.places[place] = info
-	w.note(time.Now()) // of what happened before the watch began
+	w.noteAll(time.Now()) // of what happened before the watch began
 	return true
 }
 
@@ -91,11 +96,19 @@ func (w *watch) forget(place string) {
 	_ = w.inotify.Remove(place) // it may be gone already
 }
 
-// note that something may have changed.
-func (w *watch) note(now time.Time) {
+// note that something may have changed at path.
+func (w *watch) note(now time.Time, path string) {
 	if w.last = now; w.first.IsZero() {
 		w.first = now
+		w.paths = map[string]struct{}{}
 	}
+	w.paths[path] = struct{}{}
+}
+
+// noteAll notes that something may have changed anywhere.
+func (w *watch) noteAll(now time.Time) {
+	w.note(now, "")
+	w.lost = true
 }
 
 // failed takes an error of inotify. When events were lost, something has changed.
@@ -103,11 +116,19 @@ func (w *watch) failed(err error) {
 	if !errors.Is(err, fsnotify.ErrEventOverflow) {
 		w.log.Warn("watching the specs", zap.Error(err))
 	}
-	w.note(time.Now())
+	w.noteAll(time.Now())
 }
 
 // calm forgets the events so far: a load has followed them.
-func (w *watch) calm() { w.first, w.last = time.Time{}, time.Time{} }
+func (w *watch) calm() { w.first, w.last, w.paths, w.lost = time.Time{}, time.Time{}, nil, false }
+
+// changed returns where something may have changed, for the options of a load; nil: anywhere.
+func (w *watch) changed() []string {
+	if w.blind || w.lost {
+		return nil
+	}
+	return slices.AppendSeq([]string{}, maps.Keys(w.paths))
+}
 
 func (w *watch) idle() bool { return w.first.IsZero() }
 
