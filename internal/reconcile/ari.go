@@ -22,39 +22,56 @@ const (
 // poll reads the CA's advice on when to renew. The instant is drawn once for a window and written down: a restart
 // draws no other.
 func (v *visit) poll(ctx context.Context) error {
-	is, a := v.in.Have.Issued, &v.in.Have.ARI
+	is, a := v.in.Have.Issued, v.advice()
 	i, err := v.r.issuer(is.Issuer)
 	if err != nil || i == nil {
 		return errors.Join(err, errGone(is.Issuer))
 	}
-	client, err := v.ready(ctx, i)
-	if err != nil {
-		return err
+	if until, err := i.claim(v.now); err != nil || until.After(v.now) {
+		return err // another certificate probes
 	}
-	leaf, err := v.r.store.Leaf(v.name, is.Number)
-	if err != nil {
-		return err
-	}
-	info, err := client.RenewalInfo(ctx, leaf)
+	info, err := v.ask(ctx, i)
 	if errors.Is(err, acme.ErrNoRenewalInfo) {
 		*a = store.ARI{CertID: is.CertID, NextPoll: v.now.Add(noAdvice)}
 		v.changed(lazily)
 		return nil
 	}
-	if err != nil {
+	if err := v.heard(ctx, i, err); err != nil {
 		return err
 	}
 	a.NextPoll = v.now.Add(info.RetryAfter)
 	v.changed(lazily)
-	if a.CertID == is.CertID && a.Start.Equal(info.Start) && a.End.Equal(info.End) && !a.Chosen.IsZero() {
+	if a.Start.Equal(info.Start) && a.End.Equal(info.End) && !a.Chosen.IsZero() {
 		return nil
 	}
-	a.CertID, a.Start, a.End, a.Explanation = is.CertID, info.Start, info.End, info.ExplanationURL
+	a.Start, a.End, a.Explanation = info.Start, info.End, info.ExplanationURL
 	a.Chosen = info.Start.Add(rand.N(info.End.Sub(info.Start))).Round(0)
 	v.changed(durably)
 	v.log.Debug("read renewal advice", fieldIssuer(is.Issuer), zap.Time("start", a.Start), zap.Time("end", a.End),
 		zap.Time("next", a.Chosen), zap.String("explanation", a.Explanation))
 	return nil
+}
+
+// ask asks when to renew the certificate that is live.
+func (v *visit) ask(ctx context.Context, i *issuer) (info acme.RenewalInfo, err error) {
+	client, err := v.ready(ctx, i)
+	if err != nil {
+		return info, err
+	}
+	leaf, err := v.r.store.Leaf(v.name, v.in.Have.Issued.Number)
+	if err != nil {
+		return info, err
+	}
+	return client.RenewalInfo(ctx, leaf)
+}
+
+// advice is what is known of the advice for the certificate that is live: nothing of another one's.
+func (v *visit) advice() *store.ARI {
+	a, id := &v.in.Have.ARI, v.in.Have.Issued.CertID
+	if a.CertID != id {
+		*a = store.ARI{CertID: id}
+	}
+	return a
 }
 
 // pollFailed puts the next look at the CA's advice off; what it last advised stays.
@@ -65,11 +82,11 @@ func (v *visit) pollFailed(err error) {
 		case e.Kind == acme.Transient:
 			wait = time.Hour
 		case e.RetryAt.After(v.now):
-			wait = e.RetryAt.Sub(v.now)
+			wait = max(e.RetryAt.Sub(v.now), time.Minute)
 		}
 	}
-	v.in.Have.ARI.CertID = v.in.Have.Issued.CertID
-	v.in.Have.ARI.NextPoll = v.now.Add(wait)
+	a := v.advice()
+	a.NextPoll = v.now.Add(wait)
 	v.changed(lazily)
-	v.log.Debug("reading renewal advice", fieldIssuer(v.in.Have.Issued.Issuer), zap.Time("next", v.in.Have.ARI.NextPoll), zap.Error(err))
+	v.log.Debug("reading renewal advice", fieldIssuer(v.in.Have.Issued.Issuer), zap.Time("next", a.NextPoll), zap.Error(err))
 }

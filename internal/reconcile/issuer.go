@@ -34,34 +34,40 @@ type issuer struct {
 	account string       // its URL
 }
 
-// issuer gives the issuer of the current specs with this name; nil when there is none any more.
+// issuer gives the issuer of the current specs with this name; nil when there is none any more. What the one before
+// an edit was left alone for, the operator may have mended.
 func (r *Reconciler) issuer(name string) (*issuer, error) {
-	want := r.specs.Load().Issuer(name)
-	if want == nil {
-		return nil, nil
+	i, edited, err := r.known(name)
+	if err != nil || !edited {
+		return i, err
 	}
+	return i, i.release()
+}
+
+// known is issuer without the consequences of an edit, of which it tells once.
+func (r *Reconciler) known(name string) (i *issuer, edited bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	have := r.issuers[name]
-	if have != nil && have.spec == want {
-		return have, nil
+	have, want := r.issuers[name], r.specs.Load().Issuer(name)
+	switch {
+	case want == nil:
+		return nil, false, nil
+	case have != nil && have.spec == want:
+		return have, false, nil
 	}
 	ledger, err := r.store.Issuer(name)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	i := &issuer{spec: want, ledger: ledger, lock: make(chan struct{}, 1)}
+	i = &issuer{spec: want, ledger: ledger, lock: make(chan struct{}, 1)}
 	if have != nil {
 		i.gate = have.gate
 		i.gate.resize(want.Limits.OrdersInFlight)
-		if err := i.release(); err != nil {
-			return nil, err
-		}
 	} else {
 		i.gate = newGate(want.Limits.OrdersInFlight, r.wake)
 	}
 	r.issuers[name] = i
-	return i, nil
+	return i, have != nil, nil
 }
 
 // ready gives the client of the account that the CA is asked on behalf of.
@@ -236,10 +242,10 @@ func (i *issuer) claim(now time.Time) (until time.Time, err error) {
 		return time.Time{}, nil
 	}
 	err = i.ledger.Update(func(s *store.IssuerState) {
-		if until = s.Hold; s.Outage > 0 && !s.Hold.After(now) {
+		if until = believable(s.Hold, now); s.Outage > 0 && !until.After(now) {
 			until = time.Time{}
 			s.Outage++
-			s.Hold = now.Add(outageRetry(s.Outage, share(i.spec.Name)))
+			s.Hold, s.Promised = now.Add(outageRetry(s.Outage, share(i.spec.Name))), false
 		}
 	})
 	return until, err
@@ -258,15 +264,19 @@ func (i *issuer) heard(err error, now time.Time) error {
 	case err != nil && !ok:
 		return nil // not the CA's doing
 	case ok && e.Kind == acme.RateLimited && e.Whole:
-		return i.hold(e.RetryAt, e.Detail, true)
+		return i.hold(e.RetryAt, e.Detail, true, now)
 	case ok && e.Kind == acme.Permanent && e.Whole:
-		return i.hold(now.Add(dailyRetry), e.Detail, false)
+		return i.hold(now.Add(dailyRetry), e.Detail, false, now)
 	case ok && e.Kind == acme.Transient && e.Whole: // it cannot be reached
 		return i.unreachable(e, now)
 	case !i.out():
 		return nil
 	}
-	err = i.ledger.Update(func(s *store.IssuerState) { s.Hold, s.HoldWhy, s.Outage = time.Time{}, "", 0 })
+	err = i.ledger.Update(func(s *store.IssuerState) {
+		if s.Outage = 0; !s.Promised {
+			s.Hold, s.HoldWhy = time.Time{}, ""
+		}
+	})
 	i.gate.wakeInside()
 	return err
 }
@@ -275,11 +285,12 @@ func (i *issuer) heard(err error, now time.Time) error {
 // whose orders were under way need not find out for themselves.
 func (i *issuer) unreachable(e *acme.Error, now time.Time) error {
 	return i.ledger.Update(func(s *store.IssuerState) {
-		if s.Hold.After(now) && s.Outage == 0 {
-			return // it is held for another reason, which stands
+		held := believable(s.Hold, now).After(now)
+		if held && s.Outage == 0 {
+			return // for another reason, which stands
 		}
 		s.HoldWhy = "cannot be reached: " + e.Detail
-		if !s.Hold.After(now) {
+		if !held {
 			s.Outage++
 			s.Hold, s.Promised = now.Add(outageRetry(s.Outage, share(i.spec.Name))), false
 		}
@@ -290,9 +301,9 @@ func (i *issuer) unreachable(e *acme.Error, now time.Time) error {
 }
 
 // hold leaves the CA alone: because it asked for it, or because nothing can work there until the operator acts.
-func (i *issuer) hold(until time.Time, why string, promised bool) error {
+func (i *issuer) hold(until time.Time, why string, promised bool, now time.Time) error {
 	return i.ledger.Update(func(s *store.IssuerState) {
-		if until.After(s.Hold) || !s.Promised {
+		if until.After(believable(s.Hold, now)) || !s.Promised {
 			s.Hold, s.HoldWhy, s.Promised, s.Outage = until, why, promised, 0
 		}
 	})

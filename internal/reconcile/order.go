@@ -60,7 +60,7 @@ func (v *visit) advance(ctx context.Context, i *issuer, client *acme.Client, o s
 	if err != nil {
 		return v.unfinished(ctx, i, o, err)
 	}
-	return i.heard(nil, v.now)
+	return i.heard(nil, time.Now().Round(0))
 }
 
 // prove makes the proofs of an order visible, once, tells the CA to look, and waits for it.
@@ -219,7 +219,7 @@ func (v *visit) heard(ctx context.Context, i *issuer, err error) error {
 			return errors.Join(err, ferr)
 		}
 	}
-	if herr := i.heard(err, v.now); herr != nil {
+	if herr := i.heard(err, time.Now().Round(0)); herr != nil {
 		return errors.Join(err, herr)
 	}
 	return err

@@ -1,0 +1,209 @@
+package reconcile_test
+
+import (
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"acmed/internal/acmetest"
+	"acmed/internal/reconcile"
+	"acmed/internal/spec"
+	"acmed/internal/store"
+)
+
+// ten are ten certificates.
+func ten() (certs []*spec.Certificate) {
+	for _, name := range []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"} {
+		certs = append(certs, cert(name))
+	}
+	return certs
+}
+
+func TestOneProbeForAllAdviceWhileTheCAIsDead(t *testing.T) {
+	for sentence, answer := range map[string]func(*http.Request) *http.Response{
+		"behind a gateway": func(*http.Request) *http.Response {
+			return &http.Response{StatusCode: 503, Status: "503 Service Unavailable", Body: http.NoBody, Header: http.Header{}}
+		},
+		"as it asked for": problem("", http.StatusServiceUnavailable, "serverInternal", "maintenance", "3600"),
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			bubble(t, acmetest.Config{RenewalInfo: true}, func(w *world) {
+				w.want(ten()...)
+				w.run()
+				time.Sleep(day)
+				tries := 0
+				w.ca().Intercept(func(r *http.Request) *http.Response { tries++; return answer(r) })
+				time.Sleep(2 * day)
+				synctest.Wait()
+				if tries > 70 {
+					t.Errorf("ten certificates asked for advice %d times in two days", tries)
+				}
+				w.expect("a", reconcile.PhaseValid, reconcile.NotDue)
+				w.ca().Intercept(nil)
+				before := w.ca().Count("renewalInfo")
+				time.Sleep(9 * time.Hour)
+				if n := w.ca().Count("renewalInfo") - before; n < 10 {
+					t.Errorf("advice was read %d times after that", n)
+				}
+			})
+		})
+	}
+}
+
+func TestAHoldOfTheCAHoldsAdviceToo(t *testing.T) {
+	bubble(t, acmetest.Config{RenewalInfo: true}, func(w *world) {
+		w.want(ten()...)
+		w.run()
+		time.Sleep(day)
+		w.ca().HoldAll(time.Now().Add(20 * time.Hour)) // who is told and asks again fails the test
+		time.Sleep(2 * day)
+		w.expect("a", reconcile.PhaseValid, reconcile.NotDue)
+	})
+}
+
+func TestAdviceIsNotAskedForAllTheTime(t *testing.T) {
+	bubble(t, acmetest.Config{RenewalInfo: true}, func(w *world) {
+		tries := 0
+		refuse := problem("renewal-info", http.StatusTooManyRequests, "rateLimited", "slow down", "1")
+		w.ca().Intercept(func(r *http.Request) *http.Response {
+			res := refuse(r)
+			if res != nil {
+				tries++
+			}
+			return res
+		})
+		w.want(cert("www"))
+		w.run()
+		time.Sleep(time.Hour)
+		if tries < 2 || tries > 61 {
+			t.Errorf("asked %d times in an hour", tries)
+		}
+	})
+}
+
+// TestAdviceForAnotherCertificateIsForgotten fails the first look at the advice for a renewed certificate.
+func TestAdviceForAnotherCertificateIsForgotten(t *testing.T) {
+	bubble(t, acmetest.Config{RenewalInfo: true}, func(w *world) {
+		w.want(cert("www"))
+		w.run()
+		time.Sleep(time.Hour)
+		old := w.record("www")
+		w.ca().AllowRepeat("www.example.com")
+		w.ca().Intercept(problem("renewal-info", http.StatusBadRequest, "malformed", "no", ""))
+		w.reconciler.Renew("www", false)
+		time.Sleep(time.Hour)
+		now := w.record("www")
+		if now.ARI.CertID == old.ARI.CertID || !now.ARI.Chosen.IsZero() || now.ARI.NextPoll.Before(time.Now()) {
+			t.Errorf("got %+v", now.ARI)
+		}
+		w.expect("www", reconcile.PhaseValid, reconcile.NotDue)
+	})
+}
+
+func TestAHoldFromAClockThatWasAheadIsNotBelieved(t *testing.T) {
+	for sentence, change := range map[string]func(*store.IssuerState){
+		"an outage":             func(s *store.IssuerState) { s.Outage = 3 },
+		"a wish of the CA":      func(s *store.IssuerState) { s.Promised = true },
+		"a hold of acmed's own": func(s *store.IssuerState) {},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			bubble(t, acmetest.Config{}, func(w *world) {
+				w.want(cert("www"))
+				w.open()
+				ledger, err := w.store.Issuer("ca")
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = ledger.Update(func(s *store.IssuerState) {
+					s.Hold, s.HoldWhy = time.Now().Add(1000*day), "of the future"
+					change(s)
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				tries := 0
+				refuse := problem("", http.StatusServiceUnavailable, "rateLimited", "wait", "3600")
+				w.ca().Intercept(func(r *http.Request) *http.Response { tries++; return refuse(r) })
+				w.settle("www")
+				if tries != 1 {
+					t.Errorf("asked %d times", tries)
+				}
+				w.expect("www", reconcile.PhaseBackoff, reconcile.IssuerHold)
+				w.ca().Intercept(nil)
+				time.Sleep(61 * time.Minute)
+				w.settle("www")
+				w.expect("www", reconcile.PhaseValid, reconcile.NotDue)
+			})
+		})
+	}
+}
+
+func TestAnEditOfTheIssuerDisturbsNoOrder(t *testing.T) {
+	bubble(t, slow(), func(w *world) {
+		w.want(cert("www"))
+		w.run()
+		time.Sleep(time.Minute)
+		issuer := w.issuer("ca", spec.Limits{OrdersInFlight: 2, OrdersPer3h: 10})
+		issuer.Contact = []string{"mailto:pki@example.com"}
+		w.put(spec.NewSet([]*spec.Certificate{cert("www")}, []*spec.Issuer{issuer}))
+		time.Sleep(3 * time.Hour)
+		w.expect("www", reconcile.PhaseValid, reconcile.NotDue)
+		for op, want := range map[string]int{"newAccount": 1, "newOrder": 1, "finalize": 1} {
+			if n := w.ca().Count(op); n != want {
+				t.Errorf("%s: %d requests, want %d", op, n, want)
+			}
+		}
+	})
+}
+
+func TestAnIssuerThatMovedIsAnotherCA(t *testing.T) {
+	bubble(t, acmetest.Config{}, func(w *world) {
+		w.addCA("else", acmetest.Config{})
+		w.want(cert("www"))
+		w.run()
+		time.Sleep(time.Hour)
+		moved := w.issuer("ca", letsencrypt())
+		moved.Directory = w.cas["else"].DirectoryURL()
+		w.put(spec.NewSet([]*spec.Certificate{cert("www")}, []*spec.Issuer{moved}))
+		time.Sleep(time.Minute)
+		w.expect("www", reconcile.PhaseValid, reconcile.NotDue)
+		if n := w.cas["else"].Count("newOrder"); n != 1 || w.orders() != 1 {
+			t.Errorf("ordered %d times at the new place, %d in all at the old", n, w.orders())
+		}
+	})
+}
+
+func TestTheOperatorEndsNoOutageThatTheCAAnnounced(t *testing.T) {
+	bubble(t, acmetest.Config{}, func(w *world) {
+		tries, refuse := 0, problem("", http.StatusInternalServerError, "serverInternal", "maintenance", "7200")
+		w.ca().Intercept(func(r *http.Request) *http.Response { tries++; return refuse(r) })
+		w.want(cert("a"), cert("b"))
+		w.run()
+		time.Sleep(time.Hour)
+		release := func() {
+			if err := w.reconciler.Release(); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+		}
+		release()
+		if tries != 1 {
+			t.Errorf("asked %d times within its time", tries)
+		}
+		time.Sleep(61 * time.Minute)
+		if tries != 2 {
+			t.Errorf("asked %d times after its time", tries)
+		}
+		w.ca().Intercept(func(*http.Request) *http.Response { tries++; return &http.Response{StatusCode: 503, Body: http.NoBody} })
+		time.Sleep(121 * time.Minute) // now it announces nothing
+		if tries != 3 {
+			t.Errorf("asked %d times after two hours more", tries)
+		}
+		w.ca().Intercept(nil)
+		release()
+		time.Sleep(time.Second)
+		w.expect("a", reconcile.PhaseValid, reconcile.NotDue)
+		w.expect("b", reconcile.PhaseValid, reconcile.NotDue)
+	})
+}
