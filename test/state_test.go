@@ -166,12 +166,13 @@ func global(s source, id *ast.Ident, vars map[string]*ast.ValueSpec) bool {
 }
 
 // TestNoSleepInTests keeps tests fast and free of guesses: a test that waits
-// does so in a synctest bubble, or for a signal.
+// does so in a synctest bubble, its own or that of a helper named bubble, or
+// for a signal.
 func TestNoSleepInTests(t *testing.T) {
 	for _, s := range tree(t) {
 		bubble := slices.ContainsFunc(s.file.Imports, func(spec *ast.ImportSpec) bool {
 			return importPath(spec) == "testing/synctest"
-		})
+		}) || slices.ContainsFunc(s.file.Unresolved, func(id *ast.Ident) bool { return id.Name == "bubble" })
 		if !s.test || bubble {
 			continue
 		}
