@@ -10,7 +10,7 @@ import (
 	"acmed/internal/spec"
 )
 
-const typical = `# yaml-language-server: $schema=/usr/share/acmed/certificate.schema.json
+const typical = `# yaml-language-server: $schema=/usr/share/acmed/schema/certificate.json
 dnsNames: [%[1]s, www.%[1]s]
 issuers: [letsencrypt]
 privateKey: {algorithm: ECDSA, size: 256}

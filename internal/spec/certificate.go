@@ -20,17 +20,28 @@ const maxNames = 100
 const notYet = "not available in this version"
 
 var certificateKind = object(nil,
-	key("dnsNames", func(c *Certificate) *[]string { return &c.DNSNames }, list("a list of DNS names", dnsNameKind)),
-	key("ipAddresses", func(c *Certificate) *[]netip.Addr { return &c.IPAddresses }, list("a list of IP addresses", addressKind)),
-	key("issuers", func(c *Certificate) *[]string { return &c.Issuers }, issuersKind),
-	key("challenge", func(c *Certificate) *Challenge { return &c.Challenge }, challengeKind),
-	key("profile", func(c *Certificate) *string { return &c.Profile }, stringKind),
-	key("preferredChain", func(c *Certificate) *string { return &c.PreferredChain }, stringKind),
-	key("privateKey", func(c *Certificate) *PrivateKey { return &c.PrivateKey }, privateKeyKind),
-	key("csrFile", func(c *Certificate) *string { return &c.CSRFile }, stringKind),
-	key("renew", func(c *Certificate) *Renew { return &c.Renew }, renewKind),
-	key("labels", func(c *Certificate) *map[string]string { return &c.Labels }, labelsKind),
-	key("deploy", func(c *Certificate) *Deploy { return &c.Deploy }, deployKind),
+	key("dnsNames", "host names. Names with letters beyond ASCII are accepted and stored as A-labels in lower case",
+		func(c *Certificate) *[]string { return &c.DNSNames }, sized(0, maxNames, list("a list of DNS names", dnsNameKind))),
+	key("ipAddresses", "IPv4 and IPv6 addresses (RFC 8738). Names and addresses together: at most 100",
+		func(c *Certificate) *[]netip.Addr { return &c.IPAddresses }, sized(0, maxNames, list("a list of IP addresses", addressKind))),
+	key("issuers", "in the order in which they are tried",
+		func(c *Certificate) *[]string { return &c.Issuers }, issuersKind),
+	key("challenge", "how control of the names is proved",
+		func(c *Certificate) *Challenge { return &c.Challenge }, challengeKind),
+	key("profile", "an ACME profile, such as `shortlived` at Let's Encrypt",
+		func(c *Certificate) *string { return &c.Profile }, stringKind),
+	key("preferredChain", "the common name of the root or of the topmost issuer",
+		func(c *Certificate) *string { return &c.PreferredChain }, stringKind),
+	key("privateKey", "what key it gets",
+		func(c *Certificate) *PrivateKey { return &c.PrivateKey }, privateKeyKind),
+	key("csrFile", "a CSR of your own",
+		func(c *Certificate) *string { return &c.CSRFile }, stringKind),
+	key("renew", "when it is renewed",
+		func(c *Certificate) *Renew { return &c.Renew }, renewKind),
+	key("labels", "for logs and metrics. Letters, digits and `_`; values are strings",
+		func(c *Certificate) *map[string]string { return &c.Labels }, labelsKind),
+	key("deploy", "who consumes the certificate",
+		func(c *Certificate) *Deploy { return &c.Deploy }, deployKind),
 )
 
 // A place is where in a file something is written.
@@ -172,17 +183,27 @@ func (p *parser) usable() []string {
 	return out
 }
 
-var issuersKind = kind[[]string]{"a list of issuers", func(v value, into *[]string) {
-	list("a list of issuers", scalar("an issuer", "!!str", parseNonEmpty)).read(v, into)
-	if v.elements() != nil && len(v.Content) == 0 {
-		v.fault("no issuer", "name at least one, or remove the key")
+var issuersKind = some("no issuer", list("a list of issuers", word("an issuer", parseNonEmpty)))
+
+// some makes a kind refuse an empty list.
+func some[T any](empty string, k kind[[]T]) kind[[]T] {
+	read := k.read
+	k.read = func(v value, into *[]T) {
+		read(v, into)
+		if v.elements() != nil && len(v.Content) == 0 {
+			v.fault(empty, "name at least one, or remove the key")
+		}
 	}
-}}
+	return sized(1, 0, k)
+}
 
 var challengeKind = fresh(Challenge{}, object(checkChallenge,
-	key("type", func(c *Challenge) *string { return &c.Type }, oneOf("http-01", "tls-alpn-01", "dns-01")),
-	key("webroot", func(c *Challenge) *string { return &c.Webroot }, pathKind),
-	key("provider", func(c *Challenge) *string { return &c.Provider }, scalar("a file of dns.d", "!!str", parseNonEmpty)),
+	key("type", "how control is proved: `http-01`, `tls-alpn-01` or `dns-01`",
+		func(c *Challenge) *string { return &c.Type }, oneOf("http-01", "tls-alpn-01", "dns-01")),
+	key("webroot", "a folder that your web server serves; `.well-known/acme-challenge` is made below it",
+		func(c *Challenge) *string { return &c.Webroot }, pathKind),
+	key("provider", "for dns-01: a file of dns.d",
+		func(c *Challenge) *string { return &c.Provider }, word("a file of dns.d", parseNonEmpty)),
 ))
 
 func checkChallenge(v value, c *Challenge) {
@@ -199,18 +220,26 @@ func checkChallenge(v value, c *Challenge) {
 }
 
 var privateKeyKind = fresh(PrivateKey{RotationPolicy: "Always"}, object(checkPrivateKey,
-	key("algorithm", func(k *PrivateKey) *string { return &k.Algorithm }, oneOf("ECDSA", "RSA")),
-	key("size", func(k *PrivateKey) *int { return &k.Size }, integer(1, 1<<16)),
-	key("rotationPolicy", func(k *PrivateKey) *string { return &k.RotationPolicy }, oneOf("Always", "Never")),
+	key("algorithm", "`ECDSA` or `RSA`",
+		func(k *PrivateKey) *string { return &k.Algorithm }, oneOf("ECDSA", "RSA")),
+	key("size", "ECDSA 256 or 384; RSA 2048, 3072 or 4096",
+		func(k *PrivateKey) *int { return &k.Size }, among(slices.Concat(ecdsaSizes, rsaSizes), integer(1, 1<<16))),
+	key("rotationPolicy", "`Always`: a new key with each certificate; `Never`: the same one",
+		func(k *PrivateKey) *string { return &k.RotationPolicy }, oneOf("Always", "Never")),
 ))
+
+var (
+	ecdsaSizes = []int{256, 384}
+	rsaSizes   = []int{2048, 3072, 4096}
+)
 
 func checkPrivateKey(v value, k *PrivateKey) {
 	if !v.has("algorithm") {
 		k.Algorithm = "ECDSA"
 	}
-	sizes, hint := []int{256, 384}, "256 or 384"
+	sizes, hint := ecdsaSizes, "256 or 384"
 	if k.Algorithm == "RSA" {
-		sizes, hint = []int{2048, 3072, 4096}, "2048, 3072 or 4096"
+		sizes, hint = rsaSizes, "2048, 3072 or 4096"
 	}
 	switch {
 	case k.Algorithm == "":
@@ -222,14 +251,23 @@ func checkPrivateKey(v value, k *PrivateKey) {
 }
 
 var renewKind = fresh(Renew{ARI: true}, object(nil,
-	key("before", func(r *Renew) *Renew { return r }, beforeKind),
-	key("ari", func(r *Renew) *bool { return &r.ARI }, boolKind),
+	key("before", "how much of the lifetime is left when it is renewed: `33%` or `30d`",
+		func(r *Renew) *Renew { return r }, beforeKind),
+	key("ari", "follow the CA's own suggestion (RFC 9773)",
+		func(r *Renew) *bool { return &r.ARI }, boolKind),
 ))
 
-// beforeKind reads a part of the lifetime or a duration.
-var beforeKind = kind[Renew]{"a percentage such as 33% or a duration such as 30d", func(v value, into *Renew) {
+var percentText = regexp.MustCompile(`^[0-9]{1,2}(\.[0-9]{1,9})?%$`)
+
+var beforeText = like("^$|"+percentText.String()+"|"+durationText.String(),
+	scalar("a percentage such as 33% or a duration such as 30d", "!!str", parseText))
+
+var beforeKind = kind[Renew]{beforeText.what, beforeText.schema, readBefore}
+
+// readBefore reads a part of the lifetime or a duration.
+func readBefore(v value, into *Renew) {
 	var s string
-	scalar("a percentage such as 33% or a duration such as 30d", "!!str", parseText).read(v, &s)
+	beforeText.read(v, &s)
 	percent, found := strings.CutSuffix(s, "%")
 	if !found {
 		if s != "" {
@@ -237,17 +275,23 @@ var beforeKind = kind[Renew]{"a percentage such as 33% or a duration such as 30d
 		}
 		return
 	}
-	n, err := strconv.ParseFloat(percent, 64)
-	if err != nil || !(n >= 1 && n <= 99) {
+	n, _ := strconv.ParseFloat(percent, 64)
+	if !percentText.MatchString(s) || n < 1 || n > 99 {
 		v.fault(fmt.Sprintf("%q is not a percentage from 1%% to 99%%", shorten(s)), "such as 33%, the part of the lifetime that is left")
 		return
 	}
 	into.Fraction = n / 100
-}}
+}
 
 var labelName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]{0,63}$`)
 
-var labelsKind = kind[map[string]string]{"a mapping of labels", func(v value, into *map[string]string) {
+var labelsSchema = schema{
+	Type:                 "object",
+	PropertyNames:        &schema{Pattern: labelName.String()},
+	AdditionalProperties: stringKind.schema,
+}
+
+var labelsKind = kind[map[string]string]{"a mapping of labels", labelsSchema, func(v value, into *map[string]string) {
 	if v.ShortTag() != "!!map" {
 		v.want("a mapping of labels", "such as {team: web}")
 		return

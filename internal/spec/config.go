@@ -11,39 +11,64 @@ import (
 )
 
 var configKind = object(checkConfig,
-	key("contact", func(c *Config) *[]string { return &c.Contact }, contactsKind),
-	key("termsOfServiceAgreed", func(c *Config) *bool { return &c.TermsOfServiceAgreed }, boolKind),
-	key("defaults", func(c *Config) *Defaults { return &c.Defaults }, defaultsKind),
-	key("specDir", func(c *Config) *string { return &c.SpecDir }, anyPathKind),
-	key("issuerDir", func(c *Config) *string { return &c.IssuerDir }, anyPathKind),
-	key("dnsDir", func(c *Config) *string { return &c.DNSDir }, anyPathKind),
-	key("stateDir", func(c *Config) *string { return &c.StateDir }, anyPathKind),
-	key("runtimeDir", func(c *Config) *string { return &c.RuntimeDir }, anyPathKind),
-	key("http", func(c *Config) *HTTP { return &c.HTTP }, httpKind),
-	key("tlsALPN", func(c *Config) *TLSALPN { return &c.TLSALPN }, tlsALPNKind),
-	key("admin", func(c *Config) *Admin { return &c.Admin }, adminKind),
-	key("control", func(c *Config) *Control { return &c.Control }, controlKind),
-	key("log", func(c *Config) *Log { return &c.Log }, logKind),
-	key("labelNames", func(c *Config) *[]string { return &c.LabelNames }, list("a list of labels", stringKind)),
-	key("workers", func(c *Config) *int { return &c.Workers }, integer(1, 1024)),
+	key("contact", "`mailto:` URLs, for the accounts at all issuers",
+		func(c *Config) *[]string { return &c.Contact }, contactsKind),
+	key("termsOfServiceAgreed", "that you agree to the terms of service of the issuers you use",
+		func(c *Config) *bool { return &c.TermsOfServiceAgreed }, boolKind),
+	key("defaults", "as in a certificate, for all that do not say otherwise",
+		func(c *Config) *Defaults { return &c.Defaults }, defaultsKind),
+	key("specDir", "the folder of the certificates",
+		func(c *Config) *string { return &c.SpecDir }, anyPathKind),
+	key("issuerDir", "the folder of the issuers; need not exist",
+		func(c *Config) *string { return &c.IssuerDir }, anyPathKind),
+	key("dnsDir", "the folder of the DNS providers, for dns-01",
+		func(c *Config) *string { return &c.DNSDir }, anyPathKind),
+	key("stateDir", "keys, certificates, accounts",
+		func(c *Config) *string { return &c.StateDir }, anyPathKind),
+	key("runtimeDir", "sockets and challenge tokens",
+		func(c *Config) *string { return &c.RuntimeDir }, anyPathKind),
+	key("http", "who answers http-01, and how",
+		func(c *Config) *HTTP { return &c.HTTP }, httpKind),
+	key("tlsALPN", "where tls-alpn-01 is answered",
+		func(c *Config) *TLSALPN { return &c.TLSALPN }, tlsALPNKind),
+	key("admin", "metrics, health and status page",
+		func(c *Config) *Admin { return &c.Admin }, adminKind),
+	key("control", "what the command line talks to",
+		func(c *Config) *Control { return &c.Control }, controlKind),
+	key("log", "what is logged and how",
+		func(c *Config) *Log { return &c.Log }, logKind),
+	key("labelNames", "labels of certificates that metrics carry",
+		func(c *Config) *[]string { return &c.LabelNames }, list("a list of labels", labelNameKind)),
+	key("workers", "certificates that are worked on at once, up to 1024",
+		func(c *Config) *int { return &c.Workers }, integer(1, 1024)),
 )
 
 var contactsKind = list("a list of contacts", contactKind)
 
 var defaultsKind = object(nil,
-	key("issuers", func(d *Defaults) *[]string { return &d.Issuers }, issuersKind),
-	key("challenge", func(d *Defaults) *Challenge { return &d.Challenge }, challengeKind),
-	key("profile", func(d *Defaults) *string { return &d.Profile }, stringKind),
-	key("preferredChain", func(d *Defaults) *string { return &d.PreferredChain }, stringKind),
-	key("privateKey", func(d *Defaults) *PrivateKey { return &d.PrivateKey }, privateKeyKind),
-	key("renew", func(d *Defaults) *Renew { return &d.Renew }, renewKind),
-	key("deploy", func(d *Defaults) *Deploy { return &d.Deploy }, object(checkDeploy, deployDefaults...)),
+	key("issuers", "in the order in which they are tried",
+		func(d *Defaults) *[]string { return &d.Issuers }, issuersKind),
+	key("challenge", "how control of the names is proved",
+		func(d *Defaults) *Challenge { return &d.Challenge }, challengeKind),
+	key("profile", "an ACME profile, such as `shortlived` at Let's Encrypt",
+		func(d *Defaults) *string { return &d.Profile }, stringKind),
+	key("preferredChain", "the common name of the root or of the topmost issuer",
+		func(d *Defaults) *string { return &d.PreferredChain }, stringKind),
+	key("privateKey", "what key it gets",
+		func(d *Defaults) *PrivateKey { return &d.PrivateKey }, privateKeyKind),
+	key("renew", "when it is renewed",
+		func(d *Defaults) *Renew { return &d.Renew }, renewKind),
+	key("deploy", "who consumes the certificate",
+		func(d *Defaults) *Deploy { return &d.Deploy }, object(checkDeploy, deployDefaults...)),
 )
 
 var httpKind = object(checkHTTP,
-	key("solver", func(h *HTTP) *string { return &h.Solver }, oneOf("responder", "listen", "off")),
-	key("listen", func(h *HTTP) *string { return &h.Listen }, listenKind),
-	key("fallback", func(h *HTTP) *string { return &h.Fallback }, oneOf("notFound", "redirect")),
+	key("solver", "who answers http-01: `responder` (its own process, from a token folder), `listen` (the daemon itself), `off`",
+		func(h *HTTP) *string { return &h.Solver }, oneOf("responder", "listen", "off")),
+	key("listen", "with `solver: listen`: the address, such as `\":80\"`. Empty: only a listener that systemd hands over",
+		func(h *HTTP) *string { return &h.Listen }, listenKind),
+	key("fallback", "what other requests get: `notFound`, or `redirect` to https",
+		func(h *HTTP) *string { return &h.Fallback }, oneOf("notFound", "redirect")),
 )
 
 func checkHTTP(v value, h *HTTP) {
@@ -56,12 +81,15 @@ var tlsALPNKind = object(func(v value, t *TLSALPN) {
 	if t.Listen != "" {
 		v.at("listen").fault("tls-alpn-01 is "+notYet, "remove it")
 	}
-}, key("listen", func(t *TLSALPN) *string { return &t.Listen }, listenKind))
+}, key("listen", "for tls-alpn-01", func(t *TLSALPN) *string { return &t.Listen }, listenKind))
 
 var adminKind = object(checkAdmin,
-	key("listen", func(a *Admin) *string { return &a.Listen }, listenKind),
-	key("certificateMetrics", func(a *Admin) *string { return &a.CertificateMetrics }, oneOf("auto", "on", "off")),
-	key("insecure", func(a *Admin) *bool { return &a.Insecure }, boolKind),
+	key("listen", "metrics, health and status page; `\"\"`: none",
+		func(a *Admin) *string { return &a.Listen }, listenKind),
+	key("certificateMetrics", "metrics for each certificate: `on`, `off`, or `auto` up to 10,000 certificates",
+		func(a *Admin) *string { return &a.CertificateMetrics }, oneOf("auto", "on", "off")),
+	key("insecure", "allow an address that is not loopback",
+		func(a *Admin) *bool { return &a.Insecure }, boolKind),
 )
 
 func checkAdmin(v value, a *Admin) {
@@ -77,22 +105,27 @@ func isLoopback(listen string) bool {
 	return host == "localhost" || err == nil && a.Unmap().IsLoopback()
 }
 
-var controlKind = object(nil, key("socket", func(c *Control) *string { return &c.Socket }, anyPathKind))
+var controlKind = object(nil, key("socket", "where the command line finds the daemon",
+	func(c *Control) *string { return &c.Socket }, anyPathKind))
 
 var logKind = object(nil,
-	key("level", func(l *Log) *string { return &l.Level }, oneOf("debug", "info", "warn", "error")),
-	key("format", func(l *Log) *string { return &l.Format }, oneOf("auto", "console", "json", "journal")),
+	key("level", "`debug`, `info`, `warn`, `error`",
+		func(l *Log) *string { return &l.Level }, oneOf("debug", "info", "warn", "error")),
+	key("format", "`console`, `json`, `journal`; `auto` looks at where the log goes",
+		func(l *Log) *string { return &l.Format }, oneOf("auto", "console", "json", "journal")),
 )
 
-// checkConfig refuses label names that metrics cannot have.
-func checkConfig(v value, c *Config) {
-	for _, e := range v.at("labelNames").elements() {
-		if !labelName.MatchString(e.Value) || strings.HasPrefix(e.Value, "__") {
-			e.fault(fmt.Sprintf("%q is not the name of a label", shorten(e.Value)), "letters, digits and _ only, no digit first")
-		}
+var labelNameKind = like(labelName.String(), scalar("the name of a label", "!!str", parseLabelName))
+
+// parseLabelName reads what Prometheus accepts and does not keep for itself.
+func parseLabelName(s string) (string, *fault) {
+	if !labelName.MatchString(s) || strings.HasPrefix(s, "__") {
+		return "", &fault{fmt.Sprintf("%q is not the name of a label", shorten(s)), "letters, digits and _ only, no digit first"}
 	}
-	c.LabelNames = unique(c.LabelNames)
+	return s, nil
 }
+
+func checkConfig(_ value, c *Config) { c.LabelNames = unique(c.LabelNames) }
 
 // DefaultConfig returns what an empty file means.
 func DefaultConfig(file string) *Config {

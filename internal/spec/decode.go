@@ -101,6 +101,13 @@ func (v value) at(key string) value {
 
 func (v value) has(key string) bool { return v.at(key).Node != v.Node }
 
+// need reports a key that is missing.
+func (v value) need(key, hint string) {
+	if !v.has(key) {
+		v.at(key).fault("missing", hint)
+	}
+}
+
 // elements returns the elements of a list; of anything else none.
 func (v value) elements() []value {
 	if v.Kind != yaml.SequenceNode {
@@ -122,24 +129,35 @@ func join(path, key string) string {
 
 // A kind reads one sort of value. When a value is of another sort it reports that and leaves the target alone.
 type kind[T any] struct {
-	what string // what an error says was expected: "a list"
-	read func(v value, into *T)
+	what   string // what an error says was expected: "a list"
+	schema schema // what an editor is told; it may accept more than read does, but never less
+	read   func(v value, into *T)
 }
 
 // A field is one key of a mapping that describes a T.
 type field[T any] struct {
-	name string
-	read func(v value, t *T)
+	name   string
+	need   string // the hint when it is missing; "": it may be
+	schema schema
+	read   func(v value, t *T)
 }
 
-// key says under which name, where and as what a part of T is read.
-func key[T, V any](name string, at func(*T) *V, k kind[V]) field[T] {
-	return field[T]{name, func(v value, t *T) { k.read(v, at(t)) }}
+// key says under which name, to what end, where and as what a part of T is read. The meaning is that of docs/spec.md.
+func key[T, V any](name, meaning string, at func(*T) *V, k kind[V]) field[T] {
+	s := k.schema
+	s.Description = meaning
+	return field[T]{name: name, schema: s, read: func(v value, t *T) { k.read(v, at(t)) }}
+}
+
+// need makes a field one that must be there.
+func need[T any](hint string, f field[T]) field[T] {
+	f.need = hint
+	return f
 }
 
 // scalar is a kind for plain values with one YAML tag.
 func scalar[T any](what, tag string, parse func(string) (T, *fault)) kind[T] {
-	return kind[T]{what, func(v value, into *T) {
+	return kind[T]{what, scalarSchema(tag), func(v value, into *T) {
 		if v.Kind != yaml.ScalarNode {
 			v.want(what, "")
 			return
@@ -164,7 +182,7 @@ func scalar[T any](what, tag string, parse func(string) (T, *fault)) kind[T] {
 
 // list is a kind for sequences without nulls.
 func list[T any](what string, each kind[T]) kind[[]T] {
-	return kind[[]T]{what, func(v value, into *[]T) {
+	return kind[[]T]{what, listSchema(each.what, each.schema), func(v value, into *[]T) {
 		if v.Kind != yaml.SequenceNode {
 			v.want(what, listHint(v))
 			return
@@ -208,12 +226,17 @@ func flow(s string) []string {
 // object is a kind for mappings. It reads into what the target holds already. A check, which may be nil, sees the
 // whole afterwards; what was refused before still holds its default then, and must not be complained of twice.
 func object[T any](check func(v value, t *T), fields ...field[T]) kind[T] {
-	return kind[T]{"a mapping of keys", func(v value, into *T) {
+	return kind[T]{"a mapping of keys", objectSchema(fields), func(v value, into *T) {
 		if v.Kind != yaml.MappingNode {
 			v.want("a mapping of keys", "one of "+strings.Join(names(fields), ", "))
 			return
 		}
 		readFields(v, into, fields)
+		for _, f := range fields {
+			if f.need != "" {
+				v.need(f.name, f.need)
+			}
+		}
 		if check != nil {
 			check(v, into)
 		}
@@ -222,7 +245,7 @@ func object[T any](check func(v value, t *T), fields ...field[T]) kind[T] {
 
 // fresh makes a kind start from base, so that it replaces what the target holds.
 func fresh[T any](base T, k kind[T]) kind[T] {
-	return kind[T]{k.what, func(v value, into *T) {
+	return kind[T]{k.what, k.schema, func(v value, into *T) {
 		t := base
 		k.read(v, &t)
 		*into = t
@@ -231,7 +254,7 @@ func fresh[T any](base T, k kind[T]) kind[T] {
 
 // pointer makes a kind read into a new T. An empty mapping means none.
 func pointer[T any](k kind[T]) kind[*T] {
-	return kind[*T]{k.what, func(v value, into **T) {
+	return kind[*T]{k.what, k.schema.orEmpty(), func(v value, into **T) {
 		*into = nil
 		if v.Kind == yaml.MappingNode && len(v.Content) == 0 {
 			return

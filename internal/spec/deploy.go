@@ -9,16 +9,22 @@ import (
 const runTimeout = time.Minute
 
 var deployKind = object(checkDeploy, append(deployDefaults,
-	key("files", func(d *Deploy) *[]File { return &d.Files }, list("a list of files", fileKind)),
-	key("probe", func(d *Deploy) *[]Probe { return &d.Probe }, list("a list of probes", probeKind)),
+	key("files", "copies for consumers that cannot read acmed's own folder",
+		func(d *Deploy) *[]File { return &d.Files }, list("a list of files", fileKind)),
+	key("probe", "addresses where the new certificate must be served",
+		func(d *Deploy) *[]Probe { return &d.Probe }, list("a list of probes", probeKind)),
 )...)
 
 // deployDefaults are the keys that acmed.yaml may set for all.
 var deployDefaults = []field[Deploy]{
-	key("check", func(d *Deploy) *[]string { return &d.Check }, argvKind),
-	key("reload", func(d *Deploy) *[]string { return &d.Reload }, list("a list of systemd units", unitKind)),
-	key("run", func(d *Deploy) *[]Run { return &d.Run }, list("a list of commands", runKind)),
-	key("window", func(d *Deploy) **Window { return &d.Window }, pointer(windowKind)),
+	key("check", "a command that must succeed before anything is reloaded",
+		func(d *Deploy) *[]string { return &d.Check }, argvKind),
+	key("reload", "systemd units, with their suffix",
+		func(d *Deploy) *[]string { return &d.Reload }, list("a list of systemd units", unitKind)),
+	key("run", "commands to run after the reload",
+		func(d *Deploy) *[]Run { return &d.Run }, list("a list of commands", runKind)),
+	key("window", "when a new certificate may go live; `{}` undoes a default",
+		func(d *Deploy) **Window { return &d.Window }, pointer(windowKind)),
 }
 
 // checkDeploy refuses a path that is written twice.
@@ -55,18 +61,22 @@ func pathsOf(v value) []place {
 }
 
 var fileKind = object(checkFile,
-	key("path", func(f *File) *string { return &f.Path }, pathKind),
-	key("content", func(f *File) *string { return &f.Content },
-		oneOf("privkey", "cert", "chain", "fullchain", "combined", "pkcs12")),
-	key("owner", func(f *File) *string { return &f.Owner }, accountKind),
-	key("group", func(f *File) *string { return &f.Group }, accountKind),
-	key("mode", func(f *File) *uint32 { return &f.Mode }, modeKind),
-	key("passwordFile", func(f *File) *string { return &f.PasswordFile }, pathKind),
+	need("the file to write", key("path", "of the file",
+		func(f *File) *string { return &f.Path }, pathKind)),
+	need("one of privkey, cert, chain, fullchain, combined, pkcs12",
+		key("content", "`privkey`, `cert`, `chain`, `fullchain`, `combined` (key, then full chain) or `pkcs12`",
+			func(f *File) *string { return &f.Content }, oneOf("privkey", "cert", "chain", "fullchain", "combined", "pkcs12"))),
+	key("owner", "a user's name or number",
+		func(f *File) *string { return &f.Owner }, accountKind),
+	key("group", "a group's name or number",
+		func(f *File) *string { return &f.Group }, accountKind),
+	key("mode", "a file with a key inside may not be open to everybody",
+		func(f *File) *uint32 { return &f.Mode }, modeKind),
+	key("passwordFile", "a file that holds the password",
+		func(f *File) *string { return &f.PasswordFile }, pathKind),
 )
 
 func checkFile(v value, f *File) {
-	v.need("path", "the file to write")
-	v.need("content", "one of privkey, cert, chain, fullchain, combined, pkcs12")
 	secret := slices.Contains([]string{"privkey", "combined", "pkcs12"}, f.Content)
 	switch {
 	case f.Content == "pkcs12" && !v.has("passwordFile"):
@@ -79,21 +89,16 @@ func checkFile(v value, f *File) {
 	}
 }
 
-// need reports a key that is missing.
-func (v value) need(key, hint string) {
-	if !v.has(key) {
-		v.at(key).fault("missing", hint)
-	}
-}
-
 var runKind = fresh(Run{Timeout: runTimeout}, object(checkRun,
-	key("command", func(r *Run) *[]string { return &r.Command }, argvKind),
-	key("timeout", func(r *Run) *time.Duration { return &r.Timeout }, durationKind),
-	key("user", func(r *Run) *string { return &r.User }, accountKind),
+	need("such as [/usr/local/lib/push-cert]", key("command", "a list of words; no shell",
+		func(r *Run) *[]string { return &r.Command }, sized(1, 0, argvKind))),
+	key("timeout", "how long it may take",
+		func(r *Run) *time.Duration { return &r.Timeout }, durationKind),
+	key("user", "who runs it",
+		func(r *Run) *string { return &r.User }, accountKind),
 ))
 
 func checkRun(v value, _ *Run) {
-	v.need("command", "such as [/usr/local/lib/push-cert]")
 	command := v.at("command")
 	if v.has("command") && command.elements() != nil && len(command.Content) == 0 {
 		command.fault("no program", "the first word is the program")
@@ -101,24 +106,27 @@ func checkRun(v value, _ *Run) {
 	checkArgv(command)
 }
 
-var probeKind = object(checkProbe,
-	key("address", func(p *Probe) *string { return &p.Address }, hostPortKind),
-	key("startTLS", func(p *Probe) *string { return &p.StartTLS }, oneOf("smtp", "imap", "pop3", "ldap", "postgres")),
-	key("serverName", func(p *Probe) *string { return &p.ServerName }, hostKind),
+var probeKind = object(nil,
+	need(`such as "127.0.0.1:443"`, key("address", "host and port",
+		func(p *Probe) *string { return &p.Address }, hostPortKind)),
+	key("startTLS", "`smtp`, `imap`, `pop3`, `ldap` or `postgres`",
+		func(p *Probe) *string { return &p.StartTLS }, oneOf("smtp", "imap", "pop3", "ldap", "postgres")),
+	key("serverName", "the name that is asked for",
+		func(p *Probe) *string { return &p.ServerName }, hostKind),
 )
 
-func checkProbe(v value, _ *Probe) { v.need("address", `such as "127.0.0.1:443"`) }
-
 var windowKind = object(checkWindow,
-	key("start", func(w *Window) *string { return &w.Start }, clockKind),
-	key("duration", func(w *Window) *time.Duration { return &w.Duration }, durationKind),
-	key("timezone", func(w *Window) *string { return &w.Timezone }, zoneKind),
-	key("unlessExpiresWithin", func(w *Window) *time.Duration { return &w.UnlessExpiresWithin }, durationKind),
+	need(`such as "02:00"`, key("start", "a time of day, such as `\"02:00\"`",
+		func(w *Window) *string { return &w.Start }, clockKind)),
+	need("such as 4h", key("duration", "a day at most",
+		func(w *Window) *time.Duration { return &w.Duration }, durationKind)),
+	key("timezone", "such as `Europe/Berlin`",
+		func(w *Window) *string { return &w.Timezone }, zoneKind),
+	key("unlessExpiresWithin", "the window does not count when so little of the lifetime is left",
+		func(w *Window) *time.Duration { return &w.UnlessExpiresWithin }, durationKind),
 )
 
 func checkWindow(v value, w *Window) {
-	v.need("start", `such as "02:00"`)
-	v.need("duration", "such as 4h")
 	if w.Duration > 24*time.Hour {
 		v.at("duration").fault("longer than a day", "without a window a certificate is activated at any time")
 	}

@@ -9,9 +9,12 @@ import (
 )
 
 var (
-	dnsNameKind = scalar("a DNS name", "!!str", parseDNSName)
-	hostKind    = scalar("a DNS name", "!!str", parseHost)
+	dnsNameKind = like(`^(\*\.)?`+hostChars+`$`, scalar("a DNS name", "!!str", parseDNSName))
+	hostKind    = like(`^`+hostChars+`$`, scalar("a DNS name", "!!str", parseHost))
 )
+
+// hostChars are what ASCII a host name may hold, and all that is not ASCII.
+const hostChars = `[^\x00-\x2c\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]+`
 
 // parseDNSName reads a name for a certificate: a host, or a wildcard whose first label is *.
 func parseDNSName(s string) (string, *fault) {

@@ -11,7 +11,7 @@ import (
 )
 
 // FuzzCertificate holds the parser to what everybody else builds on: a refusal says where, and what is accepted is fit
-// to be asked for.
+// to be asked for, and to be written in an editor that knows the schema.
 func FuzzCertificate(f *testing.F) {
 	files, err := filepath.Glob("testdata/*/certs/*.yaml")
 	if err != nil {
@@ -24,12 +24,15 @@ func FuzzCertificate(f *testing.F) {
 		}
 		f.Add(text)
 	}
-	config := spec.DefaultConfig("")
+	config, schema := spec.DefaultConfig(""), readSchema(f, "certificate")
 	f.Fuzz(func(t *testing.T, text []byte) {
 		c, err := spec.ParseCertificate(config, "/certs/a.example.com.yaml", text)
 		if err != nil {
 			checkRefusal(t, err, len(text))
 			return
+		}
+		if wrong := judge(t, schema, string(text)); wrong != nil {
+			t.Fatalf("the schema refuses it: %q", wrong)
 		}
 		if n := len(c.DNSNames) + len(c.IPAddresses); n < 1 || n > 100 || len(c.Issuers) < 1 {
 			t.Fatalf("%d names, issuers %q", n, c.Issuers)

@@ -6,22 +6,29 @@ import (
 )
 
 var issuerKind = object(checkIssuer,
-	key("directory", func(i *Issuer) *string { return &i.Directory }, httpsKind),
-	key("contact", func(i *Issuer) *[]string { return &i.Contact }, contactsKind),
-	key("termsOfServiceAgreed", func(i *Issuer) *bool { return &i.TermsOfServiceAgreed }, boolKind),
-	key("externalAccountBinding", func(i *Issuer) **ExternalAccountBinding { return &i.Binding }, pointer(bindingKind)),
-	key("caBundle", func(i *Issuer) *string { return &i.CABundle }, optionalPathKind),
-	key("proxy", func(i *Issuer) *string { return &i.Proxy }, proxyKind),
-	key("limits", func(i *Issuer) *Limits { return &i.Limits }, limitsKind),
+	key("directory", "the URL of the ACME directory; https only",
+		func(i *Issuer) *string { return &i.Directory }, httpsKind),
+	key("contact", "`mailto:` URLs, one address each",
+		func(i *Issuer) *[]string { return &i.Contact }, contactsKind),
+	key("termsOfServiceAgreed", "without it no account is registered",
+		func(i *Issuer) *bool { return &i.TermsOfServiceAgreed }, boolKind),
+	key("externalAccountBinding", "the credentials of an account that you have at the CA",
+		func(i *Issuer) **ExternalAccountBinding { return &i.Binding }, pointer(bindingKind)),
+	key("caBundle", "PEM file of the roots of a private CA",
+		func(i *Issuer) *string { return &i.CABundle }, optionalPathKind),
+	key("proxy", "`http`, `https` or `socks5` URL without a password",
+		func(i *Issuer) *string { return &i.Proxy }, proxyKind),
+	key("limits", "what acmed allows itself, so that it stays below what the CA allows. 0 means no limit",
+		func(i *Issuer) *Limits { return &i.Limits }, limitsKind),
 )
 
 // optionalPathKind reads an absolute path or "".
-var optionalPathKind = scalar("an absolute path", "!!str", func(s string) (string, *fault) {
+var optionalPathKind = like("^$|"+pathKind.schema.Pattern, scalar("an absolute path", "!!str", func(s string) (string, *fault) {
 	if s == "" {
 		return "", nil
 	}
 	return parsePath(s)
-})
+}))
 
 func checkIssuer(v value, i *Issuer) {
 	if i.Directory == "" {
@@ -30,14 +37,16 @@ func checkIssuer(v value, i *Issuer) {
 }
 
 var bindingKind = object(checkBinding,
-	key("kid", func(b *ExternalAccountBinding) *string { return &b.KID }, scalar("a key identifier", "!!str", parseNonEmpty)),
-	key("hmacKeyFile", func(b *ExternalAccountBinding) *string { return &b.HMACKeyFile }, pathKind),
-	key("hmacKeyCredential", func(b *ExternalAccountBinding) *string { return &b.HMACKeyCredential },
-		scalar("the name of a systemd credential", "!!str", parseCredential)),
+	need("the CA hands it out together with the HMAC key", key("kid", "the identifier of the key that the CA handed out",
+		func(b *ExternalAccountBinding) *string { return &b.KID }, word("a key identifier", parseNonEmpty))),
+	key("hmacKeyFile", "a file that holds the HMAC key",
+		func(b *ExternalAccountBinding) *string { return &b.HMACKeyFile }, pathKind),
+	key("hmacKeyCredential", "the name of a systemd credential that holds it",
+		func(b *ExternalAccountBinding) *string { return &b.HMACKeyCredential },
+		like(credentialName.String(), scalar("the name of a systemd credential", "!!str", parseCredential))),
 )
 
 func checkBinding(v value, _ *ExternalAccountBinding) {
-	v.need("kid", "the CA hands it out together with the HMAC key")
 	if v.has("hmacKeyFile") == v.has("hmacKeyCredential") {
 		v.fault("needs either hmacKeyFile or hmacKeyCredential", "name the one that holds the HMAC key")
 	}
@@ -52,11 +61,16 @@ func parseCredential(s string) (string, *fault) {
 }
 
 var limitsKind = object(nil,
-	key("ordersPer3h", func(l *Limits) *int { return &l.OrdersPer3h }, integer(0, 1<<30)),
-	key("certificatesPerDomainPerWeek", func(l *Limits) *int { return &l.PerDomainPerWeek }, integer(0, 1<<30)),
-	key("certificatesPerNameSetPerWeek", func(l *Limits) *int { return &l.PerNameSetPerWeek }, integer(0, 1<<30)),
-	key("failuresPerNamePerHour", func(l *Limits) *int { return &l.FailuresPerNamePerHour }, integer(0, 1<<30)),
-	key("ordersInFlight", func(l *Limits) *int { return &l.OrdersInFlight }, integer(1, 1<<30)),
+	key("ordersPer3h", "new orders in three hours",
+		func(l *Limits) *int { return &l.OrdersPer3h }, integer(0, 1<<30)),
+	key("certificatesPerDomainPerWeek", "certificates of one registered domain in seven days",
+		func(l *Limits) *int { return &l.PerDomainPerWeek }, integer(0, 1<<30)),
+	key("certificatesPerNameSetPerWeek", "certificates of the very same names in seven days",
+		func(l *Limits) *int { return &l.PerNameSetPerWeek }, integer(0, 1<<30)),
+	key("failuresPerNamePerHour", "failed authorizations of one name in an hour",
+		func(l *Limits) *int { return &l.FailuresPerNamePerHour }, integer(0, 1<<30)),
+	key("ordersInFlight", "orders open at once, at least 1",
+		func(l *Limits) *int { return &l.OrdersInFlight }, integer(1, 1<<30)),
 )
 
 // A builtin is an issuer that needs no file, or only one with the external account binding.

@@ -15,24 +15,29 @@ import (
 
 // The kinds of plain values.
 var (
-	stringKind   = scalar("a string", "!!str", parseText)
+	stringKind   = like(`^[^\x00-\x1f\x7f]*$`, scalar("a string", "!!str", parseText))
 	boolKind     = scalar("true or false", "!!bool", parseBool)
-	durationKind = scalar("a duration such as 30d 12h", "!!str", parseDuration)
-	pathKind     = scalar("an absolute path", "!!str", parsePath)
-	hostPortKind = scalar("an address with a port", "!!str", parseHostPort)
-	listenKind   = scalar("an address with a port", "!!str", parseBindTo)
-	modeKind     = scalar(`permissions such as "0640"`, "!!str", parseMode)
-	unitKind     = scalar("a systemd unit", "!!str", parseUnit)
-	accountKind  = scalar("a user or group", "!!str", parseAccount)
-	contactKind  = scalar("a contact such as mailto:pki@example.com", "!!str", parseContact)
-	httpsKind    = scalar("an https URL", "!!str", parseHTTPS)
-	proxyKind    = scalar("the URL of a proxy", "!!str", parseProxy)
-	addressKind  = scalar("an IP address", "!!str", parseAddress)
-	clockKind    = scalar("a time of day such as 02:00", "!!str", parseClock)
-	zoneKind     = scalar("a time zone such as Europe/Berlin", "!!str", parseTimezone)
-	anyPathKind  = scalar("a path", "!!str", parseNonEmpty)
+	durationKind = like(durationText.String(), scalar("a duration such as 30d 12h", "!!str", parseDuration))
+	pathKind     = like(`^(/[^/\x00-\x1f\x7f]+)+$`, scalar("an absolute path", "!!str", parsePath))
+	hostPortKind = like(`.:[0-9]{1,5}$`, scalar("an address with a port", "!!str", parseHostPort))
+	listenKind   = like(`^$|^([0-9.]*|localhost|\[[^\]]*\]):[0-9]{1,5}$`, scalar("an address with a port", "!!str", parseBindTo))
+	modeKind     = like(`^0*[0-7]{3}$`, scalar(`permissions such as "0640"`, "!!str", parseMode))
+	unitKind     = like(unitSuffix.String(), scalar("a systemd unit", "!!str", parseUnit))
+	accountKind  = like(accountName.String(), scalar("a user or group", "!!str", parseAccount))
+	contactKind  = like(`^mailto:[^?, @]+@[^?, @]+$`, scalar("a contact such as mailto:pki@example.com", "!!str", parseContact))
+	httpsKind    = like(`^[Hh][Tt][Tt][Pp][Ss]://.`, scalar("an https URL", "!!str", parseHTTPS))
+	proxyKind    = like(`^$|^[A-Za-z0-9]+://.`, scalar("the URL of a proxy", "!!str", parseProxy))
+	addressKind  = like(`^[0-9A-Fa-f.:]+$`, scalar("an IP address", "!!str", parseAddress))
+	clockKind    = like(clockTime.String(), scalar("a time of day such as 02:00", "!!str", parseClock))
+	zoneKind     = word("a time zone such as Europe/Berlin", parseTimezone)
+	anyPathKind  = word("a path", parseNonEmpty)
 	argvKind     = list("a command as a list of words", stringKind)
 )
+
+// word is a kind for strings that are not empty.
+func word(what string, parse func(string) (string, *fault)) kind[string] {
+	return like(`^[^\x00-\x1f\x7f]+$`, scalar(what, "!!str", parse))
+}
 
 // parseText refuses what no name, path or argument may hold and what would garble a log or a terminal.
 func parseText(s string) (string, *fault) {
@@ -64,19 +69,19 @@ func parseBool(s string) (bool, *fault) {
 // integer is a kind for numbers from least to most.
 func integer(least, most int) kind[int] {
 	what := fmt.Sprintf("a number from %d to %d", least, most)
-	return scalar(what, "!!int", func(s string) (int, *fault) {
+	return ranging(least, most, scalar(what, "!!int", func(s string) (int, *fault) {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < least || n > most {
 			return 0, &fault{fmt.Sprintf("expected %s, found %s", what, shorten(s)), ""}
 		}
 		return n, nil
-	})
+	}))
 }
 
 // oneOf is a kind for strings out of a list.
 func oneOf(words ...string) kind[string] {
 	what := "one of " + strings.Join(words, ", ")
-	return scalar(what, "!!str", func(s string) (string, *fault) {
+	return among(words, scalar(what, "!!str", func(s string) (string, *fault) {
 		if slices.Contains(words, s) {
 			return s, nil
 		}
@@ -85,27 +90,28 @@ func oneOf(words ...string) kind[string] {
 			hint = "did you mean " + near + "?"
 		}
 		return "", &fault{fmt.Sprintf("expected %s, found %q", what, shorten(s)), hint}
-	})
+	}))
 }
 
-var durationPart = regexp.MustCompile(`^ *([0-9]{1,9})([dhms])`)
+var (
+	durationPart = regexp.MustCompile(`([0-9]{1,9})([dhms])`)
+	durationText = regexp.MustCompile(`^( *[0-9]{1,9}[dhms])+ *$`)
+)
 
 // parseDuration reads "30d 12h", "90m" and the like, up to a hundred years.
 func parseDuration(s string) (time.Duration, *fault) {
 	const most = 100 * 365 * 24 * time.Hour
 	units := map[string]time.Duration{"d": 24 * time.Hour, "h": time.Hour, "m": time.Minute, "s": time.Second}
+	if !durationText.MatchString(s) {
+		return 0, &fault{fmt.Sprintf("%q is not a duration", shorten(s)), "write days, hours, minutes or seconds, such as 30d 12h or 90m"}
+	}
 	var sum time.Duration
-	for rest := s; strings.TrimSpace(rest) != "" || s == ""; {
-		m := durationPart.FindStringSubmatch(rest)
-		if m == nil {
-			return 0, &fault{fmt.Sprintf("%q is not a duration", shorten(s)), "write days, hours, minutes or seconds, such as 30d 12h or 90m"}
-		}
+	for _, m := range durationPart.FindAllStringSubmatch(s, -1) {
 		n, _ := strconv.Atoi(m[1])
 		if time.Duration(n) > most/units[m[2]] || sum > most-time.Duration(n)*units[m[2]] {
 			return 0, &fault{fmt.Sprintf("%q is over a hundred years", shorten(s)), ""}
 		}
 		sum += time.Duration(n) * units[m[2]]
-		rest = rest[len(m[0]):]
 	}
 	if sum == 0 {
 		return 0, &fault{"a duration of nothing", "write one such as 90m"}
@@ -128,7 +134,7 @@ func parsePath(s string) (string, *fault) {
 
 func splitPort(s string) (host string, wrong *fault) {
 	host, port, err := net.SplitHostPort(s)
-	if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 1 || n > 65535 {
+	if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || n == 0 || len(port) > 5 {
 		return "", &fault{fmt.Sprintf("%q is not an address with a port", shorten(s)), "such as 127.0.0.1:443 or [::1]:443"}
 	}
 	return host, nil
