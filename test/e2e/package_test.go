@@ -36,17 +36,18 @@ func TestPackage(t *testing.T) {
 	t.Run("modes and owners follow the design", func(t *testing.T) {
 		m := m.with(t)
 		for path, want := range map[string]string{
-			"/usr/bin/acmed":        "755 root:root",
-			"/etc/acmed/acmed.yaml": "644 root:root",
-			"/etc/acmed/certs.d":    "755 root:root",
-			"/etc/acmed/issuers.d":  "755 root:root",
-			"/etc/acmed/dns.d":      "755 root:root",
-			"/etc/acmed/secrets":    "750 root:acmed",
-			"/run/acmed":            "755 root:root",
-			"/run/acmed/http-01":    "755 acmed:acmed",
-			"/run/acmed/control":    "2750 acmed:acmed-admin",
-			"/usr/share/man/man8":   "755 root:root",
-			"/usr/share/doc/acmed":  "755 root:root",
+			"/usr/bin/acmed":                           "755 root:root",
+			"/etc/acmed/acmed.yaml":                    "644 root:root",
+			"/etc/acmed/certs.d":                       "755 root:root",
+			"/etc/acmed/issuers.d":                     "755 root:root",
+			"/etc/acmed/dns.d":                         "755 root:root",
+			"/etc/acmed/secrets":                       "750 root:acmed",
+			"/run/acmed":                               "755 root:root",
+			"/run/acmed/http-01":                       "755 acmed:acmed",
+			"/run/acmed/control":                       "2750 acmed:acmed-admin",
+			"/usr/share/man/man8":                      "755 root:root",
+			"/usr/share/acmed/schema/certificate.json": "644 root:root",
+			"/usr/share/doc/acmed":                     "755 root:root",
 		} {
 			if got := m.run("stat", "--format=%a %U:%G", path); got != want {
 				t.Errorf("%s is %s, want %s", path, got, want)
