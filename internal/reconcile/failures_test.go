@@ -1,9 +1,7 @@
 package reconcile_test
 
 import (
-	"io"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -65,36 +63,14 @@ func TestAFailureThatNoLongerMattersIsNotShown(t *testing.T) {
 
 func TestARefusalOfAccountsWithoutEndIsNoStorm(t *testing.T) {
 	bubble(t, acmetest.Config{}, func(w *world) {
-		asked := 0
-		refuse := problem("new-account", http.StatusBadRequest, "accountDoesNotExist", "no", "")
-		w.ca().Intercept(func(r *http.Request) *http.Response {
-			res := refuse(r)
-			if res != nil {
-				asked++
-			}
-			return res
-		})
+		refuse, asked := counted(problem("new-account", http.StatusBadRequest, "accountDoesNotExist", "no", ""))
+		w.ca().Intercept(refuse)
 		w.want(cert("a"), cert("b"), cert("c"))
 		w.run()
 		time.Sleep(time.Hour)
 		w.expect("a", reconcile.PhaseBackoff, reconcile.IssuerHold)
-		if asked > 12 {
-			t.Errorf("asked for an account %d times in an hour", asked)
+		if n := asked(); n > 12 {
+			t.Errorf("asked for an account %d times in an hour", n)
 		}
 	})
-}
-
-// problem answers requests to a path with an ACME problem, and with Retry-After unless that is "".
-func problem(path string, status int, kind, detail, retryAfter string) func(*http.Request) *http.Response {
-	return func(r *http.Request) *http.Response {
-		if !strings.Contains(r.URL.Path, path) {
-			return nil
-		}
-		h := http.Header{"Content-Type": {"application/problem+json"}, "Replay-Nonce": {"a-nonce-for-nothing"}}
-		if retryAfter != "" {
-			h.Set("Retry-After", retryAfter)
-		}
-		body := `{"type":"urn:ietf:params:acme:error:` + kind + `","detail":"` + detail + `"}`
-		return &http.Response{StatusCode: status, Status: http.StatusText(status), Header: h, Body: io.NopCloser(strings.NewReader(body)), Request: r}
-	}
 }

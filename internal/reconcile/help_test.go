@@ -2,10 +2,50 @@ package reconcile_test
 
 import (
 	"encoding/base64"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 )
+
+// counted counts the requests that f answers.
+func counted(f func(*http.Request) *http.Response) (answer func(*http.Request) *http.Response, count func() int) {
+	var n atomic.Int64
+	answer = func(r *http.Request) *http.Response {
+		res := f(r)
+		if res != nil {
+			n.Add(1)
+		}
+		return res
+	}
+	return answer, func() int { synctest.Wait(); return int(n.Load()) }
+}
+
+// problem answers requests to a path with an ACME problem, and with Retry-After unless that is "".
+func problem(path string, status int, kind, detail, retryAfter string) func(*http.Request) *http.Response {
+	return func(r *http.Request) *http.Response {
+		if !strings.Contains(r.URL.Path, path) {
+			return nil
+		}
+		h := http.Header{"Content-Type": {"application/problem+json"}, "Replay-Nonce": {"a-nonce-for-nothing"}}
+		if retryAfter != "" {
+			h.Set("Retry-After", retryAfter)
+		}
+		body := `{"type":"urn:ietf:params:acme:error:` + kind + `","detail":"` + detail + `"}`
+		return &http.Response{StatusCode: status, Status: http.StatusText(status), Header: h, Body: io.NopCloser(strings.NewReader(body)), Request: r}
+	}
+}
+
+// gateway answers like a proxy before a CA that is gone.
+func gateway(status int) func(*http.Request) *http.Response {
+	return func(*http.Request) *http.Response {
+		return &http.Response{StatusCode: status, Status: http.StatusText(status), Body: http.NoBody, Header: http.Header{}}
+	}
+}
 
 // writeKey writes an HMAC key as CAs hand it out.
 func writeKey(t *testing.T, key []byte) (file string) {

@@ -22,22 +22,19 @@ func ten() (certs []*spec.Certificate) {
 
 func TestOneProbeForAllAdviceWhileTheCAIsDead(t *testing.T) {
 	for sentence, answer := range map[string]func(*http.Request) *http.Response{
-		"behind a gateway": func(*http.Request) *http.Response {
-			return &http.Response{StatusCode: 503, Status: "503 Service Unavailable", Body: http.NoBody, Header: http.Header{}}
-		},
-		"as it asked for": problem("", http.StatusServiceUnavailable, "serverInternal", "maintenance", "3600"),
+		"behind a gateway": gateway(http.StatusServiceUnavailable),
+		"as it asked for":  problem("", http.StatusServiceUnavailable, "serverInternal", "maintenance", "3600"),
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			bubble(t, acmetest.Config{RenewalInfo: true}, func(w *world) {
 				w.want(ten()...)
 				w.run()
 				time.Sleep(day)
-				tries := 0
-				w.ca().Intercept(func(r *http.Request) *http.Response { tries++; return answer(r) })
+				answer, tries := counted(answer)
+				w.ca().Intercept(answer)
 				time.Sleep(2 * day)
-				synctest.Wait()
-				if tries > 70 {
-					t.Errorf("ten certificates asked for advice %d times in two days", tries)
+				if n := tries(); n > 70 {
+					t.Errorf("ten certificates asked for advice %d times in two days", n)
 				}
 				w.expect("a", reconcile.PhaseValid, reconcile.NotDue)
 				w.ca().Intercept(nil)
@@ -64,20 +61,13 @@ func TestAHoldOfTheCAHoldsAdviceToo(t *testing.T) {
 
 func TestAdviceIsNotAskedForAllTheTime(t *testing.T) {
 	bubble(t, acmetest.Config{RenewalInfo: true}, func(w *world) {
-		tries := 0
-		refuse := problem("renewal-info", http.StatusTooManyRequests, "rateLimited", "slow down", "1")
-		w.ca().Intercept(func(r *http.Request) *http.Response {
-			res := refuse(r)
-			if res != nil {
-				tries++
-			}
-			return res
-		})
+		refuse, tries := counted(problem("renewal-info", http.StatusTooManyRequests, "rateLimited", "slow down", "1"))
+		w.ca().Intercept(refuse)
 		w.want(cert("www"))
 		w.run()
 		time.Sleep(time.Hour)
-		if tries < 2 || tries > 61 {
-			t.Errorf("asked %d times in an hour", tries)
+		if n := tries(); n < 2 || n > 61 {
+			t.Errorf("asked %d times in an hour", n)
 		}
 	})
 }
@@ -122,12 +112,11 @@ func TestAHoldFromAClockThatWasAheadIsNotBelieved(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				tries := 0
-				refuse := problem("", http.StatusServiceUnavailable, "rateLimited", "wait", "3600")
-				w.ca().Intercept(func(r *http.Request) *http.Response { tries++; return refuse(r) })
+				refuse, tries := counted(problem("", http.StatusServiceUnavailable, "rateLimited", "wait", "3600"))
+				w.ca().Intercept(refuse)
 				w.settle("www")
-				if tries != 1 {
-					t.Errorf("asked %d times", tries)
+				if n := tries(); n != 1 {
+					t.Errorf("asked %d times", n)
 				}
 				w.expect("www", reconcile.PhaseBackoff, reconcile.IssuerHold)
 				w.ca().Intercept(nil)
@@ -176,8 +165,8 @@ func TestAnIssuerThatMovedIsAnotherCA(t *testing.T) {
 
 func TestTheOperatorEndsNoOutageThatTheCAAnnounced(t *testing.T) {
 	bubble(t, acmetest.Config{}, func(w *world) {
-		tries, refuse := 0, problem("", http.StatusInternalServerError, "serverInternal", "maintenance", "7200")
-		w.ca().Intercept(func(r *http.Request) *http.Response { tries++; return refuse(r) })
+		announced, tries := counted(problem("", http.StatusInternalServerError, "serverInternal", "maintenance", "7200"))
+		w.ca().Intercept(announced)
 		w.want(cert("a"), cert("b"))
 		w.run()
 		time.Sleep(time.Hour)
@@ -188,17 +177,18 @@ func TestTheOperatorEndsNoOutageThatTheCAAnnounced(t *testing.T) {
 			synctest.Wait()
 		}
 		release()
-		if tries != 1 {
-			t.Errorf("asked %d times within its time", tries)
+		if n := tries(); n != 1 {
+			t.Errorf("asked %d times within its time", n)
 		}
 		time.Sleep(61 * time.Minute)
-		if tries != 2 {
-			t.Errorf("asked %d times after its time", tries)
+		if n := tries(); n != 2 {
+			t.Errorf("asked %d times after its time", n)
 		}
-		w.ca().Intercept(func(*http.Request) *http.Response { tries++; return &http.Response{StatusCode: 503, Body: http.NoBody} })
-		time.Sleep(121 * time.Minute) // now it announces nothing
-		if tries != 3 {
-			t.Errorf("asked %d times after two hours more", tries)
+		silent, more := counted(gateway(http.StatusServiceUnavailable))
+		w.ca().Intercept(silent)
+		time.Sleep(121 * time.Minute)
+		if n := more(); n != 1 {
+			t.Errorf("asked %d times after two hours more", n)
 		}
 		w.ca().Intercept(nil)
 		release()

@@ -87,11 +87,8 @@ func TestTheCAIsDeadAtStart(t *testing.T) {
 
 func TestOneProbeForAllWhileTheCAIsDead(t *testing.T) {
 	bubble(t, acmetest.Config{}, func(w *world) {
-		tries := 0
-		w.ca().Intercept(func(*http.Request) *http.Response {
-			tries++
-			return &http.Response{StatusCode: 502, Status: "502 Bad Gateway", Body: http.NoBody, Header: http.Header{}}
-		})
+		answer, tries := counted(gateway(http.StatusBadGateway))
+		w.ca().Intercept(answer)
 		var certs []*spec.Certificate
 		for _, name := range []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"} {
 			certs = append(certs, cert(name))
@@ -99,9 +96,8 @@ func TestOneProbeForAllWhileTheCAIsDead(t *testing.T) {
 		w.want(certs...)
 		w.run()
 		time.Sleep(day)
-		synctest.Wait()
-		if tries > 60 {
-			t.Errorf("ten certificates asked a dead CA %d times in a day", tries)
+		if n := tries(); n > 60 {
+			t.Errorf("ten certificates asked a dead CA %d times in a day", n)
 		}
 		w.ca().Intercept(nil)
 		time.Sleep(75 * time.Minute)
