@@ -52,7 +52,7 @@ func TestTheSelfCheckTellsWhoAnswers(t *testing.T) {
 		"a web server has no such page":             {handler: http.NotFoundHandler(), text: "let the web server serve that folder", trouble: "port 80 is answered by something else"},
 		"a web server has the same page for all":    {handler: answer(200, "welcome"), text: "let the web server", trouble: "port 80 is answered by something else"},
 		"a web server adds to the proof":            {handler: answer(200, strings.Repeat("x", 1<<20)), text: "let the web server", trouble: "port 80 is answered by something else"},
-		"a web server sends everybody to https":     {handler: http.RedirectHandler("https://a.example.com/", 301), text: "port 80 redirects"},
+		"a web server sends everybody to https":     {handler: http.RedirectHandler("https://a.example.com/", http.StatusFound), text: "port 80 redirects"},
 		"a server breaks the connection each time":  {handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), text: nobody, trouble: nobody},
 		"a server knows the certificate's own name": {handler: &vhost{}, text: "port 80 answers from"},
 	} {

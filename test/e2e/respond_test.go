@@ -95,9 +95,12 @@ func notices(t *testing.T, m *machine, _ *pebble.Server) {
 	}
 }
 
+// crowd is how many slow clients hold a connection.
+const crowd = 10_000
+
 func crowded(t *testing.T, m *machine, _ *pebble.Server) {
 	pid := m.show("acmed-http.service", "MainPID")
-	for range 3000 {
+	for range crowd {
 		conn, err := net.Dial("tcp", "127.0.0.1:80")
 		if err != nil {
 			t.Fatal(err)
@@ -115,6 +118,12 @@ func crowded(t *testing.T, m *machine, _ *pebble.Server) {
 	if peak := peakMemory(t, m, pid); peak > 64<<20 {
 		t.Errorf("it took %d bytes", peak)
 	}
+	m.eventually(patience, "they are let go", func() error {
+		if open := strings.Count(m.run("ls", "/proc/"+pid+"/fd"), "\n"); open > 50 {
+			return fmt.Errorf("%d open files", open)
+		}
+		return nil
+	})
 }
 
 // peakMemory is the most memory that a process has had.
