@@ -138,12 +138,12 @@ func (s *specs) load(o spec.LoadOptions) control.ReloadResult {
 		changed = nil // every certificate is looked at anyway
 	}
 	s.owner.apply(loaded.Set, changed)
-	s.remember(loaded) // while the changed ones are looked at
 	s.report(old, loaded.Set)
 	if len(changed) > 0 {
 		s.log.Info("read specs", zap.Int("added", len(result.Added)), zap.Int("edited", len(result.Edited)),
 			zap.Int("removed", len(result.Removed)))
 	}
+	s.remember(loaded) // while the changed ones are visited
 	result.Problems, result.Held = wireProblems(s.problems()), wireHeld(loaded.Set.Held)
 	return result
 }
