@@ -120,7 +120,7 @@ func clockBehind(in *Input, now time.Time) (Decision, bool) {
 	if !now.Before(in.Floor) {
 		return Decision{}, false
 	}
-	return Decision{Do: Wait, Why: ClockBehind, At: now.Add(time.Minute),
+	return Decision{Do: Wait, Why: ClockBehind, At: in.Floor,
 		Detail: "the clock shows " + now.UTC().Format(time.DateOnly) + ", before this program was built: set the clock"}, true
 }
 

@@ -10,6 +10,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -174,7 +175,7 @@ func (r *Reconciler) Adopt(name string) (at, deadline time.Time) {
 	return d.At, expiry(have)
 }
 
-// maxSteps bounds the steps of one visit: more would be a rule that never comes to rest.
+// maxSteps bounds the steps of one visit, and with them how long it may keep others waiting.
 const maxSteps = 8
 
 // Visit does what is due for name and tells when to come back, and by when it has to be served. A zero at means
@@ -195,29 +196,30 @@ func (r *Reconciler) Visit(ctx context.Context, name string) (at, deadline time.
 		}
 		err := v.perform(ctx, d)
 		if ctx.Err() != nil {
-			break // stopping, or out of time: what is on disk is resumed
+			return v.interrupted(ctx, err)
 		}
-		switch {
-		case err == nil:
-		case d.Do == Issue || d.Do == Resume:
-			v.fail(d, err)
-		case d.Do == PollARI:
-			v.pollFailed(err)
-		default:
-			return v.broken(err)
+		if err != nil {
+			err = v.setBack(d, err)
 		}
-		if err := v.save(); err != nil {
+		if err := errors.Join(err, v.save()); err != nil {
 			return v.broken(err)
 		}
 	}
-	return time.Now().Add(firstRetry), expiry(v.in.Have)
+	return v.broken(errors.New("there was more to do than fits into one visit"))
 }
 
 // Panicked takes note that a visit of name panicked, and tells when to try again.
 func (r *Reconciler) Panicked(name string) (at, deadline time.Time) {
-	now := time.Now()
+	return r.fault(name, "a visit panicked: this is a fault of acmed, the log has its stack", hourlyRetry)
+}
+
+// fault shows what no record can hold, a fault of this machine, and tells when to try again. Others may go ahead.
+func (r *Reconciler) fault(name, what string, wait time.Duration) (at, deadline time.Time) {
+	r.leaveGates(name, "")
+	now := time.Now().Round(0)
 	v := r.board.get(name)
-	v.Name, v.Error, v.ErrorAt, v.Next = name, "a visit panicked: this is a fault of acmed, the log has its stack", now, now.Add(hourlyRetry)
+	v.Name, v.Phase, v.Do, v.Why, v.Detail = name, cmp.Or(v.Phase, PhaseMissing), Wait, Disconnected, ""
+	v.Error, v.Hint, v.ErrorAt, v.Next = what, "", now, now.Add(wait)
 	r.board.set(v)
 	return v.Next, v.NotAfter
 }

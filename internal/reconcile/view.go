@@ -77,7 +77,7 @@ func phase(in Input, d Decision, now time.Time) Phase {
 		return PhaseExpired
 	case d.Do == Activate:
 		return PhaseDeploying
-	case d.Why == Parked:
+	case d.Why == Parked, d.Why == ClockBehind:
 		return PhaseParked
 	case d.Why == BackingOff, d.Why == IssuerHold:
 		return PhaseBackoff

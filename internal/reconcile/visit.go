@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -191,11 +192,11 @@ func (r *Reconciler) issuerStates(in *Input, now time.Time) ([]IssuerState, erro
 // admit lets an order through the gate of its issuer, or queues it there. Whoever waits for something that all
 // certificates of the issuer wait for keeps a place: so the others sleep until it is their turn.
 func (v *visit) admit(d Decision) Decision {
-	wants := d.Do == Issue || d.Do == Resume || d.Do == Wait && (d.Shared || d.Why == AwaitingCA)
-	v.r.leaveGates(v.name, d.Issuer, wants)
-	if !wants {
+	if d.Do != Issue && d.Do != Resume && (d.Do != Wait || !d.Shared && d.Why != AwaitingCA) {
+		v.r.leaveGates(v.name, "")
 		return d
 	}
+	v.r.leaveGates(v.name, d.Issuer)
 	i, err := v.r.issuer(d.Issuer)
 	if err != nil || i == nil {
 		return d
@@ -207,12 +208,12 @@ func (v *visit) admit(d Decision) Decision {
 	return d
 }
 
-// leaveGates gives up name's places at all issuers but the one it wants.
-func (r *Reconciler) leaveGates(name, keep string, wants bool) {
+// leaveGates gives up name's places at all issuers but one; "": at all.
+func (r *Reconciler) leaveGates(name, but string) {
 	r.mu.Lock()
 	var leave []*gate
 	for n, i := range r.issuers {
-		if n != keep || !wants {
+		if n != but {
 			leave = append(leave, i.gate)
 		}
 	}
@@ -334,14 +335,37 @@ func (v *visit) rest(d Decision) (at, deadline time.Time) {
 	return d.At, expiry(v.in.Have)
 }
 
-// broken ends a visit that this machine does not let happen: there may be no disk to record it on.
+// setBack takes note that a step did not work. What it cannot take note of, it returns.
+func (v *visit) setBack(d Decision, err error) error {
+	switch d.Do {
+	case Issue, Resume:
+		v.fail(d, err)
+	case PollARI:
+		v.pollFailed(err)
+	default:
+		return err
+	}
+	return nil
+}
+
+// interrupted ends a visit whose context has ended. What is on disk is resumed; a visit that was not stopped but took
+// too long may have met with something that always does.
+func (v *visit) interrupted(ctx context.Context, err error) (at, deadline time.Time) {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return v.broken(fmt.Errorf("the visit took too long: %w", cmp.Or(err, ctx.Err())))
+	}
+	return time.Now().Add(firstRetry), expiry(v.in.Have)
+}
+
+// broken ends a visit that this machine does not let happen: there may be no disk to record it on. The next ones
+// follow in ever longer intervals.
 func (v *visit) broken(err error) (at, deadline time.Time) {
 	v.log.Error("visit ended by a local fault", zap.Error(err))
-	view := v.r.board.get(v.name)
-	view.Name, view.Do, view.Why = v.name, Wait, Disconnected
-	view.Error, view.ErrorAt, view.Next = err.Error(), v.now, v.now.Add(firstRetry)
-	v.r.board.set(view)
-	return view.Next, view.NotAfter
+	wait := firstRetry
+	if last := v.r.board.get(v.name); last.Why == Disconnected {
+		wait = min(2*last.Next.Sub(last.ErrorAt), secondRetry)
+	}
+	return v.r.fault(v.name, err.Error(), wait)
 }
 
 func identifiers(c *spec.Certificate) []string { return slices.Concat(c.DNSNames, addresses(c)) }

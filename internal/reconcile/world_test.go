@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,6 +33,7 @@ type world struct {
 	workers int
 	quiet   bool // warnings are not logged: they are part of the game
 	floor   time.Time
+	panics  atomic.Int64
 	meddle  func(*request, *response) // changes what a CA answers; nil: nothing does
 
 	store      *store.Store
