@@ -66,6 +66,9 @@ func writeWanted(b *strings.Builder, c control.Certificate) {
 	field(b, "profile", c.Profile)
 	field(b, "key", c.Key)
 	field(b, "spec", cmp.Or(c.SpecFile, "gone: the certificate is kept, and not renewed"))
+	for _, note := range c.Notes {
+		field(b, "note", note)
+	}
 }
 
 // writeCurrent writes what there is.

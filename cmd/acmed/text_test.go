@@ -108,6 +108,7 @@ func badCertificate() control.Certificate {
 		{Issuer: "zerossl", Kind: "permanent", Count: 1, At: in(-time.Hour)},
 	}
 	c.SpecProblem = &sampleInfo().Problems[0]
+	c.Notes = []string{"something else"}
 	return c
 }
 

@@ -53,6 +53,7 @@ type Certificate struct {
 	Failures    []Failure `json:"failures,omitempty"`
 	SpecFile    string    `json:"specFile,omitempty"`    // "": the spec is gone
 	SpecProblem *Problem  `json:"specProblem,omitempty"` // nil: the file is good
+	Notes       []string  `json:"notes,omitempty"`       // what the operator should know besides
 }
 
 // Action is what acmed does next about a certificate.

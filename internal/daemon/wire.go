@@ -140,6 +140,9 @@ func certificate(s reconcile.Status, stateDir string, bad *spec.Problem, now tim
 		for _, a := range want.IPAddresses {
 			c.IPAddresses = append(c.IPAddresses, a.String())
 		}
+		if want.Deploy.Wanted() {
+			c.Notes = append(c.Notes, "deploy: is read, but this version does not carry it out: consumers read the files themselves and are reloaded by you")
+		}
 	}
 	if is := s.Record.Issued; is != nil {
 		c.Live = filepath.Join(stateDir, "live", s.Name)

@@ -143,6 +143,11 @@ type Deploy struct {
 	Window *Window // nil: at any time
 }
 
+// Wanted tells whether there is anything to do.
+func (d *Deploy) Wanted() bool {
+	return len(d.Files)+len(d.Check)+len(d.Reload)+len(d.Run)+len(d.Probe) > 0 || d.Window != nil
+}
+
 // File is one copy for a consumer.
 type File struct {
 	Path         string
