@@ -60,7 +60,7 @@ func writeKey(t *testing.T, key []byte) (file string) {
 // memory is a folder where syncing costs nothing, if there is such a place: there are no power cuts here.
 func memory(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "acmed-reconcile-")
+	dir, err := os.MkdirTemp("/dev/shm", "acmed-reconcile-") //nolint:usetesting // t.TempDir knows one place only
 	if err != nil {
 		t.Logf("the state folder is on disk: %v", err)
 		return t.TempDir()

@@ -202,8 +202,10 @@ func TestGate(t *testing.T) {
 	}
 	t.Run("who is inside stays inside", func(t *testing.T) {
 		g, _ := open(1)
-		if !g.Enter("a", at(1)) || !g.Enter("a", at(1)) {
-			t.Error("a was sent away")
+		for range 2 {
+			if !g.Enter("a", at(1)) {
+				t.Error("a was sent away")
+			}
 		}
 		if g.Enter("b", at(0)) {
 			t.Error("b came in")
