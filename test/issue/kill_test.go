@@ -162,8 +162,9 @@ func (k *killer) finish(t *testing.T) {
 		have += k.site.Live(t, name)
 	}
 	did := deedsOf(t, k.ca)
-	t.Logf("%d kills: the CA made %d accounts, %d orders and %d certificates, of which %d are there, and refused %d orders for want of a proof; "+
-		"kills met %d orders whose URL was on disk and %d whose was not", k.kills, did.accounts, did.orders, did.certificates, have, did.invalid, k.resumed, k.begun)
+	t.Logf("%d kills: the CA made %d accounts, %d orders and %d certificates (%d of them twice), of which %d are there, and refused %d orders for want of a proof; "+
+		"kills met %d orders whose URL was on disk and %d whose was not",
+		k.kills, did.accounts, did.orders, did.certificates, did.doubles, have, did.invalid, k.resumed, k.begun)
 	if did.accounts != 1 {
 		t.Errorf("the CA made %d accounts", did.accounts)
 	}

@@ -24,8 +24,8 @@ import (
 	"acmed/test/pebble"
 )
 
-// Patience is for what takes milliseconds on a machine that has nothing else to do.
-const Patience = 30 * time.Second
+// Patience is for what takes seconds at most on a machine that has nothing else to do.
+const Patience = 2 * time.Minute
 
 // Options of a site. The zero value has an issuer without limits, and a daemon that answers http-01 itself.
 type Options struct {
