@@ -31,7 +31,8 @@ const bootTimeout = time.Minute
 func boot(t *testing.T) *machine {
 	t.Helper()
 	m := &machine{t: t, console: new(bytes.Buffer)}
-	m.process = exec.Command("systemd-nspawn", "--quiet", "--directory="+rootfs(), "--volatile=overlay", "--boot",
+	// Without CAP_NET_ADMIN newer versions of systemd give services no network of their own.
+	m.process = exec.Command("systemd-nspawn", "--capability=CAP_NET_ADMIN", "--quiet", "--directory="+rootfs(), "--volatile=overlay", "--boot",
 		"--register=no", "--keep-unit", "--console=pipe", "--machine=acmed-e2e", "--resolv-conf=off", "--timezone=off")
 	m.process.Stdout, m.process.Stderr = m.console, m.console
 	m.process.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
