@@ -23,8 +23,14 @@ func (s *Store) Record(name string) (Record, error) {
 	return Record{}, fmt.Errorf("reading the record of %s: %w", name, s.advise(s.replaceDamaged(recordFile(name), err)))
 }
 
-// SaveRecord replaces the record. Durable costs two fsyncs: of the file, and of the folder for its name.
+// SaveRecord replaces the record. Durable costs two fsyncs: of the file, and of the folder for its name. The checksums
+// of the issued revision are left to its own meta.json.
 func (s *Store) SaveRecord(name string, rec Record, d Durability) error {
+	if rec.Issued != nil {
+		issued := *rec.Issued
+		issued.Sums = nil
+		rec.Issued = &issued
+	}
 	data, err := seal(rec)
 	if err != nil {
 		return fmt.Errorf("saving the record of %s: %w", name, err)

@@ -72,8 +72,8 @@ type Revision struct {
 	NotBefore   time.Time `json:"notBefore"`
 	NotAfter    time.Time `json:"notAfter"`
 	Committed   time.Time `json:"committed"`
-	// Sums are the SHA-256 checksums, hex, of the files beside meta.json.
-	Sums map[string]string `json:"sums"`
+	// Sums are the SHA-256 checksums, hex, of the files beside meta.json; nil in a Record.
+	Sums map[string]string `json:"sums,omitempty"`
 }
 
 // Order is the order in flight of one certificate: certs/NAME/pending/order.
