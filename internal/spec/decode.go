@@ -163,14 +163,15 @@ func scalar[T any](what, tag string, parse func(string) (T, *fault)) kind[T] {
 			return
 		}
 		parsed, wrong := parse(v.Value)
+		found := v.ShortTag()
 		switch {
-		case v.ShortTag() == "!!null":
+		case found == "!!null":
 			v.want(what, "write a value or remove the key")
-		case v.ShortTag() != tag && tag == "!!str" && wrong == nil:
+		case found != tag && tag == "!!str" && wrong == nil:
 			v.want(what, "quote it: "+strconv.Quote(shorten(v.Value)))
-		case v.ShortTag() != tag && wrong != nil:
+		case found != tag && wrong != nil:
 			v.want(what, wrong.hint)
-		case v.ShortTag() != tag:
+		case found != tag:
 			v.want(what, "")
 		case wrong != nil:
 			v.fault(wrong.problem, wrong.hint)

@@ -91,7 +91,7 @@ func (v value) checkPlain() bool {
 		v.fault("aliases are refused", "write it out, or quote it if it is a string: "+strconv.Quote("*"+v.Value))
 	case v.Anchor != "":
 		v.fault("anchors are refused", "write it out, or quote it if it is a string: "+strconv.Quote("&"+shorten(v.Anchor)))
-	case v.ShortTag() == "!!merge":
+	case v.Value == "<<" && v.ShortTag() == "!!merge":
 		v.fault("merge keys are refused", "write the keys out")
 	case v.Style&yaml.TaggedStyle != 0:
 		v.fault("tags such as "+shorten(v.Tag)+" are refused", "write the plain value, quoted if it is a string")

@@ -334,7 +334,7 @@ func (f *folder[T]) readAll(now time.Time) {
 // read parses one file, if it still is the one that was looked at.
 func (f *folder[T]) read(e *entry[T], like **T) error {
 	file := f.file(e.name)
-	text, s, err := readText(file)
+	text, s, err := openText(file)
 	if err == nil && s != e.stamp {
 		err = errUnsteady
 	}

@@ -59,6 +59,11 @@ func readText(path string) ([]byte, stamp, error) {
 	if err := stampOf(&st).check(); err != nil {
 		return nil, stamp{}, err
 	}
+	return openText(path)
+}
+
+// openText is readText for what was seen to be a regular file just now.
+func openText(path string) ([]byte, stamp, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, stamp{}, err
