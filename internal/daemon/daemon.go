@@ -16,7 +16,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -176,6 +178,9 @@ func (d *daemon) run(ctx context.Context) error {
 
 // start reads the specs and what is known of each certificate, so that the daemon is ready before any CA answers.
 func (d *daemon) start() error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbage)
+	}
 	d.notifier.Extend(startStep)
 	d.specs.load(spec.LoadOptions{})
 	known, err := d.store.Names()
@@ -194,6 +199,8 @@ func (d *daemon) start() error {
 const (
 	startStep  = time.Minute        // what systemd is asked to grant for each step of a start
 	adoptStep  = 1000               // certificates in such a step
+	adopters   = 16                 // that read at once: the disk may be slower than they are
+	garbage    = 50                 // percent of what is kept that may be garbage: much is kept, little thrown away
 	staleToken = 8 * 24 * time.Hour // authorizations live for a week at most
 )
 
@@ -206,16 +213,31 @@ func (d *daemon) adopt(set *spec.Set, known []string) iter.Seq2[string, schedule
 		}
 	}
 	return func(yield func(string, scheduler.Next) bool) {
-		for i, name := range names {
-			if i%adoptStep == 0 {
-				d.notifier.Extend(startStep)
-			}
-			at, deadline := d.reconciler.Adopt(name)
-			if !at.IsZero() && !yield(name, scheduler.Next{At: at, Deadline: deadline}) {
-				return
+		for batch := range slices.Chunk(names, adoptStep) {
+			d.notifier.Extend(startStep)
+			for i, next := range d.adoptAll(batch) {
+				if !next.At.IsZero() && !yield(batch[i], next) {
+					return
+				}
 			}
 		}
 	}
+}
+
+// adoptAll reads what is known of these certificates, many at once.
+func (d *daemon) adoptAll(names []string) []scheduler.Next {
+	out := make([]scheduler.Next, len(names))
+	var taken atomic.Int64
+	var readers sync.WaitGroup
+	for range min(adopters, len(names)) {
+		readers.Go(func() {
+			for i := taken.Add(1) - 1; int(i) < len(names); i = taken.Add(1) - 1 {
+				out[i].At, out[i].Deadline = d.reconciler.Adopt(names[i])
+			}
+		})
+	}
+	readers.Wait()
+	return out
 }
 
 // work visits certificates and follows the specs until ctx ends, or outer because a socket failed. It returns when
