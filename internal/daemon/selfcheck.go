@@ -18,7 +18,7 @@ import (
 const (
 	checkAnswered = 5 * time.Minute  // from one check to the next while the proofs are seen
 	checkSilent   = 15 * time.Second // while they are not: somebody is about to mend it
-	checkTimeout  = 2 * time.Second  // of one request to this machine
+	checkTimeout  = 10 * time.Second // of one request: a CA has as much patience
 )
 
 // nobody is the trouble of a machine on which nothing listens.
