@@ -19,6 +19,8 @@ const (
 	tooEarly = 10
 	// maxJitter is the largest share of the lifetime by which machines and names are spread.
 	maxJitter = 50
+	// breather passes from one certificate to the next, however short the lives that a CA gives them.
+	breather = 30 * time.Second
 )
 
 // Due is when the wanted certificate has to be ordered, and why. The zero time means at once.
@@ -34,8 +36,9 @@ func Due(in *Input, now time.Time) (time.Time, Reason) {
 	case !in.Have.Requested.IsZero():
 		return time.Time{}, Requested
 	}
+	soonest := is.Committed.Add(breather)
 	if now.After(is.NotAfter) {
-		return time.Time{}, Expired
+		return soonest, Expired
 	}
 	at, why := byLifetime(in.Want, is, in.Host), Lifetime
 	if in.Want.Renew.ARI && in.Have.ARI.CertID == is.CertID && !in.Have.ARI.Chosen.IsZero() {
@@ -43,9 +46,9 @@ func Due(in *Input, now time.Time) (time.Time, Reason) {
 	}
 	// Whatever was chosen: with a twentieth left it is due.
 	if last := is.NotAfter.Add(-lifetime(is) / lastResort); last.Before(at) {
-		return last, Lifetime
+		at, why = last, Lifetime
 	}
-	return at, why
+	return later(at, soonest), why
 }
 
 // byAdvice is the instant drawn from the CA's window, but not in the first tenth of the lifetime: a CA that advises
@@ -81,7 +84,11 @@ func byLifetime(want *spec.Certificate, is *store.Revision, host string) time.Ti
 	return is.NotAfter.Add(-before - jitter)
 }
 
-func lifetime(is *store.Revision) time.Duration { return is.NotAfter.Sub(is.NotBefore) }
+// lifetime counts from when the certificate came: one that was old by then would be due again at once, and so would
+// the next of that CA.
+func lifetime(is *store.Revision) time.Duration {
+	return is.NotAfter.Sub(later(is.NotBefore, is.Committed))
+}
 
 // urgent tells a certificate with less than a twentieth of its lifetime left.
 func urgent(is *store.Revision, now time.Time) bool {

@@ -87,10 +87,12 @@ func newFailure(err error, name, request string, last store.Failure, life time.D
 	case e == nil:
 	case e.Whole && e.Kind == acme.Transient && e.Status != 0:
 		f.RetryAt = now.Add(firstRetry) // it was heard: a minute passes, even if another certificate ends the hold
+	case e.Whole && e.Kind == acme.RateLimited:
+		f.Promised = time.Time{} // the issuer is held for as long
 	case e.Whole && e.Kind != acme.Validation:
 		f.Promised, f.RetryAt = time.Time{}, now // the issuer is held: that says when to go on
-	case e.Kind == acme.RateLimited && !f.Promised.IsZero(), f.RetryAt.Before(f.Promised):
-		f.RetryAt = later(f.Promised, now.Add(firstRetry))
+	default: // a CA can ask for more patience than the ladder has, never for less
+		f.RetryAt = later(f.RetryAt, f.Promised)
 	}
 	return f
 }

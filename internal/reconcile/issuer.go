@@ -302,6 +302,7 @@ func (i *issuer) unreachable(e *acme.Error, now time.Time) error {
 
 // hold leaves the CA alone: because it asked for it, or because nothing can work there until the operator acts.
 func (i *issuer) hold(until time.Time, why string, promised bool, now time.Time) error {
+	until = later(until, now.Add(firstRetry))
 	return i.ledger.Update(func(s *store.IssuerState) {
 		if until.After(believable(s.Hold, now)) || !s.Promised {
 			s.Hold, s.HoldWhy, s.Promised, s.Outage = until, why, promised, 0

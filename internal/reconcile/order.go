@@ -3,6 +3,8 @@ package reconcile
 import (
 	"context"
 	"crypto"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -137,8 +139,8 @@ func (v *visit) finalize(ctx context.Context, i *issuer, client *acme.Client, o 
 	if err := v.r.store.SaveOrder(v.name, *o, store.Durable); err != nil {
 		return nil, err
 	}
-	v.r.land(v.name)
-	if !again {
+	if !again { // else it is polled less and less often, whatever the CA takes finalize for
+		v.r.land(v.name)
 		if err := i.refund(failureBuckets(namesOf(*o), i.spec.Limits)); err != nil {
 			return nil, err
 		}
@@ -172,6 +174,9 @@ func (v *visit) fetch(ctx context.Context, client *acme.Client, o store.Order, s
 	if err != nil {
 		return err
 	}
+	if is := v.in.Have.Issued; is != nil && is.SHA256 == fingerprint(issued) {
+		return errOld()
+	}
 	v.cleanUp(ctx, &o) // should anything be left
 	rev, err := v.r.store.Commit(v.name, chain, store.Revision{
 		Issuer: o.Issuer, Directory: o.Directory, Account: o.Account, Order: o.URL, Profile: o.Profile, Key: o.Key,
@@ -187,6 +192,18 @@ func (v *visit) fetch(ctx context.Context, client *acme.Client, o store.Order, s
 	v.log.Info("issued certificate", fieldIssuer(o.Issuer), zap.String("reason", o.Reason), zap.Int("revision", rev.Number),
 		zap.Time("notAfter", rev.NotAfter), zap.Duration("took", took))
 	return nil
+}
+
+// fingerprint is what Revision.SHA256 holds.
+func fingerprint(c acme.Issued) string {
+	sum := sha256.Sum256(c.DER[0])
+	return hex.EncodeToString(sum[:])
+}
+
+// errOld refuses the certificate in use: taken for a new one, it would be due again at once.
+func errOld() error {
+	return &acme.Error{Kind: acme.Validation, Op: acme.OpCertificate, Problem: "badCertificate",
+		Detail: "the CA sent the certificate in use once more", Hint: "report this to the CA; the certificate in use stays"}
 }
 
 // unfinished sorts out an order that an error interrupted: one that may still come to an end is kept, for it has

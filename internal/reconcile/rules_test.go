@@ -97,12 +97,12 @@ func TestNewFailure(t *testing.T) {
 			}},
 		"the CA's time is obeyed when it is later": {&acme.Error{Kind: acme.Validation, RetryAt: promise}, store.Failure{},
 			func(f store.Failure) bool { return f.RetryAt.Equal(promise) && f.Promised.Equal(promise) }},
-		"the CA's time is obeyed when it limits the rate, even when it is earlier": {&acme.Error{Kind: acme.RateLimited, RetryAt: now.Add(2 * time.Minute)},
-			store.Failure{Request: "r", Count: 5}, func(f store.Failure) bool { return f.RetryAt.Equal(now.Add(2 * time.Minute)) }},
+		"the CA's time is no reason to hurry": {&acme.Error{Kind: acme.RateLimited, RetryAt: now.Add(2 * time.Minute)},
+			store.Failure{Request: "r", Count: 1}, func(f store.Failure) bool { return f.RetryAt.Equal(now.Add(10 * time.Minute)) }},
 		"a minute passes, however short the CA's time": {&acme.Error{Kind: acme.RateLimited, RetryAt: now.Add(time.Second)},
 			store.Failure{}, func(f store.Failure) bool { return f.RetryAt.Equal(now.Add(time.Minute)) }},
 		"a limit of the whole account is the issuer's to wait for": {&acme.Error{Kind: acme.RateLimited, RetryAt: promise, Whole: true}, store.Failure{},
-			func(f store.Failure) bool { return f.RetryAt.Equal(now) && f.Promised.IsZero() }},
+			func(f store.Failure) bool { return f.RetryAt.Equal(now.Add(time.Minute)) && f.Promised.IsZero() }},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			if f := reconcile.NewFailure(c.err, "www", "r", c.last, 90*day, now); !c.check(f) {
