@@ -66,7 +66,7 @@ func (l *Loader) check(file string) []*Problem {
 		p.File = path
 		return []*Problem{p}
 	}
-	text, _, err := readText(path)
+	text, err := readText(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return []*Problem{{File: path, Problem: "does not exist"}}

@@ -170,7 +170,7 @@ func LoadConfig(file string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading config %s: %w", file, err)
 	}
-	text, _, err := readText(absolute)
+	text, err := readText(absolute)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("reading config: %w", err)

@@ -49,20 +49,22 @@ func (s stamp) check() error {
 	return &refusal{"is a device", plain}
 }
 
-// readText returns the text of a regular file and the stamp that it had before and after. It never blocks: no other
-// sort of file is opened for reading, and if one takes the place meanwhile, opening does not wait for its other end.
-func readText(path string) ([]byte, stamp, error) {
+// readText returns the text of a regular file. It never blocks: no other sort of file is opened for reading, and if
+// one takes the place meanwhile, opening does not wait for its other end.
+func readText(path string) ([]byte, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
-		return nil, stamp{}, &fs.PathError{Op: "stat", Path: path, Err: err}
+		return nil, &fs.PathError{Op: "stat", Path: path, Err: err}
 	}
 	if err := stampOf(&st).check(); err != nil {
-		return nil, stamp{}, err
+		return nil, err
 	}
-	return openText(path)
+	text, _, err := openText(path)
+	return text, err
 }
 
-// openText is readText for what was seen to be a regular file just now.
+// openText is readText for what was seen to be a regular file just now, and tells the stamp that it had before and
+// after.
 func openText(path string) ([]byte, stamp, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
