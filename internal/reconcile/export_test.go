@@ -31,6 +31,12 @@ func Attempt(c *spec.Certificate) string { return attempt(c) }
 // OutageRetry is outageRetry.
 func OutageRetry(count int, spread float64) time.Duration { return outageRetry(count, spread) }
 
+// Turn is turn.
+func Turn(have store.Record, now time.Time) time.Time { return turn(have, now) }
+
+// Show puts a view on the board, as a visit does.
+func (r *Reconciler) Show(v View) { r.board.set(v) }
+
 // PollAfter is pollAfter.
 func PollAfter(polls int, wish time.Duration) time.Duration { return pollAfter(polls, wish) }
 

@@ -55,8 +55,8 @@ const (
 // collector describes the certificates of a Reconciler at the time of a scrape, so that none that is gone leaves
 // series behind.
 type collector struct {
-	views  func() []View
-	each   string // "auto", "on" or "off"
+	views  func() []View // in any order
+	each   string        // "auto", "on" or "off"
 	count  *prometheus.Desc
 	expiry *prometheus.Desc
 	next   *prometheus.Desc
@@ -72,7 +72,7 @@ func (r *Reconciler) CertificateCollector(each string) prometheus.Collector {
 		return prometheus.NewDesc("acmed_"+name, help, labels, nil)
 	}
 	return &collector{
-		views: r.Views, each: each,
+		views: r.board.all, each: each,
 		count:  desc("certificates", "Certificates by phase.", "phase"),
 		expiry: desc("certificate_expiry_timestamp_seconds", "When the certificate on disk expires.", "cert"),
 		next:   desc("certificate_next_action_timestamp_seconds", "When acmed looks at the certificate next.", "cert"),
@@ -115,8 +115,19 @@ func (c *collector) chosen(views []View) []View {
 	case c.each == "on", len(views) <= mostSeries:
 		return views
 	}
-	slices.SortFunc(views, func(a, b View) int { return a.NotAfter.Compare(b.NotAfter) })
-	return views[:urgentSeries]
+	return urgentOf(views)
+}
+
+// urgentOf are those that expire first. What is not there yet expires last: the counts tell of it.
+func urgentOf(views []View) []View {
+	var first []View
+	for _, v := range views {
+		at, _ := slices.BinarySearchFunc(first, v, func(a, b View) int { return a.NotAfter.Compare(b.NotAfter) })
+		if at < urgentSeries && !v.NotAfter.IsZero() {
+			first = slices.Insert(first[:min(len(first), urgentSeries-1)], at, v)
+		}
+	}
+	return first
 }
 
 func (c *collector) one(out chan<- prometheus.Metric, v View) {

@@ -152,27 +152,22 @@ func (r *Reconciler) Release() error {
 
 // Adopt reads what is known about name at start-up and tells when to visit it first, without touching its files.
 func (r *Reconciler) Adopt(name string) (at, deadline time.Time) {
-	now := time.Now()
-	have, err := r.store.Record(name)
-	if err != nil {
-		return now, time.Time{}
+	v := &visit{r: r, name: name, log: r.log.With(zap.String("cert", name)), now: time.Now().Round(0), known: true}
+	err := v.gatherRecord()
+	if v.in.Have.Issued != nil {
+		v.in.Newest = v.in.Have.Issued.Number
 	}
-	in := Input{Want: r.specs.Load().Certificate(name), Have: have, Floor: r.floor, Host: r.host}
-	if have.Issued != nil {
-		in.Newest = have.Issued.Number
+	if err := errors.Join(err, v.gather()); err != nil {
+		return v.broken(err)
 	}
-	if in.Issuers, err = r.issuerStates(&in, now); err != nil {
-		return now, time.Time{}
-	}
-	d := Decide(in, now)
+	d := Decide(v.in, v.now)
 	if d.Do == Wait {
-		v := &visit{r: r, name: name, now: now, in: in}
 		d = v.admit(d) // so that it is called when what all wait for is over
 	} else {
-		d.At = now
+		d.At = v.now
 	}
-	r.board.set(newView(name, in, d, now))
-	return d.At, expiry(have)
+	r.board.set(newView(name, v.in, d, v.now))
+	return d.At, expiry(v.in.Have)
 }
 
 // maxSteps bounds the steps of one visit, and with them how long it may keep others waiting.
@@ -195,6 +190,7 @@ func (r *Reconciler) Visit(ctx context.Context, name string) (at, deadline time.
 			return v.rest(d)
 		}
 		err := v.perform(ctx, d)
+		v.known = d.Do == PollARI // which changes nothing but the record, at hand
 		if ctx.Err() != nil {
 			return v.interrupted(ctx, err)
 		}

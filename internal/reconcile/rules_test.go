@@ -194,6 +194,28 @@ func TestRegisteredDomains(t *testing.T) {
 	}
 }
 
+func TestTurnsAreByUrgency(t *testing.T) {
+	expires := func(in time.Duration) store.Record {
+		return store.Record{Issued: &store.Revision{NotAfter: start.Add(in)}}
+	}
+	var last time.Time
+	for _, c := range []struct {
+		what string
+		have store.Record
+	}{
+		{"one that has expired", expires(-day)},
+		{"one that is about to", expires(14 * day)},
+		{"a new one", store.Record{}},
+		{"one that is due", expires(30 * day)},
+	} {
+		at := reconcile.Turn(c.have, start)
+		if !at.After(last) {
+			t.Errorf("%s is not behind those before", c.what)
+		}
+		last = at
+	}
+}
+
 func TestGate(t *testing.T) {
 	at := func(n int) time.Time { return start.Add(time.Duration(n) * day) }
 	open := func(limit int) (*reconcile.Gate, *[]string) {

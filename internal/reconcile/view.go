@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"acmed/internal/spec"
 	"acmed/internal/store"
 )
@@ -128,9 +130,9 @@ type Status struct {
 	Decision Decision
 }
 
-// Status gathers the facts about name without changing anything.
+// Status gathers the facts about name without changing them, but for damaged files, which it moves aside as a visit does.
 func (r *Reconciler) Status(name string) (Status, error) {
-	v := &visit{r: r, name: name, log: r.log, now: time.Now().Round(0)}
+	v := &visit{r: r, name: name, log: r.log.With(zap.String("cert", name)), now: time.Now().Round(0)}
 	if err := v.gather(); err != nil {
 		return Status{}, err
 	}
@@ -146,7 +148,11 @@ func (r *Reconciler) Status(name string) (Status, error) {
 }
 
 // Views are all certificates, sorted by name.
-func (r *Reconciler) Views() []View { return r.board.all() }
+func (r *Reconciler) Views() []View {
+	views := r.board.all()
+	slices.SortFunc(views, func(x, y View) int { return strings.Compare(x.Name, y.Name) })
+	return views
+}
 
 // View is the line of name; the zero View when there is none.
 func (r *Reconciler) View(name string) View { return r.board.get(name) }
@@ -213,10 +219,11 @@ func (b *board) count(v View, by int) {
 	}
 }
 
+// all gives the views in no order.
 func (b *board) all() []View {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	return slices.SortedFunc(maps.Values(b.views), func(x, y View) int { return strings.Compare(x.Name, y.Name) })
+	return slices.AppendSeq(make([]View, 0, len(b.views)), maps.Values(b.views))
 }
 
 func (b *board) watch(name string) (<-chan View, func()) {

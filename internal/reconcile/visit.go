@@ -24,6 +24,7 @@ type visit struct {
 	account string    // on whose behalf the CA is asked; "": it was not asked yet
 	now     time.Time // of the current step
 	in      Input
+	known   bool           // in tells what the files say: they are not to be read again
 	pending *store.Pending // of in.Order; nil: none
 	change  change         // of in.Have, to be saved
 	checked time.Time      // when the files were last found sound
@@ -42,16 +43,20 @@ func (v *visit) changed(c change) { v.change = max(v.change, c) }
 
 // gather collects the facts. The files are the truth: the record follows them.
 func (v *visit) gather() (err error) {
-	r := v.r
-	v.in = Input{Want: r.specs.Load().Certificate(v.name), Floor: r.floor, Host: r.host}
-	if v.in.Have, err = r.store.Record(v.name); err != nil {
-		if _, damaged := errors.AsType[*store.DamagedError](err); !damaged {
+	if !v.known {
+		if err := v.gatherFiles(); err != nil {
 			return err
 		}
-		v.log.Error("starting a damaged ledger anew", zap.Error(err))
-		v.in.Have = store.Record{}
 	}
-	if v.pending, err = r.store.Pending(v.name); err != nil {
+	v.in.Issuers, err = v.r.issuerStates(&v.in, v.now)
+	return err
+}
+
+func (v *visit) gatherFiles() (err error) {
+	if err := v.gatherRecord(); err != nil {
+		return err
+	}
+	if v.pending, err = v.r.store.Pending(v.name); err != nil {
 		if damaged, ok := errors.AsType[*store.DamagedError](err); !ok || damaged.Archived == "" {
 			return err
 		}
@@ -59,10 +64,19 @@ func (v *visit) gather() (err error) {
 	}
 	if v.pending != nil {
 		v.in.Order = &v.pending.Order
-		v.in.PollAt = r.flight(v.name).pollAt
+		v.in.PollAt = v.r.flight(v.name).pollAt
 	}
-	if err := v.gatherRevisions(); err != nil {
-		return err
+	return v.gatherRevisions()
+}
+
+// gatherRecord begins with what is wanted and what is remembered, as far as it still matters.
+func (v *visit) gatherRecord() (err error) {
+	v.in = Input{Want: v.r.specs.Load().Certificate(v.name), Floor: v.r.floor, Host: v.r.host}
+	if v.in.Have, err = v.r.store.Record(v.name); err != nil {
+		if _, damaged := errors.AsType[*store.DamagedError](err); !damaged {
+			return err
+		}
+		v.log.Error("starting a damaged ledger anew", zap.Error(err))
 	}
 	if v.in.Want != nil && !v.in.Have.Retired.IsZero() {
 		v.in.Have.Retired = time.Time{}
@@ -71,8 +85,7 @@ func (v *visit) gather() (err error) {
 	v.forgetFailures(func(issuer string, f store.Failure) bool {
 		return v.in.Want == nil || f.Request != attempt(v.in.Want) || !slices.Contains(v.in.Want.Issuers, issuer)
 	})
-	v.in.Issuers, err = r.issuerStates(&v.in, v.now)
-	return err
+	return nil
 }
 
 // checkEvery is how often the files of a certificate are read again to see that they are sound: a little less than
@@ -189,8 +202,8 @@ func (r *Reconciler) issuerStates(in *Input, now time.Time) ([]IssuerState, erro
 	return out, nil
 }
 
-// admit lets an order through the gate of its issuer, or queues it there. Whoever waits for something that all
-// certificates of the issuer wait for keeps a place: so the others sleep until it is their turn.
+// admit lets an order through the gate of its issuer, or queues it there, the most urgent first. Whoever waits for
+// something that all certificates of the issuer wait for keeps a place: so the others sleep until it is their turn.
 func (v *visit) admit(d Decision) Decision {
 	if d.Do != Issue && d.Do != Resume && (d.Do != Wait || !d.Shared && d.Why != AwaitingCA) {
 		v.r.leaveGates(v.name, "")
@@ -201,11 +214,20 @@ func (v *visit) admit(d Decision) Decision {
 	if err != nil || i == nil {
 		return d
 	}
-	if !i.gate.enter(v.name, expiry(v.in.Have)) && d.Do != Resume && d.Why != AwaitingCA {
+	if !i.gate.enter(v.name, turn(v.in.Have, v.now)) && d.Do != Resume && d.Why != AwaitingCA {
 		return Decision{Do: Wait, Why: Queued, Issuer: d.Issuer, At: v.now.Add(time.Hour),
 			Detail: fmt.Sprintf("up to %d others are ahead at %s", i.gate.ahead(), d.Issuer)}
 	}
 	return d
+}
+
+// turn orders the queue of a gate by expiry. A certificate that is new comes before those with more than half a month
+// left, and after those with less: however many are new, they must not let others expire.
+func turn(have store.Record, now time.Time) time.Time {
+	if have.Issued == nil {
+		return now.Add(15 * 24 * time.Hour)
+	}
+	return have.Issued.NotAfter
 }
 
 // leaveGates gives up name's places at all issuers but one; "": at all.

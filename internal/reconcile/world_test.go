@@ -37,6 +37,7 @@ type world struct {
 	meddle  func(*request, *response) // changes what a CA answers; nil: nothing does
 
 	store      *store.Store
+	metrics    *reconcile.Metrics
 	reconciler *reconcile.Reconciler
 	scheduler  *scheduler.Scheduler
 	stop       func()
@@ -166,8 +167,9 @@ func (w *world) open() {
 	if w.store, err = store.Open(store.Config{Dir: w.dir}); err != nil {
 		w.t.Fatal(err)
 	}
+	w.metrics = reconcile.NewMetrics()
 	w.reconciler, err = reconcile.New(reconcile.Config{
-		Store: w.store, Solver: w.solver, Floor: w.floor,
+		Store: w.store, Solver: w.solver, Floor: w.floor, Metrics: w.metrics,
 		Wake: func(name string) { w.scheduler.Wake(name) }, Transport: w.transport(), Host: "test", Log: log,
 	})
 	if err != nil {
