@@ -1,6 +1,7 @@
 package issue_test
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -48,7 +49,7 @@ func TestKillWhileTheAccountIsMade(t *testing.T) {
 	const sites = 15
 	random := newRandom(t)
 	ca, binding := startBound(t)
-	for i := range sites {
+	for range sites {
 		s := site.New(t, ca, site.Options{Responder: true, Issuer: binding})
 		s.Spec(t, "www.example.com", "")
 		s.Settle(t)
@@ -56,7 +57,10 @@ func TestKillWhileTheAccountIsMade(t *testing.T) {
 		site.Eventually(t, "a key for the account is on disk", func() bool { return exists(filepath.Join(s.State, "accounts/pebble")) })
 		d.KillAfter(time.Duration(random.IntN(15)) * time.Millisecond)
 		s.Start(t)
-		site.Eventually(t, "an account is on disk", func() bool { return deedsOf(t, ca).orders > i })
+		site.Eventually(t, "the account is on disk", func() bool {
+			account, err := os.ReadFile(filepath.Join(s.State, "accounts/pebble/account.json"))
+			return err == nil && bytes.Contains(account, []byte(`"url":"https:`))
+		})
 	}
 	asked, did := ca.Count(t), deedsOf(t, ca)
 	t.Logf("%d daemons asked for an account %d times and made %d", sites, asked["newAccount"], did.accounts)
@@ -157,6 +161,9 @@ func (k *killer) finish(t *testing.T) {
 	site.Eventually(t, "no order is open", func() bool { return k.resting(t) })
 	d.Stop(t)
 	k.site.Run(t, "check")
+	if resumable, begun := openOrders(t, k.site); resumable+begun > 0 {
+		t.Errorf("%d orders are still open", resumable+begun)
+	}
 	have := 0
 	for _, name := range k.names {
 		have += k.site.Live(t, name)
