@@ -42,9 +42,10 @@ func TestABudgetHoldsForAllAtOnce(t *testing.T) {
 }
 
 func TestADiskThatFailsCostsNothingAtTheCA(t *testing.T) {
-	for _, dir := range []string{"issuers", "certs"} {
+	for _, dir := range []string{"issuers", "certs", "ledger"} {
 		t.Run(dir, func(t *testing.T) {
 			bubble(t, acmetest.Config{}, func(w *world) {
+				w.quiet = true
 				w.limited(1, spec.Limits{OrdersPer3h: 3, PerNameSetPerWeek: 2, FailuresPerNamePerHour: 2, OrdersInFlight: 8})
 				w.open()
 				path := filepath.Join(w.dir, dir)

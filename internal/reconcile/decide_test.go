@@ -136,6 +136,21 @@ func TestDecide(t *testing.T) {
 				in.Have.ARI = store.ARI{CertID: "old", Chosen: now, Start: start, End: soon, NextPoll: now.Add(day)}
 			}, do: reconcile.Wait, why: reconcile.NotDue},
 
+		"at the instant that was chosen the time has come": {
+			change: func(in *reconcile.Input) { in.Have.ARI.Chosen, in.Have.ARI.End = now, now.Add(day) }, do: reconcile.Issue, why: reconcile.Advised},
+		"a moment before it has not": {
+			change: func(in *reconcile.Input) { in.Have.ARI.Chosen, in.Have.ARI.End = soon, now.Add(day) }, do: reconcile.Wait, why: reconcile.NotDue, at: soon},
+		"what is overdue is not polled for first": {
+			change: func(in *reconcile.Input) {
+				in.Have.ARI.Chosen, in.Have.ARI.End, in.Have.ARI.NextPoll = now.Add(-day), now.Add(-tick), now.Add(-day)
+			}, do: reconcile.Issue, why: reconcile.Advised},
+		"at the end of its life a certificate is due": {
+			change: func(in *reconcile.Input) { in.Have.Issued.NotAfter = now }, do: reconcile.Issue, why: reconcile.Lifetime},
+		"what needs a new certificate for several reasons tells the gravest": {
+			change: func(in *reconcile.Input) {
+				in.Damaged, in.Have.Requested, in.Want.Profile = true, now, "short"
+			}, do: reconcile.Issue, why: reconcile.Damaged},
+
 		"an open order is taken further": {
 			change: func(in *reconcile.Input) { none(in); in.Order = order(nil) }, do: reconcile.Resume, why: reconcile.InFlight, issuer: "le"},
 		"an open order is asked for when the CA wished": {
@@ -304,6 +319,20 @@ func TestDecide(t *testing.T) {
 				none(in)
 				in.Have.Failures = failed("validation", 1, soon)
 			}, do: reconcile.Issue, why: reconcile.Missing, issuer: "backup"},
+		"the second issuer waits while a twentieth of the lifetime is left": {
+			change: func(in *reconcile.Input) {
+				twoIssuers(in)
+				in.Have.Issued.NotBefore, in.Have.Issued.NotAfter = now.Add(-19*day), now.Add(day)
+				in.Have.Issued.Committed = in.Have.Issued.NotBefore
+				in.Have.Failures = failed("validation", 1, soon)
+			}, do: reconcile.Wait, why: reconcile.BackingOff, issuer: "le"},
+		"the second issuer is asked after one failure when less is left": {
+			change: func(in *reconcile.Input) {
+				twoIssuers(in)
+				in.Have.Issued.NotBefore, in.Have.Issued.NotAfter = now.Add(-19*day), now.Add(day-20*tick)
+				in.Have.Issued.Committed = in.Have.Issued.NotBefore
+				in.Have.Failures = failed("validation", 1, soon)
+			}, do: reconcile.Issue, why: reconcile.Lifetime, issuer: "backup"},
 		"the second issuer waits while the first is on hold for an hour": {
 			change: func(in *reconcile.Input) { twoIssuers(in); none(in); in.Issuers[0].Hold = now.Add(time.Hour) }, do: reconcile.Wait, why: reconcile.IssuerHold, issuer: "le"},
 		"the second issuer is asked when the first is on hold for longer": {

@@ -134,7 +134,7 @@ func TestAVisitThatTakesTooLongSaysSo(t *testing.T) {
 		w.quiet = true
 		w.want(cert("www"))
 		w.open()
-		w.hang()
+		w.cut = hang
 		ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
 		defer cancel()
 		at, _ := w.reconciler.Visit(ctx, "www")

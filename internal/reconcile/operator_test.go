@@ -12,12 +12,10 @@ import (
 	"acmed/internal/spec"
 )
 
-// hang lets no answer arrive before the client has given up.
-func (w *world) hang() {
-	w.ca().Intercept(func(r *http.Request) *http.Response {
-		<-r.Context().Done()
-		return nil
-	})
+// hang lets requests wait until the client gives up.
+func hang(r *request) error {
+	<-r.Context().Done()
+	return r.Context().Err()
 }
 
 func TestARequestOutlivesAVisitThatIsCutShort(t *testing.T) {
@@ -28,12 +26,12 @@ func TestARequestOutlivesAVisitThatIsCutShort(t *testing.T) {
 				w.open()
 				w.settle("www")
 				time.Sleep(time.Hour)
-				w.hang()
+				w.cut = hang
 				w.reconciler.Renew("www", true)
 				ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
 				defer cancel()
 				w.reconciler.Visit(ctx, "www")
-				w.ca().Intercept(nil)
+				w.cut = nil
 				w.ca().AllowRepeat("www.example.com")
 				if restart {
 					w.stop()

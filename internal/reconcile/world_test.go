@@ -34,6 +34,7 @@ type world struct {
 	quiet   bool // warnings are not logged: they are part of the game
 	floor   time.Time
 	panics  atomic.Int64
+	cut     func(*request) error      // lets requests fail before they reach a CA; nil: none does
 	meddle  func(*request, *response) // changes what a CA answers; nil: nothing does
 
 	store      *store.Store
@@ -148,6 +149,11 @@ func (w *world) transport() roundTripper {
 		for name, ca := range w.cas {
 			if r.URL.Host != name+".test" {
 				continue
+			}
+			if w.cut != nil {
+				if err := w.cut(r); err != nil {
+					return nil, err
+				}
 			}
 			res, err := ca.RoundTrip(r)
 			if err == nil && w.meddle != nil {
