@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is for what should happen soon, on a machine that may be busy.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 // site is a machine with acmed on it, in a folder, and a CA that minds its manners.
 type site struct {
