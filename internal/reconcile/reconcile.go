@@ -177,6 +177,7 @@ const maxSteps = 8
 // never, unless somebody wakes it.
 func (r *Reconciler) Visit(ctx context.Context, name string) (at, deadline time.Time) {
 	v := &visit{r: r, name: name, log: r.log.With(zap.String("cert", name))}
+	var d Decision
 	for range maxSteps {
 		v.now = time.Now().Round(0)
 		if err := v.gather(); err != nil {
@@ -185,8 +186,7 @@ func (r *Reconciler) Visit(ctx context.Context, name string) (at, deadline time.
 		if err := v.takeRequest(); err != nil {
 			return v.broken(err)
 		}
-		d := v.admit(Decide(v.in, v.now))
-		if d.Do == Wait {
+		if d = v.admit(Decide(v.in, v.now)); d.Do == Wait {
 			return v.rest(d)
 		}
 		err := v.perform(ctx, d)
@@ -201,7 +201,8 @@ func (r *Reconciler) Visit(ctx context.Context, name string) (at, deadline time.
 			return v.broken(err)
 		}
 	}
-	return v.broken(errors.New("there was more to do than fits into one visit"))
+	v.log.Warn("there is more to do than fits into one visit", zap.String("reason", string(d.Why)))
+	return v.rest(Decision{Do: Wait, Why: d.Why, Issuer: d.Issuer, At: time.Now().Round(0).Add(firstRetry), Detail: d.Detail})
 }
 
 // Panicked takes note that a visit of name panicked, and tells when to try again.
