@@ -1,6 +1,6 @@
 # Each target is one command a person could type. Go fetches the pinned tools.
 FUZZTIME ?= 10s
-SIMULATED ?= 200
+SIMULATED ?= 100
 LINT = go tool -modfile=tools/golangci-lint/go.mod golangci-lint
 
 .PHONY: build demo test sim fuzz bench lint fmt deb e2e clean
