@@ -167,6 +167,7 @@ func TestTheOperatorEndsNoOutageThatTheCAAnnounced(t *testing.T) {
 	bubble(t, acmetest.Config{}, func(w *world) {
 		announced, tries := counted(problem("", http.StatusInternalServerError, "serverInternal", "maintenance", "7200"))
 		w.ca().Intercept(announced)
+		w.workers = 1 // else both ask before either is answered
 		w.want(cert("a"), cert("b"))
 		w.run()
 		time.Sleep(time.Hour)
