@@ -47,7 +47,7 @@ type View struct {
 	Detail    string    // of Why
 	Next      time.Time // visit
 	Renewal   time.Time // when the next certificate is due; zero: at once
-	Error     string    // of the last attempt, "" when it worked
+	Error     string    // of the last attempt that ended, "" when it worked
 	Hint      string
 	ErrorAt   time.Time
 	Checked   time.Time // when the files were last read and found sound; zero: they are to be read

@@ -11,7 +11,8 @@ type Record struct {
 	// The files are the truth: when live points elsewhere, the record follows.
 	Issued *Revision `json:"issued,omitempty"`
 	ARI    ARI       `json:"ari,omitzero"`
-	// Failures holds the newest failure by issuer; an entry goes when that issuer issues.
+	// Failures holds the newest failure by issuer; they go when a certificate comes, or nobody tries that any more, but
+	// for what the CA has asked for until then.
 	Failures map[string]Failure `json:"failures,omitempty"`
 	// Requested is when the operator asked for a renewal that has not happened yet; zero: not.
 	Requested time.Time `json:"requested,omitzero"`
@@ -37,7 +38,7 @@ type Failure struct {
 	Count    int       `json:"count"` // in a row
 	At       time.Time `json:"at"`
 	RetryAt  time.Time `json:"retryAt"`
-	Request  string    `json:"request,omitempty"` // hash of what was asked for: a failure of another request does not count
+	Request  string    `json:"request,omitempty"` // what was asked for, and how control was to be proved: a failure of something else does not count
 	Op       string    `json:"op,omitempty"`
 	Problem  string    `json:"problem,omitempty"`
 	Detail   string    `json:"detail,omitempty"` // the CA's own words
