@@ -17,6 +17,8 @@ const (
 	Wait     Action = "wait"
 	Retire   Action = "retire"   // the spec is gone: stop renewing, keep everything
 	Activate Action = "activate" // point live at the newest revision
+	Withdraw Action = "withdraw" // point live back at the revision before
+	Deploy   Action = "deploy"   // hand the revision that is live to its consumers
 	PollARI  Action = "poll"     // ask the CA when to renew
 	Abandon  Action = "abandon"  // give the order in flight up
 	Resume   Action = "resume"   // go on with the order in flight
@@ -30,6 +32,12 @@ type Reason string
 const (
 	Unwanted     Reason = "unwanted"     // no spec asks for it
 	Committed    Reason = "committed"    // a newer revision is on disk
+	Window       Reason = "window"       // a newer revision waits for its window
+	Refused      Reason = "refused"      // a check did not want the newer revision
+	Held         Reason = "held"         // the operator wants it left as it is
+	Behind       Reason = "behind"       // a consumer has not accepted what is live
+	Delivering   Reason = "delivering"   // consumers are being served
+	Undelivered  Reason = "undelivered"  // a consumer did not accept it; the next try has a time
 	NotDue       Reason = "notDue"       // valid, and its time has not come
 	AdviceDue    Reason = "adviceDue"    // the CA's renewal advice is to be read again
 	Missing      Reason = "missing"      // there is no certificate yet
@@ -55,13 +63,20 @@ const (
 type Input struct {
 	Want    *spec.Certificate // nil: not wanted
 	Have    store.Record
-	Newest  int           // number of the newest revision on disk; zero: none
-	Damaged bool          // the files of the live revision are
+	Live    int           // number of the revision that live points at; zero: none
+	Damaged bool          // the files of the newest revision are
 	Order   *store.Order  // in flight; nil: none
 	PollAt  time.Time     // when to ask the CA for Order again; zero: now
 	Issuers []IssuerState // those of Want, in its order
 	Floor   time.Time     // the clock cannot be before it; zero: unknown
 	Host    string        // spreads renewals over the machines that share a spec
+
+	Deploys    bool            // somebody serves consumers
+	Delivering bool            // and is at it
+	Before     *store.Revision // what live can go back to, once a check has failed; nil: nothing
+
+	listed string // the leaf that list is for
+	list   []spec.Target
 }
 
 // IssuerState is what the decision needs to know about one issuer.
@@ -80,7 +95,8 @@ type Decision struct {
 	Do     Action
 	Why    Reason
 	Issuer string    // for Issue; for Wait the issuer that is waited for, or ""
-	At     time.Time // for Wait
+	At     time.Time // for Wait: the next look
+	Until  time.Time // for Wait for a delivery: the end of it, which may be later; zero: unknown
 	Detail string    // in words, where Why is not enough
 	Shared bool      // the wait is for something that all certificates of the issuer wait for
 }
@@ -93,16 +109,17 @@ func Decide(in Input, now time.Time) Decision {
 	for _, r := range []rule{
 		notWanted,   // no spec: retire, and then rest
 		clockBehind, // before the build date nothing can be trusted
-		notActive,   // a newer revision than the live one is on disk
+		undelivered, // the newest revision is not live, or not with its consumers
 		unfinished,  // an order is open: it has been paid for
+		held,        // the operator wants it left as it is
 		obsolete,    // an order is open that nobody wants any more
 		upToDate,    // valid, as asked for, and not due
 	} {
 		if d, ok := r(&in, now); ok {
-			return d
+			return mindDelivery(&in, now, d)
 		}
 	}
-	return chooseIssuer(&in, now) // on hold, backing off, over budget, or issue
+	return mindDelivery(&in, now, chooseIssuer(&in, now)) // on hold, backing off, over budget, or issue
 }
 
 func notWanted(in *Input, _ time.Time) (Decision, bool) {
@@ -122,13 +139,6 @@ func clockBehind(in *Input, now time.Time) (Decision, bool) {
 	}
 	return Decision{Do: Wait, Why: ClockBehind, At: in.Floor,
 		Detail: "the clock shows " + now.UTC().Format(time.DateOnly) + ", before this program was built: set the clock"}, true
-}
-
-func notActive(in *Input, _ time.Time) (Decision, bool) {
-	if in.Newest == 0 || in.Have.Issued != nil && in.Have.Issued.Number == in.Newest {
-		return Decision{}, false
-	}
-	return Decision{Do: Activate, Why: Committed}, true
 }
 
 // unfinished goes on with an order of the same request. An order that the CA is processing is never given up, even

@@ -40,7 +40,7 @@ func valid() reconcile.Input {
 	return reconcile.Input{
 		Want:    want(),
 		Have:    store.Record{Issued: issued(90 * day), ARI: store.ARI{CertID: "id", NextPoll: start.Add(11*day + time.Hour)}},
-		Newest:  7,
+		Live:    7,
 		Issuers: []reconcile.IssuerState{{Name: "le", Directory: "https://le/dir"}},
 	}
 }
@@ -64,7 +64,7 @@ func TestDecide(t *testing.T) {
 		in.Want.Issuers = []string{"le", "backup"}
 		in.Issuers = append(in.Issuers, second)
 	}
-	none := func(in *reconcile.Input) { in.Have.Issued, in.Newest = nil, 0 }
+	none := func(in *reconcile.Input) { in.Have.Issued, in.Live = nil, 0 }
 
 	for sentence, c := range map[string]struct {
 		change func(*reconcile.Input)
@@ -86,11 +86,13 @@ func TestDecide(t *testing.T) {
 		"at the build date the clock counts": {
 			change: func(in *reconcile.Input) { none(in); in.Floor = now }, do: reconcile.Issue, why: reconcile.Missing},
 		"a revision that is not live is activated": {
-			change: func(in *reconcile.Input) { in.Newest = 8 }, do: reconcile.Activate, why: reconcile.Committed},
+			change: func(in *reconcile.Input) { in.Live, in.Have.Live = 6, issued(90 * day) }, do: reconcile.Activate, why: reconcile.Committed},
 		"an older revision is activated when it is the newest sound one": {
-			change: func(in *reconcile.Input) { in.Newest = 6 }, do: reconcile.Activate, why: reconcile.Committed},
+			change: func(in *reconcile.Input) { in.Live, in.Damaged = 8, true }, do: reconcile.Activate, why: reconcile.Committed},
+		"an expired revision does not take the place of a damaged one": {
+			change: func(in *reconcile.Input) { in.Live, in.Damaged, in.Have.Issued.NotAfter = 8, true, now.Add(-tick) }, do: reconcile.Issue, why: reconcile.Damaged},
 		"a first revision that is not live is activated": {
-			change: func(in *reconcile.Input) { in.Have.Issued = nil }, do: reconcile.Activate, why: reconcile.Committed},
+			change: func(in *reconcile.Input) { in.Live = 0 }, do: reconcile.Activate, why: reconcile.Committed},
 		"damaged files are replaced at once": {
 			change: func(in *reconcile.Input) { in.Damaged = true }, do: reconcile.Issue, why: reconcile.Damaged},
 		"an expired certificate is replaced at once": {

@@ -19,6 +19,9 @@ func (v *visit) gather() (err error) {
 			return err
 		}
 	}
+	if serving := v.in.Have.Serving(); serving != nil && v.in.Want != nil {
+		v.in.targets(serving) // once for all that look at them
+	}
 	v.in.Issuers, err = v.r.issuerStates(&v.in, v.now)
 	return err
 }
@@ -42,7 +45,8 @@ func (v *visit) gatherFiles() (err error) {
 
 // gatherRecord begins with what is wanted and what is remembered, as far as it still matters.
 func (v *visit) gatherRecord() (err error) {
-	v.in = Input{Want: v.r.specs.Load().Certificate(v.name), Floor: v.r.floor, Host: v.r.host}
+	v.in = Input{Want: v.r.specs.Load().Certificate(v.name), Floor: v.r.floor, Host: v.r.host, Deploys: v.r.deploy != nil}
+	v.in.Delivering = v.r.delivering(v.name)
 	if v.in.Have, err = v.r.store.Record(v.name); err != nil {
 		if _, damaged := errors.AsType[*store.DamagedError](err); !damaged {
 			return err
@@ -63,21 +67,17 @@ func (v *visit) gatherRecord() (err error) {
 // the time that passes between two visits when nothing happens.
 const checkEvery = 17 * time.Hour
 
-// gatherRevisions finds the newest revision whose files are sound. While an order is open they are not looked at:
-// nothing could be done about them.
-func (v *visit) gatherRevisions() error {
-	live, err := v.r.store.Live(v.name)
-	if err != nil {
+// gatherRevisions finds the newest revision whose files are sound, and the one that is live. While an order is open
+// files are not looked at: nothing could be done about them.
+func (v *visit) gatherRevisions() (err error) {
+	if v.in.Live, err = v.r.store.Live(v.name); err != nil {
 		return err
 	}
-	have := &v.in.Have
-	if have.Issued != nil && have.Issued.Number != live {
-		have.Issued = nil // what is found below takes its place
-	}
 	v.checked = v.r.board.get(v.name).Checked
-	if have.Issued != nil && (v.pending != nil || v.now.Sub(v.checked).Abs() < checkEvery) {
-		v.in.Newest = live
-		return nil
+	serving := v.in.Have.Serving()
+	known := serving != nil && serving.Number == v.in.Live
+	if known && (v.pending != nil || v.now.Sub(v.checked).Abs() < checkEvery) {
+		return v.gatherBefore()
 	}
 	good, err := v.r.store.Good(v.name)
 	if _, damaged := errors.AsType[*store.DamagedError](err); damaged {
@@ -88,23 +88,38 @@ func (v *visit) gatherRevisions() error {
 	} else {
 		v.checked = v.now
 	}
-	switch {
-	case good.Number == 0:
-		v.in.Newest, have.Issued = 0, nil
-	case good.Number == live:
-		v.in.Newest = live
-		if have.Issued == nil || have.Issued.SHA256 != good.SHA256 {
-			v.follow(good)
-		}
-	case good.NotAfter.After(v.now):
-		v.in.Newest = good.Number
+	if err := v.note(good); err != nil {
+		return err
 	}
-	return nil
+	return v.gatherBefore()
 }
 
-// follow makes the record that of the revision that live points at. What was tried before it is over, and so is what
-// the operator asked for before.
-func (v *visit) follow(rev store.Revision) {
+// note makes the record say what the disk does: which revision is the newest sound one, and which is live.
+func (v *visit) note(good store.Revision) error {
+	have := &v.in.Have
+	if good.Number == 0 {
+		have.Issued, have.Live = nil, nil
+		return nil
+	}
+	if have.Issued == nil || have.Issued.SHA256 != good.SHA256 {
+		v.succeed(good)
+	}
+	if v.in.Live == good.Number || v.in.Live == 0 {
+		have.Live = nil
+		return nil
+	}
+	live, err := v.r.store.Revision(v.name, v.in.Live)
+	if _, damaged := errors.AsType[*store.DamagedError](err); damaged {
+		have.Live = nil // nothing to go by: the sound one takes its place
+		return nil
+	}
+	have.Live = &live
+	return err
+}
+
+// succeed makes the record that of a new revision. What was tried before it is over, and so is what the operator
+// asked for before.
+func (v *visit) succeed(rev store.Revision) {
 	have := &v.in.Have
 	have.Issued, have.ARI = &rev, store.ARI{CertID: rev.CertID}
 	if !have.Requested.After(rev.Committed) {
@@ -112,6 +127,33 @@ func (v *visit) follow(rev store.Revision) {
 	}
 	v.forgetFailures(func(string, store.Failure) bool { return true })
 	v.changed(durably)
+}
+
+// gatherBefore finds what live can go back to: the newest sound revision before the one that a check has refused.
+func (v *visit) gatherBefore() (err error) {
+	is := v.in.Have.Issued
+	if v.in.Want == nil || is == nil || v.in.Live != is.Number || checkFailure(&v.in, is) == nil {
+		return nil
+	}
+	v.in.Before, err = v.before(is.Number)
+	return err
+}
+
+// before is the newest sound revision before number that has not expired; nil: there is none.
+func (v *visit) before(number int) (*store.Revision, error) {
+	all, err := v.r.store.Revisions(v.name)
+	if _, damaged := errors.AsType[*store.DamagedError](err); err != nil && !damaged {
+		return nil, err
+	}
+	for _, rev := range all {
+		if rev.Number >= number || !v.now.Before(rev.NotAfter) {
+			continue
+		}
+		if sound, err := v.r.store.Revision(v.name, rev.Number); err == nil {
+			return &sound, nil
+		}
+	}
+	return nil, nil
 }
 
 // forgetFailures drops the failures that are over, but for what the CA asked for: that only time clears.

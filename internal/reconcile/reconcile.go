@@ -32,6 +32,9 @@ type Config struct {
 	Solver func(spec.Challenge) (acme.Solver, error)
 	// Wake asks for a visit of name as soon as possible.
 	Wake func(name string)
+	// Deploy takes a certificate that its consumers are to accept, and sees to it that Delivered is called with what
+	// came of it, once. It never blocks. nil: nobody serves consumers.
+	Deploy func(Delivery)
 	// Credential finds a systemd credential; nil: there are none.
 	Credential  func(name string) (path string, err error)
 	Transport   http.RoundTripper // to every CA; nil: the network
@@ -49,6 +52,7 @@ type Reconciler struct {
 	store       *store.Store
 	solver      func(spec.Challenge) (acme.Solver, error)
 	wake        func(string)
+	deploy      func(Delivery)
 	credential  func(string) (string, error)
 	transport   http.RoundTripper
 	userAgent   string
@@ -61,10 +65,12 @@ type Reconciler struct {
 
 	specs atomic.Pointer[spec.Set]
 
-	mu       sync.Mutex // guards the following
-	issuers  map[string]*issuer
-	flights  map[string]flight
-	requests map[string]request
+	mu         sync.Mutex // guards the following
+	issuers    map[string]*issuer
+	flights    map[string]flight
+	requests   map[string]request
+	deliveries map[string]*delivered // under way; with what came of them once it is known
+	wishes     map[string][]wish
 
 	board board
 }
@@ -98,10 +104,11 @@ func New(c Config) (*Reconciler, error) {
 		return nil, errors.New("reconcile: Store, Solver and Wake are required")
 	}
 	r := &Reconciler{
-		store: c.Store, solver: c.Solver, wake: c.Wake, credential: c.Credential, transport: c.Transport,
+		store: c.Store, solver: c.Solver, wake: c.Wake, deploy: c.Deploy, credential: c.Credential, transport: c.Transport,
 		userAgent: c.UserAgent, host: c.Host, floor: c.Floor, keep: c.Keep,
 		metrics: c.Metrics, acmeMetrics: c.ACMEMetrics, log: c.Log,
 		issuers: map[string]*issuer{}, flights: map[string]flight{}, requests: map[string]request{},
+		deliveries: map[string]*delivered{}, wishes: map[string][]wish{},
 		board: board{views: map[string]View{}, counts: map[Phase]int{}, watchers: map[string][]chan View{}},
 	}
 	if r.log == nil {
@@ -154,8 +161,8 @@ func (r *Reconciler) Release() error {
 func (r *Reconciler) Adopt(name string) (at, deadline time.Time) {
 	v := &visit{r: r, name: name, log: r.log.With(zap.String("cert", name)), now: time.Now().Round(0), known: true}
 	err := v.gatherRecord()
-	if v.in.Have.Issued != nil {
-		v.in.Newest = v.in.Have.Issued.Number
+	if serving := v.in.Have.Serving(); serving != nil {
+		v.in.Live = serving.Number
 	}
 	if err := errors.Join(err, v.gather()); err != nil {
 		return v.broken(err)
@@ -183,7 +190,7 @@ func (r *Reconciler) Visit(ctx context.Context, name string) (at, deadline time.
 		if err := v.gather(); err != nil {
 			return v.broken(err)
 		}
-		if err := v.takeRequest(); err != nil {
+		if err := errors.Join(v.takeRequest(), v.takeDelivery(), v.takeWishes()); err != nil {
 			return v.broken(err)
 		}
 		if d = v.admit(Decide(v.in, v.now)); d.Do == Wait {
@@ -221,9 +228,10 @@ func (r *Reconciler) fault(name, what string, wait time.Duration) (at, deadline 
 	return v.Next, v.NotAfter
 }
 
+// expiry is when consumers need another certificate; zero: they have none.
 func expiry(have store.Record) time.Time {
-	if have.Issued == nil {
-		return time.Time{}
+	if is := have.Serving(); is != nil {
+		return is.NotAfter
 	}
-	return have.Issued.NotAfter
+	return time.Time{}
 }

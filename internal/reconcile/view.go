@@ -46,16 +46,20 @@ type View struct {
 	Why       Reason
 	Detail    string    // of Why
 	Next      time.Time // visit
+	Until     time.Time // of a delivery that waits: the end of that; zero: unknown
 	Renewal   time.Time // when the next certificate is due; zero: at once
 	Error     string    // of the last attempt that ended, "" when it worked
 	Hint      string
 	ErrorAt   time.Time
 	Checked   time.Time // when the files were last read and found sound; zero: they are to be read
+	Behind    int       // consumers that have not accepted the live revision
+	Stuck     string    // why one of them has not, although it was tried; "": none was
+	Served    time.Time // the first end of what probes saw served; zero: they saw nothing
 }
 
 func newView(name string, in Input, d Decision, now time.Time) View {
-	v := View{Name: name, Phase: phase(in, d, now), Issuer: d.Issuer, Do: d.Do, Why: d.Why, Detail: d.Detail, Next: d.At}
-	if is := in.Have.Issued; is != nil {
+	v := View{Name: name, Phase: phase(in, d, now), Issuer: d.Issuer, Do: d.Do, Why: d.Why, Detail: d.Detail, Next: d.At, Until: d.Until}
+	if is := in.Have.Serving(); is != nil {
 		v.Revision, v.NotAfter, v.Committed = is.Number, is.NotAfter, is.Committed
 		if v.Issuer == "" {
 			v.Issuer = is.Issuer
@@ -63,6 +67,7 @@ func newView(name string, in Input, d Decision, now time.Time) View {
 	}
 	if in.Want != nil {
 		v.Renewal, _ = Due(&in, now)
+		v.deliveries(&in, now)
 	}
 	if _, f := LastFailure(in.Have); f.Count > 0 {
 		v.Error, v.Hint, v.ErrorAt = Describe(f), f.Hint, f.At
@@ -70,20 +75,43 @@ func newView(name string, in Input, d Decision, now time.Time) View {
 	return v
 }
 
+// deliveries fills in how far the live revision has come.
+func (v *View) deliveries(in *Input, now time.Time) {
+	is := in.Have.Serving()
+	if is == nil || !in.Deploys {
+		return
+	}
+	v.Behind = progressOf(in, is, now).behind
+	if f := in.Have.Refused; f != nil {
+		v.Stuck = f.Problem
+	}
+	for _, t := range in.targets(in.Have.Issued) {
+		known := in.Have.Targets[t.Key]
+		if f := known.Failed; f != nil && f.Fingerprint == t.Fingerprint && v.Stuck == "" {
+			v.Stuck = t.Key + ": " + f.Problem
+		}
+		if s := known.Served; !s.IsZero() && (v.Served.IsZero() || s.Before(v.Served)) {
+			v.Served = s
+		}
+	}
+}
+
 func phase(in Input, d Decision, now time.Time) Phase {
-	is := in.Have.Issued
+	is := in.Have.Serving()
 	switch {
 	case in.Want == nil:
 		return PhaseRetired
 	case is != nil && now.After(is.NotAfter):
 		return PhaseExpired
-	case d.Do == Activate:
+	case d.Do == Activate, d.Do == Withdraw, d.Do == Deploy:
+		return PhaseDeploying
+	case slices.Contains([]Reason{Window, Refused, Delivering, Undelivered}, d.Why):
 		return PhaseDeploying
 	case d.Why == Parked, d.Why == ClockBehind:
 		return PhaseParked
 	case d.Why == BackingOff, d.Why == IssuerHold:
 		return PhaseBackoff
-	case d.Why == NotDue, d.Do == PollARI:
+	case d.Why == NotDue, d.Do == PollARI, d.Why == Held && is != nil:
 		return PhaseValid
 	case is == nil && (d.Why == AwaitingCA || d.Do == Issue || d.Do == Resume):
 		return PhaseIssuing
@@ -214,7 +242,7 @@ func (b *board) uncheck(name string) {
 
 func (b *board) count(v View, by int) {
 	b.counts[v.Phase] += by
-	if v.Error != "" {
+	if v.Error != "" || v.Stuck != "" {
 		b.failing += by
 	}
 }

@@ -89,6 +89,10 @@ func (v *visit) perform(ctx context.Context, d Decision) error {
 		return v.retire(ctx)
 	case Activate:
 		return v.activate()
+	case Withdraw:
+		return v.withdraw()
+	case Deploy:
+		return v.deliver()
 	case PollARI:
 		return v.poll(ctx)
 	case Abandon:
@@ -100,23 +104,6 @@ func (v *visit) perform(ctx context.Context, d Decision) error {
 	default:
 		return fmt.Errorf("performing %q: no such action", d.Do)
 	}
-}
-
-// activate switches live to the newest sound revision.
-func (v *visit) activate() error {
-	if err := v.r.store.Activate(v.name, v.in.Newest); err != nil {
-		return err
-	}
-	rev, err := v.r.store.Revision(v.name, v.in.Newest)
-	if err != nil {
-		return err
-	}
-	v.follow(rev)
-	v.log.Info("activated revision", fieldIssuer(rev.Issuer), zap.Int("revision", rev.Number), zap.Time("notAfter", rev.NotAfter))
-	if err := v.r.store.Prune(v.name, v.r.keep); err != nil {
-		v.log.Warn("leaving old revisions in place", zap.Error(err))
-	}
-	return nil
 }
 
 // retire stops renewing and keeps everything. An order that the CA is processing is left to be picked up, should

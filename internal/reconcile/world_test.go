@@ -36,6 +36,7 @@ type world struct {
 	panics  atomic.Int64
 	cut     func(*request) error      // lets requests fail before they reach a CA; nil: none does
 	meddle  func(*request, *response) // changes what a CA answers; nil: nothing does
+	deliver func(reconcile.Delivery)  // serves consumers; nil: nobody does
 
 	store      *store.Store
 	metrics    *reconcile.Metrics
@@ -176,7 +177,7 @@ func (w *world) open() {
 	w.metrics = reconcile.NewMetrics()
 	w.reconciler, err = reconcile.New(reconcile.Config{
 		Store: w.store, Solver: w.solver, Floor: w.floor, Metrics: w.metrics,
-		Wake: func(name string) { w.scheduler.Wake(name) }, Transport: w.transport(), Host: "test", Log: log,
+		Wake: func(name string) { w.scheduler.Wake(name) }, Deploy: w.deliver, Transport: w.transport(), Host: "test", Log: log,
 	})
 	if err != nil {
 		w.t.Fatal(err)

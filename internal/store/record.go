@@ -24,13 +24,9 @@ func (s *Store) Record(name string) (Record, error) {
 }
 
 // SaveRecord replaces the record. Durable costs two fsyncs: of the file, and of the folder for its name. The checksums
-// of the issued revision are left to its own meta.json.
+// of revisions are left to their own meta.json.
 func (s *Store) SaveRecord(name string, rec Record, d Durability) error {
-	if rec.Issued != nil {
-		issued := *rec.Issued
-		issued.Sums = nil
-		rec.Issued = &issued
-	}
+	rec.Issued, rec.Live = summary(rec.Issued), summary(rec.Live)
 	data, err := seal(rec)
 	if err != nil {
 		return fmt.Errorf("saving the record of %s: %w", name, err)
@@ -38,4 +34,14 @@ func (s *Store) SaveRecord(name string, rec Record, d Durability) error {
 	return s.serially("saving the record of", name, func(*stripe) error {
 		return s.disk.replace(recordFile(name), secretMode, data, d)
 	})
+}
+
+// summary is rev without the checksums of its files.
+func summary(rev *Revision) *Revision {
+	if rev == nil {
+		return nil
+	}
+	short := *rev
+	short.Sums = nil
+	return &short
 }

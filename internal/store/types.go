@@ -1,15 +1,18 @@
 package store
 
 import (
+	"cmp"
 	"time"
 )
 
 // Record is what must not be forgotten about one certificate beside its files: ledger/NAME.json. The zero Record
 // is a certificate that nothing is known about.
 type Record struct {
-	// Issued sums up the revision that live/NAME points at, so that start-up reads no PEM; nil before the first.
-	// The files are the truth: when live points elsewhere, the record follows.
+	// Issued sums up the newest sound revision, so that start-up reads no PEM; nil before the first. The files are the
+	// truth: the record follows.
 	Issued *Revision `json:"issued,omitempty"`
+	// Live sums up the revision that live/NAME points at, while that is another one; nil: it is Issued.
+	Live *Revision `json:"live,omitempty"`
 	ARI    ARI       `json:"ari,omitzero"`
 	// Failures holds the newest failure by issuer; they go when a certificate comes, or nobody tries that any more, but
 	// for what the CA has asked for until then.
@@ -18,8 +21,40 @@ type Record struct {
 	Requested time.Time `json:"requested,omitzero"`
 	// Forced lets the requested renewal pass acmed's own budgets.
 	Forced bool `json:"forced,omitempty"`
+	// Hurried is when the operator asked that a revision which waits for its window go live at once; zero: not.
+	Hurried time.Time `json:"hurried,omitzero"`
+	// Held is until when the operator wants it left as it is; zero: not at all.
+	Held time.Time `json:"held,omitzero"`
 	// Retired is when the spec went away; zero: it is wanted.
 	Retired time.Time `json:"retired,omitzero"`
+	// Targets holds what is known of each consumer, by the key that its spec gives it.
+	Targets map[string]Target `json:"targets,omitempty"`
+	// Refused is why the last delivery could not even begin; nil: it could.
+	Refused *Setback `json:"refused,omitempty"`
+}
+
+// Serving is the revision that consumers read; nil: there is none.
+func (r *Record) Serving() *Revision { return cmp.Or(r.Live, r.Issued) }
+
+// Target is what is known of one consumer of a certificate.
+type Target struct {
+	Accepted string    `json:"accepted,omitempty"` // fingerprint of what it accepted last; "": nothing yet, or it is to be served again
+	Revision int       `json:"revision,omitempty"` // that it accepted last; zero: none
+	At       time.Time `json:"at,omitzero"`        // when
+	Note     string    `json:"note,omitempty"`     // what is worth knowing about that
+	Served   time.Time `json:"served,omitzero"`    // of a probe: the end of the certificate that it saw last
+	Failed   *Setback  `json:"failed,omitempty"`   // why it has not accepted what it was given last; nil: it has
+}
+
+// Setback is why a delivery did not work.
+type Setback struct {
+	Fingerprint string    `json:"fingerprint,omitempty"` // of what was not accepted
+	Count       int       `json:"count"`                 // in a row
+	At          time.Time `json:"at"`
+	RetryAt     time.Time `json:"retryAt"`
+	Problem     string    `json:"problem"`
+	Hint        string    `json:"hint,omitempty"`
+	Output      string    `json:"output,omitempty"` // the end of what a command said
 }
 
 // ARI is the CA's renewal advice for the certificate with ID CertID (RFC 9773).

@@ -1,0 +1,280 @@
+package reconcile_test
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"acmed/internal/acmetest"
+	"acmed/internal/reconcile"
+	"acmed/internal/spec"
+)
+
+func TestWhatIsIssuedIsDelivered(t *testing.T) {
+	bubble(t, acmetest.Config{OrderGap: -1}, func(w *world) {
+		c := newConsumers(w)
+		w.want(consumedCert())
+		w.run()
+		time.Sleep(time.Minute)
+		w.expect("www", reconcile.PhaseValid, reconcile.NotDue)
+		c.expect("check 1", "reload a.service 1", "run push 1")
+
+		w.ca().AllowRepeat("www.example.com")
+		w.reconciler.Renew("www", false)
+		time.Sleep(time.Minute)
+		c.expect("check 2", "reload a.service 2", "run push 2")
+		if got := w.record("www").Targets["run push"]; got.Revision != 2 || got.Failed != nil {
+			t.Errorf("the record says %+v", got)
+		}
+
+		w.stop()
+		w.run()
+		time.Sleep(day)
+		c.expect() // a restart serves nobody again
+	})
+}
+
+func TestAnEditOfDeployAloneOrdersNothing(t *testing.T) {
+	bubble(t, acmetest.Config{}, func(w *world) {
+		c := newConsumers(w)
+		w.want(consumedCert())
+		w.run()
+		time.Sleep(time.Minute)
+		c.take()
+		edited := consumedCert()
+		edited.Deploy.Reload = append(edited.Deploy.Reload, "b.service")
+		w.want(edited)
+		time.Sleep(time.Minute)
+		c.expect("reload b.service 1")
+		if n := w.orders(); n != 1 {
+			t.Errorf("%d orders, want 1", n)
+		}
+		w.want(cert("www"))
+		time.Sleep(time.Minute)
+		w.expect("www", reconcile.PhaseValid, reconcile.NotDue)
+	})
+}
+
+func TestAFailedDeliveryIsRetriedUntilItWorks(t *testing.T) {
+	bubble(t, acmetest.Config{RenewalInfo: true}, func(w *world) {
+		c := newConsumers(w)
+		c.fail("run push", "exited with status 7")
+		w.want(consumedCert())
+		w.run()
+		time.Sleep(5 * time.Second)
+		w.expect("www", reconcile.PhaseDeploying, reconcile.Undelivered)
+		c.expect("check 1", "reload a.service 1") // and not again
+		if v := w.view("www"); v.Behind != 1 || v.Stuck != "run push: exited with status 7" || v.Error != "" {
+			t.Errorf("view: %+v", v)
+		}
+		if _, failing := w.reconciler.Counts(); failing != 1 {
+			t.Errorf("%d are failing", failing)
+		}
+		time.Sleep(3 * time.Hour)
+		// After 10 s, 1 min, 10 min and then each hour, a fifth more or less.
+		if n := c.count(); n < 5 || n > 8 {
+			t.Errorf("asked %d times in three hours", n)
+		}
+		w.stop()
+		asked := c.count()
+		w.run()
+		time.Sleep(time.Second)
+		if c.count() != asked {
+			t.Error("a restart forgot to wait")
+		}
+		c.mend("run push")
+		time.Sleep(2 * time.Hour)
+		c.expect("run push 1")
+		w.expect("www", reconcile.PhaseValid, reconcile.NotDue)
+		if got := w.record("www").Targets["run push"]; got.Failed != nil {
+			t.Errorf("the failure stays: %+v", got.Failed)
+		}
+	})
+}
+
+func TestNobodyCanBeAsked(t *testing.T) {
+	bubble(t, acmetest.Config{}, func(w *world) {
+		c := newConsumers(w)
+		c.refusal = "the helper does not answer"
+		w.want(consumedCert())
+		w.run()
+		time.Sleep(time.Hour)
+		w.expect("www", reconcile.PhaseDeploying, reconcile.Undelivered)
+		if r := w.record("www").Refused; r == nil || r.Hint != "mend it" || r.Count < 3 {
+			t.Errorf("the record says %+v", r)
+		}
+		c.mend("")
+		time.Sleep(2 * time.Hour)
+		c.expect("check 1", "reload a.service 1", "run push 1")
+		if r := w.record("www").Refused; r != nil {
+			t.Errorf("the refusal stays: %+v", r)
+		}
+	})
+}
+
+func TestARevisionThatItsCheckRefusesIsTakenBack(t *testing.T) {
+	bubble(t, acmetest.Config{OrderGap: -1}, func(w *world) {
+		c := newConsumers(w)
+		w.want(consumedCert())
+		w.run()
+		time.Sleep(time.Minute)
+		c.take()
+		c.fail("check", "exited with status 1")
+		w.ca().AllowRepeat("www.example.com")
+		w.reconciler.Renew("www", false)
+		time.Sleep(5 * time.Second)
+		w.expect("www", reconcile.PhaseDeploying, reconcile.Refused)
+		live := func(want int) {
+			t.Helper()
+			if n, err := w.store.Live("www"); err != nil || n != want {
+				t.Errorf("revision %d is live (%v), want %d", n, err, want)
+			}
+		}
+		live(1)
+		if v := w.view("www"); v.Revision != 1 || v.Stuck != "check: exited with status 1" {
+			t.Errorf("view: %+v", v)
+		}
+		w.stop()
+		w.run()
+		time.Sleep(3 * time.Hour)
+		live(1)
+		c.expect()
+		orders := w.orders()
+
+		c.mend("check")
+		time.Sleep(2 * time.Hour)
+		live(2)
+		c.expect("check 2", "reload a.service 2", "run push 2")
+		w.expect("www", reconcile.PhaseValid, reconcile.NotDue)
+		if n := w.orders(); n != orders || n != 2 {
+			t.Errorf("%d orders", n)
+		}
+	})
+}
+
+func TestARevisionWaitsForItsWindow(t *testing.T) {
+	bubble(t, acmetest.Config{OrderGap: -1}, func(w *world) { // a bubble begins at midnight
+		c := newConsumers(w)
+		windowed := consumedCert()
+		windowed.Deploy.Window = &spec.Window{Start: "02:00", Duration: time.Hour, Timezone: "UTC", UnlessExpiresWithin: day}
+		w.want(windowed)
+		w.run()
+		time.Sleep(4 * time.Hour)
+		c.expect("check 1", "reload a.service 1", "run push 1") // the first at once
+		w.ca().AllowRepeat("www.example.com")
+		w.reconciler.Renew("www", false)
+		time.Sleep(time.Hour)
+		w.expect("www", reconcile.PhaseDeploying, reconcile.Window)
+		c.expect()
+		if v := w.view("www"); v.Revision != 1 || !v.Until.Equal(time.Date(2000, 1, 2, 2, 0, 0, 0, time.UTC)) {
+			t.Errorf("view: %+v", v)
+		}
+		w.stop()
+		w.run()
+		time.Sleep(20*time.Hour + 59*time.Minute)
+		c.expect()
+		time.Sleep(2 * time.Minute)
+		c.expect("check 2", "reload a.service 2", "run push 2")
+
+		w.ca().AllowRepeat("www.example.com")
+		w.reconciler.Renew("www", false)
+		time.Sleep(time.Hour + 5*time.Minute)
+		c.expect("check 3", "reload a.service 3", "run push 3") // inside the window
+		w.ca().AllowRepeat("www.example.com")
+		w.reconciler.Renew("www", false)
+		time.Sleep(time.Minute)
+		c.expect()
+		if err := w.reconciler.Deploy(w.t.Context(), "www", true); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+		c.expect("check 4", "reload a.service 4", "run push 4")
+		if !w.record("www").Hurried.IsZero() {
+			t.Error("the next one would not wait for its window")
+		}
+	})
+}
+
+func TestTheOperatorCanHaveAllServedAgain(t *testing.T) {
+	bubble(t, acmetest.Config{}, func(w *world) {
+		c := newConsumers(w)
+		c.fail("run push", "no")
+		w.want(consumedCert())
+		w.run()
+		time.Sleep(time.Hour)
+		c.take()
+		c.mend("run push")
+		if err := w.reconciler.Deploy(w.t.Context(), "www", false); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		c.expect("check 1", "reload a.service 1", "run push 1")
+	})
+}
+
+func TestAHoldLeavesACertificateAsItIs(t *testing.T) {
+	bubble(t, acmetest.Config{OrderGap: -1}, func(w *world) {
+		c := newConsumers(w)
+		w.want(consumedCert())
+		w.run()
+		time.Sleep(time.Minute)
+		c.take()
+		until := time.Now().Add(2 * time.Hour)
+		if err := w.reconciler.Hold(w.t.Context(), "www", until); err != nil {
+			t.Error(err)
+		}
+		w.ca().AllowRepeat("www.example.com")
+		w.reconciler.Renew("www", false)
+		synctest.Wait()
+		w.stop()
+		w.run()
+		time.Sleep(time.Hour)
+		w.expect("www", reconcile.PhaseValid, reconcile.Held)
+		if n := w.orders(); n != 1 {
+			t.Errorf("%d orders, want 1", n)
+		}
+		time.Sleep(time.Hour + time.Minute)
+		c.expect("check 2", "reload a.service 2", "run push 2")
+
+		if err := errors.Join(w.reconciler.Hold(w.t.Context(), "www", time.Now().Add(day)), w.reconciler.Hold(w.t.Context(), "www", time.Time{})); err != nil {
+			t.Error(err)
+		}
+		w.expect("www", reconcile.PhaseValid, reconcile.NotDue)
+	})
+}
+
+func TestARollbackServesTheRevisionBefore(t *testing.T) {
+	bubble(t, acmetest.Config{OrderGap: -1}, func(w *world) {
+		c := newConsumers(w)
+		w.want(consumedCert())
+		w.run()
+		time.Sleep(time.Minute)
+		back := func() (int, error) { return w.reconciler.Rollback(w.t.Context(), "www", time.Now().Add(day)) }
+		if _, err := back(); err == nil {
+			t.Error("it went back from the first revision")
+		}
+		w.ca().AllowRepeat("www.example.com")
+		w.reconciler.Renew("www", false)
+		time.Sleep(time.Minute)
+		c.take()
+		if n, err := back(); n != 1 || err != nil {
+			t.Errorf("got %d, %v", n, err)
+		}
+		time.Sleep(time.Minute)
+		c.expect("check 1", "reload a.service 1", "run push 1")
+		w.stop()
+		w.run()
+		time.Sleep(20 * time.Hour)
+		w.expect("www", reconcile.PhaseValid, reconcile.Held)
+		if n, _ := w.store.Live("www"); n != 1 || w.orders() != 2 {
+			t.Errorf("revision %d is live after %d orders", n, w.orders())
+		}
+		time.Sleep(5 * time.Hour) // the hold is over: the newest again
+		c.expect("check 2", "reload a.service 2", "run push 2")
+		if served := c.take(); slices.Contains(served, "check 3") {
+			t.Errorf("it was renewed: %v", served)
+		}
+	})
+}
