@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -111,15 +112,19 @@ Without --wait the command returns once the request is safely noted.`,
 	return cmd
 }
 
-// renew fails when one of the renewals does.
 func (a *app) renew(ctx context.Context, req control.RenewRequest) error {
 	client, err := a.client()
 	if err != nil {
 		return err
 	}
+	return a.stream(func(report func(control.Event)) error { return client.Renew(ctx, req, report) })
+}
+
+// stream shows what ask reports. It fails when one of the certificates does.
+func (a *app) stream(ask func(report func(control.Event)) error) error {
 	var failed error
 	var written error
-	err = client.Renew(ctx, req, func(e control.Event) {
+	err := ask(func(e control.Event) {
 		if e.Done && !e.OK {
 			failed = errReported
 		}
@@ -127,13 +132,7 @@ func (a *app) renew(ctx context.Context, req control.RenewRequest) error {
 			written = err
 		}
 	})
-	if err != nil {
-		return err
-	}
-	if written != nil {
-		return written
-	}
-	return failed
+	return cmp.Or(err, written, failed)
 }
 
 // event shows one piece of news: an outcome is a result, all else is talk.

@@ -83,3 +83,13 @@ func unknownCommand(root *cobra.Command, args []string) error {
 	}
 	return &failure{fmt.Errorf("there is no command %q", args[0]), exitUsage, hint}
 }
+
+// argsExactly asks for n arguments.
+func argsExactly(n int, question string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < n {
+			return usagef(cmd, "%s", question)
+		}
+		return argsUpTo(n)(cmd, args)
+	}
+}

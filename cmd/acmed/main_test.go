@@ -43,7 +43,7 @@ func serve(env *testscript.Env, socket string) error {
 	if err != nil {
 		return err
 	}
-	server, err := control.NewServer(control.ServerConfig{Certificates: fake{}, Daemon: fake{}})
+	server, err := control.NewServer(control.ServerConfig{Certificates: fake{}, Deliveries: fake{}, Daemon: fake{}})
 	if err != nil {
 		return err
 	}
@@ -97,4 +97,32 @@ func (fake) Renew(_ context.Context, req control.RenewRequest, report func(contr
 		report(e)
 	}
 	return nil
+}
+
+func (fake) Deploy(_ context.Context, req control.DeployRequest, report func(control.Event)) error {
+	for _, name := range req.Names {
+		e := control.Event{Time: noon(), Cert: name, Phase: control.Valid, Message: "revision 7 is delivered to all", Done: true, OK: true}
+		switch {
+		case strings.HasPrefix(name, "bad"):
+			e = control.Event{Time: noon(), Cert: name, Phase: control.Deploying, Message: "not delivered", Error: "run push: exited with status 7", Hint: "see what it says", Done: true}
+		case req.Now:
+			e.Message = "revision 8 is delivered to all"
+		}
+		report(e)
+	}
+	return nil
+}
+
+func (fake) Hold(_ context.Context, req control.HoldRequest) error {
+	if req.Name != "www.example.com" {
+		return control.Unknown(req.Name, slices.Values([]string{"www.example.com"}))
+	}
+	return nil
+}
+
+func (fake) Rollback(_ context.Context, req control.RollbackRequest) (control.RollbackResult, error) {
+	if req.Name != "www.example.com" {
+		return control.RollbackResult{}, &control.Error{Code: control.Conflict, Message: "going back from revision 1: there is no older one"}
+	}
+	return control.RollbackResult{Revision: 6}, nil
 }

@@ -50,6 +50,12 @@ func certificateText(c control.Certificate, now time.Time) string {
 	writeCurrent(&b, c, now)
 	writePlans(&b, c, now)
 	blocks := []string{columns(b.String())}
+	if len(c.Targets) > 0 {
+		blocks = append(blocks, targetsText(c.Targets, now))
+	}
+	if c.Refused != nil {
+		blocks = append(blocks, "no consumer could be served: "+setbackText(*c.Refused, now))
+	}
 	for _, f := range c.Failures {
 		blocks = append(blocks, failureText(f, now))
 	}
@@ -85,6 +91,9 @@ func writeCurrent(b *strings.Builder, c control.Certificate, now time.Time) {
 	field(b, "sha256", r.SHA256)
 	field(b, "account", r.Account)
 	field(b, "files", c.Live)
+	if w := c.Waiting; w != nil {
+		field(b, "waiting", fmt.Sprintf("revision %d, by %s, until %s", w.Number, w.Issuer, moment(w.NotAfter, now)))
+	}
 }
 
 // writePlans writes what comes next.
@@ -100,6 +109,7 @@ func writePlans(b *strings.Builder, c control.Certificate, now time.Time) {
 		field(b, "next", cmp.Or(c.Next.Reason, "nothing is planned"))
 		return
 	}
+	field(b, "held until", moment(c.Held, now))
 	field(b, "next", joined(": ", c.Next.Do+" "+moment(c.Next.At, now), c.Next.Reason))
 }
 

@@ -31,6 +31,7 @@ func TestGolden(t *testing.T) {
 		"list-empty":      listText(nil, noon()),
 		"status-good":     certificateText(good, noon()),
 		"status-bad":      certificateText(bad, noon()),
+		"status-targets":  certificateText(deliveredCertificate(), noon()),
 		"status-missing":  certificateText(control.Certificate{Name: "new.example.com", Phase: control.Missing, DNSNames: []string{"new.example.com"}, SpecFile: "new.example.com.yaml"}, noon()),
 		"overview":        overviewText(overview{sampleInfo(), urgent(summaries())}, noon()),
 		"overview-calm":   overviewText(overview{Info: control.Info{Version: "v0.1.0", PID: 1, Started: in(-time.Minute), Config: "acmed.yaml", StateDir: "state", HTTP01: "the responder"}}, noon()),
@@ -71,6 +72,23 @@ func golden(t *testing.T, name, got string) {
 	if got != string(want) {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
+}
+
+// deliveredCertificate has consumers of every kind, in every state.
+func deliveredCertificate() control.Certificate {
+	c := goodCertificate()
+	c.Phase, c.Held = control.Deploying, in(3*time.Hour)
+	c.Waiting = &control.Revision{Number: 8, Issuer: "letsencrypt", NotAfter: in(89 * day)}
+	c.Targets = []control.Target{
+		{Key: "file /etc/haproxy/certs/www.pem", Accepted: true, Revision: 7, At: in(-day)},
+		{Key: "reload nginx.service", Accepted: true, Revision: 7, At: in(-day), Note: "not running"},
+		{Key: "run push-cert", Revision: 6, At: in(-40 * day), Failed: &control.Setback{
+			Count: 3, At: in(-5 * time.Minute), RetryAt: in(5 * time.Minute), Problem: "exited with status 7", Hint: "see what it says, and mend it",
+			Output: "connecting to 192.0.2.9\npermission denied\n"}},
+		{Key: "probe 127.0.0.1:443"},
+		{Key: "probe 127.0.0.1:25 smtp", Accepted: true, Revision: 7, At: in(-day), Served: in(60 * day)},
+	}
+	return c
 }
 
 func summaries() []control.Summary {

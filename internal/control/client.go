@@ -26,6 +26,7 @@ type Client struct {
 
 var (
 	_ Certificates = (*Client)(nil)
+	_ Deliveries   = (*Client)(nil)
 	_ Daemon       = (*Client)(nil)
 )
 
@@ -62,7 +63,28 @@ func (c *Client) Reload(ctx context.Context, req ReloadRequest) (ReloadResult, e
 
 // Renew asks for renewals and passes on what the daemon reports.
 func (c *Client) Renew(ctx context.Context, req RenewRequest, report func(Event)) error {
-	body, err := c.do(ctx, http.MethodPost, pathRenew, req)
+	return c.stream(ctx, pathRenew, req, report)
+}
+
+// Deploy asks for deliveries and passes on what the daemon reports.
+func (c *Client) Deploy(ctx context.Context, req DeployRequest, report func(Event)) error {
+	return c.stream(ctx, pathDeploy, req, report)
+}
+
+// Hold leaves a certificate as it is for some time, or no longer.
+func (c *Client) Hold(ctx context.Context, req HoldRequest) error {
+	_, err := call[struct{}](ctx, c, http.MethodPost, pathHold, req)
+	return err
+}
+
+// Rollback makes the revision before the live one live and holds it.
+func (c *Client) Rollback(ctx context.Context, req RollbackRequest) (RollbackResult, error) {
+	return call[RollbackResult](ctx, c, http.MethodPost, pathRollback, req)
+}
+
+// stream sends one request and passes on each event of the answer.
+func (c *Client) stream(ctx context.Context, path string, req any, report func(Event)) error {
+	body, err := c.do(ctx, http.MethodPost, path, req)
 	if err != nil {
 		return err
 	}

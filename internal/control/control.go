@@ -2,7 +2,7 @@
 //
 // It owns the wire types, the socket, the server and the client. Who may ask is decided by the socket's mode and
 // its folder's, so the package knows no passwords. It never decides anything about a certificate: the daemon
-// implements Certificates and Daemon, and Client offers the same methods on the other end.
+// implements Certificates, Deliveries and Daemon, and Client offers the same methods on the other end.
 package control
 
 import "context"
@@ -19,6 +19,17 @@ type Certificates interface {
 	Renew(context.Context, RenewRequest, func(Event)) error
 }
 
+// Deliveries is what can be wanted of certificates that are issued. A certificate that nobody knows is an *Error with
+// NotFound.
+type Deliveries interface {
+	// Deploy hands certificates to all their consumers again, and reports as Certificates.Renew does.
+	Deploy(context.Context, DeployRequest, func(Event)) error
+	// Hold leaves a certificate as it is for some time, or no longer.
+	Hold(context.Context, HoldRequest) error
+	// Rollback makes the revision before the live one live and holds it.
+	Rollback(context.Context, RollbackRequest) (RollbackResult, error)
+}
+
 // Daemon is what can be asked and wanted of the daemon itself.
 type Daemon interface {
 	Info(context.Context) (Info, error)
@@ -28,14 +39,17 @@ type Daemon interface {
 
 // The requests of the API.
 const (
-	pathInfo   = "/v1/daemon"
-	pathReload = "/v1/reload"
-	pathList   = "/v1/certificates"
-	pathStatus = "/v1/certificate" // ?name=
-	pathRenew  = "/v1/renew"       // answers a stream of lines
+	pathInfo     = "/v1/daemon"
+	pathReload   = "/v1/reload"
+	pathList     = "/v1/certificates"
+	pathStatus   = "/v1/certificate" // ?name=
+	pathRenew    = "/v1/renew"       // answers a stream of lines
+	pathDeploy   = "/v1/deploy"      // the same
+	pathHold     = "/v1/hold"
+	pathRollback = "/v1/rollback"
 )
 
-// line is one line of the answer to a renew request: an event, or the error that ends the stream.
+// line is one line of a stream: an event, or the error that ends it.
 type line struct {
 	Event *Event `json:"event,omitempty"`
 	Error *Error `json:"error,omitempty"`

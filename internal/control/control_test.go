@@ -277,6 +277,8 @@ func TestBadRequestsAreRefused(t *testing.T) {
 		"nothing to renew":     {"POST", "/v1/renew", `{}`, 400},
 		"two ways at once":     {"POST", "/v1/renew", `{"all":true,"issuer":"a"}`, 400},
 		"an unknown key":       {"POST", "/v1/renew", `{"al":true}`, 400},
+		"nothing to deploy":    {"POST", "/v1/deploy", `{"now":true}`, 400},
+		"no end of a rollback": {"POST", "/v1/rollback", `{"name":"a"}`, 400},
 		"no body":              {"POST", "/v1/reload", ``, 400},
 		"two values":           {"POST", "/v1/reload", `{} {}`, 400},
 		"a body without end":   {"POST", "/v1/reload", `{"acceptRemovals":` + strings.Repeat(" ", control.MaxBody) + `true}`, 400},
@@ -351,7 +353,7 @@ func TestChangesAreLoggedWithTheirResult(t *testing.T) {
 }
 
 func TestNewServerWantsItsParts(t *testing.T) {
-	for _, c := range []control.ServerConfig{{}, {Certificates: &fake{}}, {Daemon: &fake{}}} {
+	for _, c := range []control.ServerConfig{{}, {Certificates: &fake{}, Daemon: &fake{}}, {Deliveries: &fake{}, Daemon: &fake{}}, {Certificates: &fake{}, Deliveries: &fake{}}} {
 		if _, err := control.NewServer(c); err == nil {
 			t.Errorf("NewServer(%+v) is content", c)
 		}
@@ -359,7 +361,7 @@ func TestNewServerWantsItsParts(t *testing.T) {
 }
 
 func TestServeReportsABrokenListener(t *testing.T) {
-	server, err := control.NewServer(control.ServerConfig{Certificates: &fake{}, Daemon: &fake{}})
+	server, err := control.NewServer(control.ServerConfig{Certificates: &fake{}, Deliveries: &fake{}, Daemon: &fake{}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,34 @@ type fake struct {
 	list   func(context.Context) ([]control.Summary, error)
 	status func(context.Context, string) (control.Certificate, error)
 	renew  func(context.Context, control.RenewRequest, func(control.Event)) error
+
+	deploy   func(context.Context, control.DeployRequest, func(control.Event)) error
+	hold     func(context.Context, control.HoldRequest) error
+	rollback func(context.Context, control.RollbackRequest) (control.RollbackResult, error)
+}
+
+func (f *fake) Deploy(ctx context.Context, req control.DeployRequest, report func(control.Event)) error {
+	if f.deploy == nil {
+		f.t.Errorf("Deploy(%+v) called", req)
+		return nil
+	}
+	return f.deploy(ctx, req, report)
+}
+
+func (f *fake) Hold(ctx context.Context, req control.HoldRequest) error {
+	if f.hold == nil {
+		f.t.Errorf("Hold(%+v) called", req)
+		return nil
+	}
+	return f.hold(ctx, req)
+}
+
+func (f *fake) Rollback(ctx context.Context, req control.RollbackRequest) (control.RollbackResult, error) {
+	if f.rollback == nil {
+		f.t.Errorf("Rollback(%+v) called", req)
+		return control.RollbackResult{}, nil
+	}
+	return f.rollback(ctx, req)
 }
 
 func (f *fake) Info(ctx context.Context) (control.Info, error) {
@@ -70,7 +98,7 @@ func serve(t *testing.T, f *fake, ln net.Listener) (logs *observer.ObservedLogs,
 	t.Helper()
 	f.t = t
 	core, logs := observer.New(zapcore.InfoLevel)
-	server, err := control.NewServer(control.ServerConfig{Certificates: f, Daemon: f, Log: zap.New(core)})
+	server, err := control.NewServer(control.ServerConfig{Certificates: f, Deliveries: f, Daemon: f, Log: zap.New(core)})
 	if err != nil {
 		t.Fatal(err)
 	}

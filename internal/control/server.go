@@ -25,27 +25,29 @@ const (
 // ServerConfig is what a Server needs.
 type ServerConfig struct {
 	Certificates Certificates // required
+	Deliveries   Deliveries   // required
 	Daemon       Daemon       // required
 	Log          *zap.Logger  // every change that is asked for, with its result; nil: nothing is logged
 }
 
 // Server answers the command line.
 type Server struct {
-	certs  Certificates
-	daemon Daemon
-	log    *zap.Logger
+	certs      Certificates
+	deliveries Deliveries
+	daemon     Daemon
+	log        *zap.Logger
 }
 
 // NewServer returns a server that does nothing until Serve.
 func NewServer(c ServerConfig) (*Server, error) {
-	if c.Certificates == nil || c.Daemon == nil {
-		return nil, errors.New("control server: Certificates and Daemon are required")
+	if c.Certificates == nil || c.Deliveries == nil || c.Daemon == nil {
+		return nil, errors.New("control server: Certificates, Deliveries and Daemon are required")
 	}
 	log := c.Log
 	if log == nil {
 		log = zap.NewNop()
 	}
-	return &Server{certs: c.Certificates, daemon: c.Daemon, log: log}, nil
+	return &Server{certs: c.Certificates, deliveries: c.Deliveries, daemon: c.Daemon, log: log}, nil
 }
 
 // Serve answers on ln until ctx ends, which is no error, and closes ln. Requests that are under way see their
@@ -85,7 +87,20 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST "+pathReload, s.reload)
 	mux.HandleFunc("GET "+pathList, s.list)
 	mux.HandleFunc("GET "+pathStatus, s.status)
-	mux.HandleFunc("POST "+pathRenew, s.renew)
+	mux.HandleFunc("POST "+pathRenew, func(w http.ResponseWriter, r *http.Request) {
+		streamed(s, w, r, "renewal requested", s.certs.Renew)
+	})
+	mux.HandleFunc("POST "+pathDeploy, func(w http.ResponseWriter, r *http.Request) {
+		streamed(s, w, r, "delivery requested", s.deliveries.Deploy)
+	})
+	mux.HandleFunc("POST "+pathHold, func(w http.ResponseWriter, r *http.Request) {
+		changed(s, w, r, "hold requested", func(ctx context.Context, req HoldRequest) (struct{}, error) {
+			return struct{}{}, s.deliveries.Hold(ctx, req)
+		})
+	})
+	mux.HandleFunc("POST "+pathRollback, func(w http.ResponseWriter, r *http.Request) {
+		changed(s, w, r, "rollback requested", s.deliveries.Rollback)
+	})
 	return mux
 }
 
@@ -120,27 +135,51 @@ func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 	answer(w, r, result, err)
 }
 
-// renew streams events. An error before the first of them is an ordinary answer, a later one the last line.
-func (s *Server) renew(w http.ResponseWriter, r *http.Request) {
-	var req RenewRequest
-	err := decode(w, r, &req)
-	if err == nil {
-		err = req.validate()
+// request is a change that can be asked for.
+type request interface {
+	validate() error
+	fields() []zap.Field // what was asked for, for the log
+}
+
+// changed answers a change with what came of it.
+func changed[Q request, A any](s *Server, w http.ResponseWriter, r *http.Request, message string, do func(context.Context, Q) (A, error)) {
+	req, err := requested[Q](w, r)
+	if err != nil {
+		answer(w, r, nil, err)
+		return
 	}
+	start := time.Now()
+	result, err := do(r.Context(), req)
+	s.logChange(r, start, err, message, req.fields()...)
+	answer(w, r, result, err)
+}
+
+// streamed answers a change with events. An error before the first of them is an ordinary answer, a later one the
+// last line.
+func streamed[Q request](s *Server, w http.ResponseWriter, r *http.Request, message string, do func(context.Context, Q, func(Event)) error) {
+	req, err := requested[Q](w, r)
 	if err != nil {
 		answer(w, r, nil, err)
 		return
 	}
 	start := time.Now()
 	out := stream{w: w}
-	err = s.certs.Renew(r.Context(), req, func(e Event) { out.send(line{Event: &e}) })
-	s.logChange(r, start, err, "renewal requested", req.fields()...)
+	err = do(r.Context(), req, func(e Event) { out.send(line{Event: &e}) })
+	s.logChange(r, start, err, message, req.fields()...)
 	switch {
 	case err != nil && out.started:
 		out.send(line{Error: asAnswer(r, err)})
 	case err != nil:
 		answer(w, r, nil, err)
 	}
+}
+
+// requested reads what is asked for.
+func requested[Q request](w http.ResponseWriter, r *http.Request) (req Q, err error) {
+	if err := decode(w, r, &req); err != nil {
+		return req, err
+	}
+	return req, req.validate()
 }
 
 // validate refuses a request that names nothing, or more than one kind of thing.
@@ -157,7 +196,6 @@ func (r RenewRequest) validate() error {
 	return nil
 }
 
-// fields returns what was asked for, for the log.
 func (r RenewRequest) fields() []zap.Field {
 	force := zap.Bool("force", r.Force)
 	switch {
@@ -168,6 +206,34 @@ func (r RenewRequest) fields() []zap.Field {
 	default:
 		return []zap.Field{zap.Strings("cert", r.Names), force}
 	}
+}
+
+func (r DeployRequest) validate() error {
+	if len(r.Names) == 0 {
+		return Errorf(Invalid, "deploy what? Give names")
+	}
+	return nil
+}
+
+func (r DeployRequest) fields() []zap.Field {
+	return []zap.Field{zap.Strings("cert", r.Names), zap.Bool("now", r.Now)}
+}
+
+func (r HoldRequest) validate() error { return nil }
+
+func (r HoldRequest) fields() []zap.Field {
+	return []zap.Field{zap.String("cert", r.Name), zap.Time("until", r.Until)}
+}
+
+func (r RollbackRequest) validate() error {
+	if r.Until.IsZero() {
+		return Errorf(Invalid, "roll back until when?")
+	}
+	return nil
+}
+
+func (r RollbackRequest) fields() []zap.Field {
+	return []zap.Field{zap.String("cert", r.Name), zap.Time("until", r.Until)}
 }
 
 // logChange records who wanted what to change, and what came of it.

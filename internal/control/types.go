@@ -54,6 +54,31 @@ type Certificate struct {
 	SpecFile    string    `json:"specFile,omitempty"`    // "": the spec is gone
 	SpecProblem *Problem  `json:"specProblem,omitempty"` // nil: the file is good
 	Notes       []string  `json:"notes,omitempty"`       // what the operator should know besides
+	Waiting     *Revision `json:"waiting,omitempty"`     // newer than Current and not live yet; nil: Current is the newest
+	Held        time.Time `json:"held,omitzero"`         // left as it is until then; zero: not held
+	Targets     []Target  `json:"targets,omitempty"`     // its consumers, in the order in which they are served
+	Refused     *Setback  `json:"refused,omitempty"`     // why no consumer could be served; nil: they could
+}
+
+// Target is one consumer of a certificate.
+type Target struct {
+	Key      string    `json:"target"`
+	Accepted bool      `json:"accepted"`          // it has what is live
+	Revision int       `json:"revision,omitzero"` // that it accepted last; zero: none
+	At       time.Time `json:"at,omitzero"`       // when
+	Note     string    `json:"note,omitempty"`    // what is worth knowing about that
+	Served   time.Time `json:"notAfter,omitzero"` // of a probe: the end of the certificate that it saw
+	Failed   *Setback  `json:"failed,omitempty"`  // the last try; nil: it worked, or there was none
+}
+
+// Setback is why a delivery did not work.
+type Setback struct {
+	Count   int       `json:"count"` // in a row
+	At      time.Time `json:"at"`
+	RetryAt time.Time `json:"retryAt"`
+	Problem string    `json:"problem"`
+	Hint    string    `json:"hint,omitempty"`   // what to do
+	Output  string    `json:"output,omitempty"` // the end of what a command said
 }
 
 // Action is what acmed does next about a certificate.
@@ -159,7 +184,31 @@ type RenewRequest struct {
 	Wait  bool `json:"wait,omitzero"`  // report until each certificate is done
 }
 
-// Event is one piece of news of a renewal that somebody waits for.
+// DeployRequest asks for certificates to be handed to all their consumers again.
+type DeployRequest struct {
+	Names []string `json:"names"`
+	Now   bool     `json:"now,omitzero"`  // a revision that waits for its window need not
+	Wait  bool     `json:"wait,omitzero"` // report until each is done
+}
+
+// HoldRequest asks for a certificate to be left as it is. It is renewed before it expires nevertheless.
+type HoldRequest struct {
+	Name  string    `json:"name"`
+	Until time.Time `json:"until,omitzero"` // zero: no longer
+}
+
+// RollbackRequest asks for the revision before the live one.
+type RollbackRequest struct {
+	Name  string    `json:"name"`
+	Until time.Time `json:"until"` // left as it is until then
+}
+
+// RollbackResult is what a rollback came to.
+type RollbackResult struct {
+	Revision int `json:"revision"` // that is live now
+}
+
+// Event is one piece of news of a renewal or delivery that somebody waits for.
 type Event struct {
 	Time    time.Time `json:"time"`
 	Cert    string    `json:"cert"`

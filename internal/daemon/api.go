@@ -16,6 +16,7 @@ type api struct{ d *daemon }
 
 var (
 	_ control.Certificates = api{}
+	_ control.Deliveries   = api{}
 	_ control.Daemon       = api{}
 )
 

@@ -30,12 +30,20 @@ func (a api) Renew(ctx context.Context, req control.RenewRequest, report func(co
 	for _, name := range names {
 		a.d.reconciler.Renew(name, req.Force)
 	}
-	var one sync.Mutex // report is for one caller at a time
+	return followAll(ctx, names, report, func(ctx context.Context, name string, report func(control.Event)) error {
+		return a.follow(ctx, name, req.Wait, report, func() control.Event { return a.news(name, asked, req.Wait) })
+	})
+}
+
+// followAll follows many certificates at once. report is for one caller at a time.
+func followAll(ctx context.Context, names []string, report func(control.Event),
+	follow func(context.Context, string, func(control.Event)) error) error {
+	var one sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(followers)
 	for _, name := range names {
 		group.Go(func() error {
-			return a.follow(ctx, name, asked, req.Wait, func(e control.Event) {
+			return follow(ctx, name, func(e control.Event) {
 				one.Lock()
 				defer one.Unlock()
 				report(e)
@@ -74,9 +82,9 @@ func (a api) unknownIssuer(name string) error {
 	return e
 }
 
-// follow reports on a renewal that was asked for, until it is decided; without wait, until the request is on disk.
-// It looks at what is, not at what happens: nothing can be missed.
-func (a api) follow(ctx context.Context, name string, asked time.Time, wait bool, report func(control.Event)) error {
+// follow reports news of what was asked for of a certificate, until it is decided; without wait, until the request is
+// on disk. It looks at what is, not at what happens: nothing can be missed.
+func (a api) follow(ctx context.Context, name string, wait bool, report func(control.Event), news func() control.Event) error {
 	views, stop := a.d.reconciler.Watch(name)
 	defer stop()
 	var late <-chan time.Time // never
@@ -84,7 +92,7 @@ func (a api) follow(ctx context.Context, name string, asked time.Time, wait bool
 		late = time.After(noting)
 	}
 	last := ""
-	for e := a.news(name, asked, wait); ; e = a.news(name, asked, wait) {
+	for e := news(); ; e = news() {
 		if e.Done || e.Message != last {
 			last, e.Time, e.Cert = e.Message, time.Now(), name
 			report(e)

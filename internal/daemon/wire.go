@@ -23,6 +23,9 @@ func summary(v reconcile.View, want *spec.Certificate, bad *spec.Problem, now ti
 		Names: names[:min(len(names), control.ListedNames)], MoreNames: max(0, len(names)-control.ListedNames),
 		Next: nextAction(v, now).At, Reason: reasonText(v), Error: v.Error, Problem: troubled(v) || bad != nil,
 	}
+	if s.Error == "" {
+		s.Error = v.Stuck
+	}
 	if bad != nil && s.Error == "" {
 		s.Error = brief(bad)
 	}
@@ -31,7 +34,7 @@ func summary(v reconcile.View, want *spec.Certificate, bad *spec.Problem, now ti
 
 // troubled tells whether somebody should look at a certificate.
 func troubled(v reconcile.View) bool {
-	return v.Error != "" || v.Phase == reconcile.PhaseExpired || v.Phase == reconcile.PhaseParked || v.Why == reconcile.ClockBehind
+	return v.Error != "" || v.Stuck != "" || v.Phase == reconcile.PhaseExpired || v.Phase == reconcile.PhaseParked || v.Why == reconcile.ClockBehind
 }
 
 // neverGood is for a file of which no certificate can come as it is.
@@ -68,12 +71,23 @@ func nextAction(v reconcile.View, now time.Time) control.Action {
 		return control.Action{Reason: a.Reason}
 	case v.Why == reconcile.NotDue, v.Do == reconcile.PollARI:
 		a.At = v.Renewal
-	case v.Do == reconcile.Activate:
-		a.Do, a.At = "activate", now
+	case v.Do == reconcile.Activate, v.Why == reconcile.Window, v.Why == reconcile.Refused:
+		a.Do, a.At = "activate", later(v.Until, now)
+	case v.Why == reconcile.Held && !v.Until.IsZero():
+		a.At = v.Until
+	case v.Do == reconcile.Deploy, v.Why == reconcile.Delivering, v.Why == reconcile.Undelivered:
+		a.Do, a.At = "deploy", later(v.Until, now)
 	case v.Do != reconcile.Wait, v.Why == reconcile.AwaitingCA, v.Why == reconcile.Queued:
 		a.At = now
 	}
 	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // reasonText says in words why the next action is the next, and not earlier.
@@ -109,6 +123,16 @@ func reasonText(v reconcile.View) string {
 // waitText is reasonText for what is due and does not happen.
 func waitText(v reconcile.View) string {
 	switch v.Why {
+	case reconcile.Window:
+		return "its window is closed until then"
+	case reconcile.Refused:
+		return "the check failed with the newest revision; the one before is live"
+	case reconcile.Held:
+		return "held: left as it is until then"
+	case reconcile.Behind, reconcile.Delivering:
+		return "its consumers are being served"
+	case reconcile.Undelivered:
+		return "a consumer has not accepted it"
 	case reconcile.InFlight:
 		return "an order is open"
 	case reconcile.AwaitingCA:
@@ -140,15 +164,15 @@ func certificate(s reconcile.Status, stateDir string, bad *spec.Problem, now tim
 		for _, a := range want.IPAddresses {
 			c.IPAddresses = append(c.IPAddresses, a.String())
 		}
-		if want.Deploy.Wanted() {
-			c.Notes = append(c.Notes, "deploy: is read, but this version does not carry it out: consumers read the files themselves and are reloaded by you")
-		}
+		c.Targets, c.Refused = wireTargets(want, s.Record), wireSetback(s.Record.Refused)
 	}
-	if is := s.Record.Issued; is != nil {
-		c.Live = filepath.Join(stateDir, "live", s.Name)
-		c.Current = &control.Revision{
-			Number: is.Number, Issuer: is.Issuer, Account: is.Account, Profile: is.Profile, Key: is.Key, Serial: is.Serial,
-			SHA256: is.SHA256, IssuedBy: is.IssuedBy, NotBefore: is.NotBefore, NotAfter: is.NotAfter,
+	if held := s.Record.Held; held.After(now) {
+		c.Held = held
+	}
+	if live := s.Record.Serving(); live != nil {
+		c.Live, c.Current = filepath.Join(stateDir, "live", s.Name), wireRevision(live)
+		if is := s.Record.Issued; is.Number > live.Number {
+			c.Waiting = wireRevision(is)
 		}
 		c.Renewal = renewal(s)
 	}
@@ -160,6 +184,13 @@ func certificate(s reconcile.Status, stateDir string, bad *spec.Problem, now tim
 		c.SpecProblem = &p
 	}
 	return c
+}
+
+func wireRevision(is *store.Revision) *control.Revision {
+	return &control.Revision{
+		Number: is.Number, Issuer: is.Issuer, Account: is.Account, Profile: is.Profile, Key: is.Key, Serial: is.Serial,
+		SHA256: is.SHA256, IssuedBy: is.IssuedBy, NotBefore: is.NotBefore, NotAfter: is.NotAfter,
+	}
 }
 
 // renewal is nil when there is no instant to tell: the certificate is not wanted, or its successor is due for another

@@ -86,7 +86,7 @@ func TestDecide(t *testing.T) {
 		"at the build date the clock counts": {
 			change: func(in *reconcile.Input) { none(in); in.Floor = now }, do: reconcile.Issue, why: reconcile.Missing},
 		"a revision that is not live is activated": {
-			change: func(in *reconcile.Input) { in.Live, in.Have.Live = 6, issued(90 * day) }, do: reconcile.Activate, why: reconcile.Committed},
+			change: func(in *reconcile.Input) { in.Live, in.Have.Live = 6, issued(90*day) }, do: reconcile.Activate, why: reconcile.Committed},
 		"an older revision is activated when it is the newest sound one": {
 			change: func(in *reconcile.Input) { in.Live, in.Damaged = 8, true }, do: reconcile.Activate, why: reconcile.Committed},
 		"an expired revision does not take the place of a damaged one": {

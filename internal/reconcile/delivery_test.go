@@ -122,8 +122,12 @@ func TestDecideDelivery(t *testing.T) {
 		"a check failed, and its time has come: it is asked again": {
 			change: func(in *reconcile.Input) { refuse(in, "check", leaf, now); in.Before = issued(90 * day) }, do: reconcile.Deploy, why: reconcile.Behind},
 		"a revision was taken back: it waits": {
-			change: func(in *reconcile.Input) { waiting(in); refuse(in, "check", leaf, soon); in.Have.Targets["check"] = withAccepted(in, "check", older) },
-			do:     reconcile.Wait, why: reconcile.Refused, at: soon},
+			change: func(in *reconcile.Input) {
+				waiting(in)
+				refuse(in, "check", leaf, soon)
+				in.Have.Targets["check"] = withAccepted(in, "check", older)
+			},
+			do: reconcile.Wait, why: reconcile.Refused, at: soon},
 		"a revision was taken back, and the old one has expired meanwhile": {
 			change: func(in *reconcile.Input) { waiting(in); refuse(in, "check", leaf, soon); in.Have.Live.NotAfter = now }, do: reconcile.Activate, why: reconcile.Committed},
 		"the window is closed: the old one stays": {change: window, do: reconcile.Wait, why: reconcile.Window, at: now.Add(2 * time.Hour)},
@@ -147,7 +151,10 @@ func TestDecideDelivery(t *testing.T) {
 		"it is held: what is live is served": {
 			change: func(in *reconcile.Input) { in.Have.Held = soon; delete(in.Have.Targets, "run push") }, do: reconcile.Deploy, why: reconcile.Behind},
 		"it is held beyond its end: it is renewed in time": {
-			change: func(in *reconcile.Input) { in.Have.Held = now.Add(30 * day); in.Have.Issued.NotAfter = now.Add(time.Hour) }, do: reconcile.Issue, why: reconcile.Lifetime},
+			change: func(in *reconcile.Input) {
+				in.Have.Held = now.Add(30 * day)
+				in.Have.Issued.NotAfter = now.Add(time.Hour)
+			}, do: reconcile.Issue, why: reconcile.Lifetime},
 	} {
 		in := consumed()
 		c.change(&in)

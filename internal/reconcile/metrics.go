@@ -63,6 +63,8 @@ type collector struct {
 	phase  *prometheus.Desc
 	failed *prometheus.Desc
 	left   *prometheus.Desc
+	behind *prometheus.Desc
+	served *prometheus.Desc
 }
 
 // CertificateCollector gives the state of all certificates, counted by phase, and of each certificate as far as
@@ -78,13 +80,15 @@ func (r *Reconciler) CertificateCollector(each string) prometheus.Collector {
 		next:   desc("certificate_next_action_timestamp_seconds", "When acmed looks at the certificate next.", "cert"),
 		phase:  desc("certificate_phase", "1 for the phase that the certificate is in.", "cert", "phase"),
 		failed: desc("certificate_last_failure_timestamp_seconds", "When the last attempt failed; absent while all is well.", "cert"),
+		behind: desc("certificate_targets_behind", "Consumers that have not accepted the live certificate.", "cert"),
+		served: desc("certificate_served_expiry_timestamp_seconds", "When the certificate that a probe saw last expires, the first of several.", "cert"),
 		left:   desc("certificate_remaining_seconds", "Certificates by the time left until they expire."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.count, c.expiry, c.next, c.phase, c.failed, c.left} {
+	for _, d := range []*prometheus.Desc{c.count, c.expiry, c.next, c.phase, c.failed, c.left, c.behind, c.served} {
 		out <- d
 	}
 }
@@ -143,6 +147,10 @@ func (c *collector) one(out chan<- prometheus.Metric, v View) {
 	if !v.ErrorAt.IsZero() {
 		gauge(c.failed, unix(v.ErrorAt))
 	}
+	if !v.Served.IsZero() {
+		gauge(c.served, unix(v.Served))
+	}
+	gauge(c.behind, float64(v.Behind))
 	gauge(c.phase, 1, string(v.Phase))
 }
 

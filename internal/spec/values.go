@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -99,6 +100,15 @@ var (
 )
 
 // parseDuration reads "30d 12h", "90m" and the like, up to a hundred years.
+// ParseDuration reads a duration as specs write it: days, hours, minutes and seconds, such as "30d 12h".
+func ParseDuration(s string) (time.Duration, error) {
+	d, wrong := parseDuration(s)
+	if wrong != nil {
+		return 0, errors.New(wrong.problem + ": " + wrong.hint)
+	}
+	return d, nil
+}
+
 func parseDuration(s string) (time.Duration, *fault) {
 	const most = 100 * 365 * 24 * time.Hour
 	units := map[string]time.Duration{"d": 24 * time.Hour, "h": time.Hour, "m": time.Minute, "s": time.Second}

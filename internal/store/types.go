@@ -13,7 +13,7 @@ type Record struct {
 	Issued *Revision `json:"issued,omitempty"`
 	// Live sums up the revision that live/NAME points at, while that is another one; nil: it is Issued.
 	Live *Revision `json:"live,omitempty"`
-	ARI    ARI       `json:"ari,omitzero"`
+	ARI  ARI       `json:"ari,omitzero"`
 	// Failures holds the newest failure by issuer; they go when a certificate comes, or nobody tries that any more, but
 	// for what the CA has asked for until then.
 	Failures map[string]Failure `json:"failures,omitempty"`

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"acmed/internal/control"
+)
+
+// targetsText tells of each consumer what it has, and why it has no other.
+func targetsText(targets []control.Target, now time.Time) string {
+	var b strings.Builder
+	b.WriteString("CONSUMER\tHAS\tSINCE\tREMARK\n")
+	for _, t := range targets {
+		has := "-"
+		if t.Revision > 0 {
+			has = "revision " + strconv.Itoa(t.Revision)
+		}
+		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\n", t.Key, has, relative(t.At, now), cmp.Or(remark(t, now), "-"))
+	}
+	blocks := []string{columns(b.String())}
+	for _, t := range targets {
+		if f := t.Failed; f != nil && f.Hint+f.Output != "" {
+			blocks = append(blocks, t.Key+": "+setbackText(*f, now))
+		}
+	}
+	return strings.Join(blocks, "\n")
+}
+
+// remark is what is worth knowing of a consumer in a few words.
+func remark(t control.Target, now time.Time) string {
+	switch {
+	case t.Failed != nil:
+		return fmt.Sprintf("failed %s: %s; next try %s", count(t.Failed.Count, "time"), t.Failed.Problem, relative(t.Failed.RetryAt, now))
+	case !t.Accepted:
+		return "waits for its turn"
+	case !t.Served.IsZero():
+		return joined(", ", t.Note, "serves it until "+t.Served.Local().Format("2006-01-02"))
+	}
+	return t.Note
+}
+
+// setbackText says why a delivery did not work, and what to do.
+func setbackText(f control.Setback, now time.Time) string {
+	var b strings.Builder
+	b.WriteString(f.Problem + "\n")
+	field(&b, "tried", fmt.Sprintf("%s, last %s", count(f.Count, "time"), relative(f.At, now)))
+	field(&b, "next try", moment(f.RetryAt, now))
+	field(&b, "what to do", f.Hint)
+	text := columns(b.String())
+	for line := range strings.Lines(f.Output) {
+		text += "  | " + strings.TrimRight(line, "\n") + "\n"
+	}
+	return text
+}
