@@ -50,9 +50,9 @@ func setbackText(f control.Setback, now time.Time) string {
 	field(&b, "tried", fmt.Sprintf("%s, last %s", count(f.Count, "time"), relative(f.At, now)))
 	field(&b, "next try", moment(f.RetryAt, now))
 	field(&b, "what to do", f.Hint)
-	text := columns(b.String())
+	out := []string{columns(b.String())}
 	for line := range strings.Lines(f.Output) {
-		text += "  | " + strings.TrimRight(line, "\n") + "\n"
+		out = append(out, "  | "+strings.TrimRight(line, "\n")+"\n")
 	}
-	return text
+	return strings.Join(out, "")
 }

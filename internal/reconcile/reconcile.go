@@ -190,9 +190,10 @@ func (r *Reconciler) Visit(ctx context.Context, name string) (at, deadline time.
 		if err := v.gather(); err != nil {
 			return v.broken(err)
 		}
-		if err := errors.Join(v.takeRequest(), v.takeDelivery(), v.takeWishes()); err != nil {
+		if err := errors.Join(v.takeRequest(), v.takeDelivery()); err != nil {
 			return v.broken(err)
 		}
+		v.takeWishes()
 		if d = v.admit(Decide(v.in, v.now)); d.Do == Wait {
 			return v.rest(d)
 		}

@@ -40,7 +40,7 @@ func (r *Reconciler) wish(ctx context.Context, name string, do func(*visit) erro
 }
 
 // takeWishes carries out what was wished for, durably, and tells those who wait.
-func (v *visit) takeWishes() error {
+func (v *visit) takeWishes() {
 	v.r.mu.Lock()
 	wishes := v.r.wishes[v.name]
 	delete(v.r.wishes, v.name)
@@ -53,7 +53,6 @@ func (v *visit) takeWishes() error {
 		}
 		w.done <- err
 	}
-	return nil
 }
 
 // Deploy has every consumer of name served again; hurry lets a revision that waits for its window go live at once.

@@ -57,13 +57,8 @@ func (d *Deploy) Targets(leaf string) []Target {
 }
 
 func probeKey(p Probe) string {
-	key := "probe " + p.Address
-	for _, more := range []string{p.StartTLS, p.ServerName} {
-		if more != "" {
-			key += " " + more
-		}
-	}
-	return key
+	words := slices.DeleteFunc([]string{"probe", p.Address, p.StartTLS, p.ServerName}, func(s string) bool { return s == "" })
+	return strings.Join(words, " ")
 }
 
 // targets collects targets for one leaf.
