@@ -124,7 +124,20 @@ func (f *fleet) fill() (err error) {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	return errors.Join(state.Remember(specs), f.charge(state))
+	issuer, err := f.issuer()
+	return errors.Join(err, state.Remember(append(specs, issuer)), f.charge(state))
+}
+
+// issuer is what a daemon remembers of the issuer's file. One that is as fresh as this would not be read yet at the
+// start, and without its issuer no spec counts.
+func (f *fleet) issuer() (store.Spec, error) {
+	file := f.Path("issuers.d", "pebble.yaml")
+	text, err := os.ReadFile(file)
+	info, serr := os.Stat(file)
+	if err := errors.Join(err, serr); err != nil {
+		return store.Spec{}, err
+	}
+	return store.Spec{Key: "issuers/pebble.yaml", Text: text, ModTime: info.ModTime()}, nil
 }
 
 func (f *fleet) directory() string { return f.ca.server.URL + "/dir" }
