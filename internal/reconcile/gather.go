@@ -174,7 +174,8 @@ func (v *visit) takeRequest() error {
 	if !ok {
 		return nil
 	}
-	if v.in.Want != nil {
+	is := v.in.Have.Issued
+	if v.in.Want != nil && (is == nil || q.at.After(is.Committed)) { // else it was overtaken: that is the one
 		v.now = time.Now().Round(0)
 		v.in.Have.Requested, v.in.Have.Forced = q.at, q.force
 		v.changed(durably)

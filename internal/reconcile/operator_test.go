@@ -3,6 +3,7 @@ package reconcile_test
 import (
 	"context"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -148,6 +149,23 @@ func TestThePromiseToTheFirstIssuerOutlivesTheSecond(t *testing.T) {
 		time.Sleep(time.Minute)
 		if n := w.orders(); n != 1 {
 			t.Errorf("asked the first issuer %d times after that", n)
+		}
+	})
+}
+
+func TestARequestThatACertificateOvertakesIsFulfilled(t *testing.T) {
+	bubble(t, acmetest.Config{}, func(w *world) {
+		w.want(cert("www"))
+		w.open()
+		w.meddle = func(r *request, _ *response) {
+			if strings.Contains(r.URL.Path, "cert") {
+				w.reconciler.Renew("www", false)
+				w.meddle = nil
+			}
+		}
+		w.settle("www")
+		if n := w.orders(); n != 1 || w.meddle != nil || !w.record("www").Requested.IsZero() {
+			t.Errorf("%d orders, want 1; the record is %+v", n, w.record("www"))
 		}
 	})
 }
