@@ -18,8 +18,7 @@ sim: # many certificates through years of simulated time
 	go test -timeout=30m -run='^TestSimulation' ./internal/reconcile -sim.certificates=$(SIMULATED)
 
 fuzz: # each target for a while
-	@grep -roE '^func Fuzz\w+' --include='*_test.go' internal | sed -E 's|/[^/]*:func | |' | while read -r pkg target; do \
-		echo "$$pkg $$target" && go test -run='^$$' -fuzz="^$$target$$" -fuzztime=$(FUZZTIME) "./$$pkg" || exit 1; done
+	go run ./test/fuzz -time=$(FUZZTIME)
 
 bench: # every figure in one table, see docs/performance.md; takes half an hour and 6 GB of disk
 	go test -run='^$$' -bench=. -benchmem -timeout=2h ./... | go run ./test/table
