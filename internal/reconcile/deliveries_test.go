@@ -19,12 +19,12 @@ func TestWhatIsIssuedIsDelivered(t *testing.T) {
 		w.run()
 		time.Sleep(time.Minute)
 		w.expect("www", reconcile.PhaseValid, reconcile.NotDue)
-		c.expect("check 1", "reload a.service 1", "run push 1")
+		c.expect("file /a 1", "check 1", "reload a.service 1", "run push 1")
 
 		w.ca().AllowRepeat("www.example.com")
 		w.reconciler.Renew("www", false)
 		time.Sleep(time.Minute)
-		c.expect("check 2", "reload a.service 2", "run push 2")
+		c.expect("file /a 2", "check 2", "reload a.service 2", "run push 2")
 		if got := w.record("www").Targets["run push"]; got.Revision != 2 || got.Failed != nil {
 			t.Errorf("the record says %+v", got)
 		}
@@ -65,7 +65,7 @@ func TestAFailedDeliveryIsRetriedUntilItWorks(t *testing.T) {
 		w.run()
 		time.Sleep(5 * time.Second)
 		w.expect("www", reconcile.PhaseDeploying, reconcile.Undelivered)
-		c.expect("check 1", "reload a.service 1") // and not again
+		c.expect("file /a 1", "check 1", "reload a.service 1") // and not again
 		if v := w.view("www"); v.Behind != 1 || v.Stuck != "run push: exited with status 7" || v.Error != "" {
 			t.Errorf("view: %+v", v)
 		}
@@ -107,7 +107,7 @@ func TestNobodyCanBeAsked(t *testing.T) {
 		}
 		c.mend("")
 		time.Sleep(2 * time.Hour)
-		c.expect("check 1", "reload a.service 1", "run push 1")
+		c.expect("file /a 1", "check 1", "reload a.service 1", "run push 1")
 		if r := w.record("www").Refused; r != nil {
 			t.Errorf("the refusal stays: %+v", r)
 		}
@@ -146,7 +146,7 @@ func TestARevisionThatItsCheckRefusesIsTakenBack(t *testing.T) {
 		c.mend("check")
 		time.Sleep(2 * time.Hour)
 		live(2)
-		c.expect("check 2", "reload a.service 2", "run push 2")
+		c.expect("file /a 2", "check 2", "reload a.service 2", "run push 2")
 		w.expect("www", reconcile.PhaseValid, reconcile.NotDue)
 		if n := w.orders(); n != orders || n != 2 {
 			t.Errorf("%d orders", n)
@@ -162,7 +162,7 @@ func TestARevisionWaitsForItsWindow(t *testing.T) {
 		w.want(windowed)
 		w.run()
 		time.Sleep(4 * time.Hour)
-		c.expect("check 1", "reload a.service 1", "run push 1") // the first at once
+		c.expect("file /a 1", "check 1", "reload a.service 1", "run push 1") // the first at once
 		w.ca().AllowRepeat("www.example.com")
 		w.reconciler.Renew("www", false)
 		time.Sleep(time.Hour)
@@ -176,12 +176,12 @@ func TestARevisionWaitsForItsWindow(t *testing.T) {
 		time.Sleep(20*time.Hour + 59*time.Minute)
 		c.expect()
 		time.Sleep(2 * time.Minute)
-		c.expect("check 2", "reload a.service 2", "run push 2")
+		c.expect("file /a 2", "check 2", "reload a.service 2", "run push 2")
 
 		w.ca().AllowRepeat("www.example.com")
 		w.reconciler.Renew("www", false)
 		time.Sleep(time.Hour + 5*time.Minute)
-		c.expect("check 3", "reload a.service 3", "run push 3") // inside the window
+		c.expect("file /a 3", "check 3", "reload a.service 3", "run push 3") // inside the window
 		w.ca().AllowRepeat("www.example.com")
 		w.reconciler.Renew("www", false)
 		time.Sleep(time.Minute)
@@ -190,7 +190,7 @@ func TestARevisionWaitsForItsWindow(t *testing.T) {
 			t.Error(err)
 		}
 		time.Sleep(time.Minute)
-		c.expect("check 4", "reload a.service 4", "run push 4")
+		c.expect("file /a 4", "check 4", "reload a.service 4", "run push 4")
 		if !w.record("www").Hurried.IsZero() {
 			t.Error("the next one would not wait for its window")
 		}
@@ -210,7 +210,7 @@ func TestTheOperatorCanHaveAllServedAgain(t *testing.T) {
 			t.Error(err)
 		}
 		synctest.Wait()
-		c.expect("check 1", "reload a.service 1", "run push 1")
+		c.expect("file /a 1", "check 1", "reload a.service 1", "run push 1")
 	})
 }
 
@@ -236,7 +236,7 @@ func TestAHoldLeavesACertificateAsItIs(t *testing.T) {
 			t.Errorf("%d orders, want 1", n)
 		}
 		time.Sleep(time.Hour + time.Minute)
-		c.expect("check 2", "reload a.service 2", "run push 2")
+		c.expect("file /a 2", "check 2", "reload a.service 2", "run push 2")
 
 		if err := errors.Join(w.reconciler.Hold(w.t.Context(), "www", time.Now().Add(day)), w.reconciler.Hold(w.t.Context(), "www", time.Time{})); err != nil {
 			t.Error(err)
@@ -263,7 +263,7 @@ func TestARollbackServesTheRevisionBefore(t *testing.T) {
 			t.Errorf("got %d, %v", n, err)
 		}
 		time.Sleep(time.Minute)
-		c.expect("check 1", "reload a.service 1", "run push 1")
+		c.expect("file /a 1", "check 1", "reload a.service 1", "run push 1")
 		w.stop()
 		w.run()
 		time.Sleep(20 * time.Hour)
@@ -272,7 +272,7 @@ func TestARollbackServesTheRevisionBefore(t *testing.T) {
 			t.Errorf("revision %d is live after %d orders", n, w.orders())
 		}
 		time.Sleep(5 * time.Hour) // the hold is over: the newest again
-		c.expect("check 2", "reload a.service 2", "run push 2")
+		c.expect("file /a 2", "check 2", "reload a.service 2", "run push 2")
 		if served := c.take(); slices.Contains(served, "check 3") {
 			t.Errorf("it was renewed: %v", served)
 		}

@@ -186,8 +186,11 @@ func progressOf(in *Input, is *store.Revision, now time.Time) (p progress) {
 			p.retry, p.detail = f.RetryAt, t.Key+": "+f.Problem
 		}
 	}
-	if f := in.Have.Refused; waits(f) {
-		p.due, p.retry, p.detail = false, f.RetryAt, f.Problem
+	// While a check waits, nothing else is tried: the files that it looks at were taken back with it.
+	for _, f := range []*store.Setback{checkFailure(in, is), in.Have.Refused} {
+		if waits(f) {
+			p.due, p.retry, p.detail = false, f.RetryAt, f.Problem
+		}
 	}
 	return p
 }

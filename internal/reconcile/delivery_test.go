@@ -119,6 +119,8 @@ func TestDecideDelivery(t *testing.T) {
 			}, do: reconcile.Withdraw, why: reconcile.Refused},
 		"a check failed, and there is no older revision: this one stays": {
 			change: func(in *reconcile.Input) { refuse(in, "check", leaf, soon) }, do: reconcile.Wait, why: reconcile.Undelivered, at: soon},
+		"a check failed, and the files were taken back: they wait with it": {
+			change: func(in *reconcile.Input) { refuse(in, "check", leaf, soon); delete(in.Have.Targets, "file /a") }, do: reconcile.Wait, why: reconcile.Undelivered, at: soon},
 		"a check failed, and its time has come: it is asked again": {
 			change: func(in *reconcile.Input) { refuse(in, "check", leaf, now); in.Before = issued(90 * day) }, do: reconcile.Deploy, why: reconcile.Behind},
 		"a revision was taken back: it waits": {
@@ -215,6 +217,12 @@ func (c *consumers) deliver(d reconcile.Delivery) {
 			stopped = true
 		case c.problems[t.Key] != "":
 			stopped = true
+			if t.Stage == spec.StageCheck {
+				for i, o := range out {
+					out[i] = reconcile.Outcome{Key: o.Key, Fingerprint: o.Fingerprint, Withdrawn: true}
+				}
+				c.served = c.served[:len(c.served)-len(out)]
+			}
 			out = append(out, reconcile.Outcome{Key: t.Key, Fingerprint: t.Fingerprint, Problem: c.problems[t.Key], Output: "some words"})
 		default:
 			c.served = append(c.served, t.Key+" "+string('0'+rune(d.Revision)))
@@ -265,6 +273,6 @@ func (c *consumers) expect(want ...string) {
 
 func consumedCert() *spec.Certificate {
 	c := cert("www")
-	c.Deploy = spec.Deploy{Check: []string{"true"}, Reload: []string{"a.service"}, Run: []spec.Run{{Command: []string{"push"}}}}
+	c.Deploy = spec.Deploy{Files: []spec.File{{Path: "/a"}}, Check: []string{"true"}, Reload: []string{"a.service"}, Run: []spec.Run{{Command: []string{"push"}}}}
 	return c
 }
