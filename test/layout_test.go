@@ -62,6 +62,7 @@ func confined() map[string][]string {
 		"github.com/spf13/cobra":                  {"cmd/acmed"},
 		"go.yaml.in/yaml":                         {"internal/spec"},
 		"github.com/miekg/dns":                    {"internal/challenge"},
+		"software.sslmate.com/src/go-pkcs12":      {"internal/deploy"},
 		"github.com/rogpeppe/go-internal":         {}, // tests only
 		"github.com/prometheus/common":            {}, // tests only
 		clientGolang + "/prometheus/testutil":     {}, // tests only
