@@ -3,4 +3,9 @@
 //
 //	make e2e
 //	make e2e DEBIAN=trixie
+//
+// The packaged program also runs on disks that lose their power, their room or
+// their right to write. The figures of more power cuts than usual:
+//
+//	make deb && go test -tags=e2e -v -run=PowerCut ./test/e2e -powercut.times=200
 package e2e

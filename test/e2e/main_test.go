@@ -22,7 +22,7 @@ const isolated = "ACMED_E2E_ISOLATED"
 
 // TestMain runs the tests in a network namespace that holds nothing but a
 // loopback device. The container and Pebble share it: port 80 is free there,
-// and nothing reaches the world.
+// and nothing reaches the world. What they mount ends with them.
 func TestMain(m *testing.M) {
 	if os.Getenv(isolated) != "" {
 		if err := raiseLoopback(); err != nil {
@@ -42,13 +42,13 @@ func isolate() int {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Env = append(os.Environ(), isolated+"=1")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Unshareflags: unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	err := cmd.Run()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return max(1, exit.ExitCode())
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Exited() {
+		return exit.ExitCode()
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "isolating the tests:", err)
+		fmt.Fprintln(os.Stderr, "running the tests in isolation:", err)
 		return 1
 	}
 	return 0
@@ -85,21 +85,22 @@ func prepare() error {
 
 func aptInstall() error {
 	var errs []error
-	for _, tool := range []string{"systemd-nspawn", "debootstrap", "nsenter", "systemd-analyze"} {
+	for _, tool := range []string{"systemd-nspawn", "debootstrap", "nsenter", "systemd-analyze", "mkfs.ext4", "mkfs.xfs"} {
 		_, err := exec.LookPath(tool)
 		errs = append(errs, err)
 	}
 	if errors.Join(errs...) == nil {
 		return nil
 	}
+	install := []string{"install", "systemd-container", "debootstrap", "util-linux", "e2fsprogs", "xfsprogs"}
 	return errors.Join(
 		host("apt-get", "update", "-q"),
 		// When this brings a newer systemd, dpkg may stop half-way; the second run ends it.
 		firstSuccess(
-			func() error { return apt("install", "systemd-container", "debootstrap", "util-linux") },
+			func() error { return apt(install...) },
 			func() error { return apt("-f", "install") },
 		),
-		apt("install", "systemd-container", "debootstrap", "util-linux"))
+		apt(install...))
 }
 
 func apt(args ...string) error {
