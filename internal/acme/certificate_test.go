@@ -117,7 +117,7 @@ func TestRenewalInfo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFake(t)
 			f.on("GET /ari/"+acme.CertID(leaf), tt.answer)
-			r, err := f.client().RenewalInfo(t.Context(), leaf)
+			r, err := f.client().RenewalInfo(t.Context(), renewable(leaf))
 			if tt.problem != "" {
 				if e := errorOf(t, err); e.Problem != tt.problem || e.Op != acme.OpRenewalInfo {
 					t.Errorf("got %v", e)
@@ -136,7 +136,7 @@ func TestExplanationsAreLinksOrNothing(t *testing.T) {
 	for _, link := range []string{"", "http://ca.test/", "javascript:alert(1)", "https://a:b@ca.test/", "https://ca.test/" + strings.Repeat("a", 512)} {
 		f := newFake(t)
 		f.on("GET /ari/"+acme.CertID(leaf), ok(fmt.Sprintf(`{"suggestedWindow":{"start":"2026-11-23T13:00:00Z","end":"2026-11-23T14:00:00Z"},"explanationURL":%q}`, link)))
-		if r, err := f.client().RenewalInfo(t.Context(), leaf); err != nil || r.ExplanationURL != "" {
+		if r, err := f.client().RenewalInfo(t.Context(), renewable(leaf)); err != nil || r.ExplanationURL != "" {
 			t.Errorf("%.30q: got %q, %v", link, r.ExplanationURL, err)
 		}
 	}
@@ -149,13 +149,17 @@ func TestRenewalInfoWithoutRenewalInfo(t *testing.T) {
 	noAKI := *ca.leaf(newKey(t).Public())
 	noAKI.AuthorityKeyId = nil
 	for c, leaf := range maps.All(map[*acme.Client]*x509.Certificate{f.client(): ca.cert, newFake(t).client(): &noAKI}) {
-		_, err := c.RenewalInfo(t.Context(), leaf)
+		_, err := c.RenewalInfo(t.Context(), renewable(leaf))
 		if e := errorOf(t, err); e.Unwrap() != acme.ErrNoRenewalInfo {
 			t.Errorf("got %v", err)
 		}
 	}
 	f.on("GET /dir", reply{status: 500})
-	if _, err := f.client().RenewalInfo(t.Context(), ca.cert); errorOf(t, err).Op != acme.OpDirectory {
+	if _, err := f.client().RenewalInfo(t.Context(), renewable(ca.cert)); errorOf(t, err).Op != acme.OpDirectory {
 		t.Errorf("got %v", err)
 	}
+}
+
+func renewable(leaf *x509.Certificate) acme.Renewable {
+	return acme.Renewable{CertID: acme.CertID(leaf), NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter}
 }

@@ -15,13 +15,18 @@ const (
 	defaultRenewalPoll = 6 * time.Hour
 )
 
+// Renewable is what has to be known of a certificate to ask when to renew it.
+type Renewable struct {
+	CertID              string // see CertID; "": it cannot be named
+	NotBefore, NotAfter time.Time
+}
+
 // RenewalInfo asks when to renew a certificate, without signing (RFC 9773 §4.1). The window is cut to the
 // certificate's lifetime; one that lies before it all means at once. If the CA answers no such questions, or the
 // certificate cannot be named, the error's cause is ErrNoRenewalInfo.
-func (c *Client) RenewalInfo(ctx context.Context, leaf *x509.Certificate) (_ RenewalInfo, err error) {
+func (c *Client) RenewalInfo(ctx context.Context, cert Renewable) (_ RenewalInfo, err error) {
 	d, err := c.directory(ctx)
-	id := CertID(leaf)
-	if err == nil && (d.renewalInfo == "" || id == "") {
+	if err == nil && (d.renewalInfo == "" || cert.CertID == "") {
 		return RenewalInfo{}, &Error{Kind: Permanent, Op: OpRenewalInfo, Problem: problemConfiguration,
 			Detail: ErrNoRenewalInfo.Error(), Err: ErrNoRenewalInfo} // the usual case at many CAs: not counted
 	}
@@ -29,14 +34,14 @@ func (c *Client) RenewalInfo(ctx context.Context, leaf *x509.Certificate) (_ Ren
 	if err != nil {
 		return RenewalInfo{}, err
 	}
-	a, err := c.do(ctx, OpRenewalInfo, http.MethodGet, strings.TrimSuffix(d.renewalInfo, "/")+"/"+id, nil)
+	a, err := c.do(ctx, OpRenewalInfo, http.MethodGet, strings.TrimSuffix(d.renewalInfo, "/")+"/"+cert.CertID, nil)
 	if err != nil {
 		return RenewalInfo{}, err
 	}
-	return parseRenewalInfo(a, leaf)
+	return parseRenewalInfo(a, cert)
 }
 
-func parseRenewalInfo(a *answer, leaf *x509.Certificate) (RenewalInfo, error) {
+func parseRenewalInfo(a *answer, cert Renewable) (RenewalInfo, error) {
 	var w struct {
 		SuggestedWindow struct{ Start, End time.Time }
 		ExplanationURL  string
@@ -45,11 +50,11 @@ func parseRenewalInfo(a *answer, leaf *x509.Certificate) (RenewalInfo, error) {
 		return RenewalInfo{}, err
 	}
 	start, end := w.SuggestedWindow.Start, w.SuggestedWindow.End
-	if !start.Before(end) || !start.Before(leaf.NotAfter) {
+	if !start.Before(end) || !start.Before(cert.NotAfter) {
 		return RenewalInfo{}, oddAnswer(OpRenewalInfo, a.status, "the CA's renewal window is empty or after the certificate's end")
 	}
-	first := leaf.NotBefore
-	r := RenewalInfo{Start: later(start, first), End: later(earlier(end, leaf.NotAfter), first.Add(time.Second))}
+	first := cert.NotBefore
+	r := RenewalInfo{Start: later(start, first), End: later(earlier(end, cert.NotAfter), first.Add(time.Second))}
 	r.RetryAfter = defaultRenewalPoll
 	if d := retryAfter(a.header); d > 0 {
 		r.RetryAfter = max(d, minRenewalPoll)

@@ -37,6 +37,7 @@ type Config struct {
 	EAB         map[string][]byte // HMAC keys by kid, each good for one account; nil: none is known
 	RequireEAB  bool              // refuse accounts without one
 	RenewalInfo bool              // offer RFC 9773
+	RenewalPoll time.Duration     // how often renewal information is to be asked for; zero: every 6 hours
 
 	ValidateDelay time.Duration // from a challenge accepted to its authorization final; zero: at once
 	FinalizeDelay time.Duration // from finalize to the certificate; zero: at once

@@ -2,6 +2,7 @@ package acmetest
 
 import (
 	"bytes"
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -287,7 +288,7 @@ func (ca *CA) serveRenewalInfo(r *request) (*reply, *problem) {
 	if c.revoked {
 		body["explanationURL"] = ca.cfg.BaseURL + "/revoked"
 	}
-	return &reply{status: http.StatusOK, retryAfter: pollInterval, body: body}, nil
+	return &reply{status: http.StatusOK, retryAfter: cmp.Or(ca.cfg.RenewalPoll, pollInterval), body: body}, nil
 }
 
 // revokeCert serves RFC 8555 §7.6, for the account that has the certificate and for its own key.

@@ -58,11 +58,8 @@ func (v *visit) ask(ctx context.Context, i *issuer) (info acme.RenewalInfo, err 
 	if err != nil {
 		return info, err
 	}
-	leaf, err := v.r.store.Leaf(v.name, v.in.Have.Issued.Number)
-	if err != nil {
-		return info, err
-	}
-	return client.RenewalInfo(ctx, leaf)
+	is := v.in.Have.Issued
+	return client.RenewalInfo(ctx, acme.Renewable{CertID: is.CertID, NotBefore: is.NotBefore, NotAfter: is.NotAfter})
 }
 
 // advice is what is known of the advice for the certificate that is live: nothing of another one's.

@@ -34,6 +34,7 @@ type world struct {
 	quiet   bool // warnings are not logged: they are part of the game
 	floor   time.Time
 	panics  atomic.Int64
+	visits  sync.Map                  // the certificates that are being visited
 	cut     func(*request) error      // lets requests fail before they reach a CA; nil: none does
 	meddle  func(*request, *response) // changes what a CA answers; nil: nothing does
 	deliver func(reconcile.Delivery)  // serves consumers; nil: nobody does
@@ -184,6 +185,10 @@ func (w *world) open() {
 	}
 	w.scheduler, err = scheduler.New(scheduler.Config{Workers: w.workers, Log: log,
 		Visit: func(ctx context.Context, name string) scheduler.Next {
+			if _, twice := w.visits.LoadOrStore(name, true); twice {
+				w.t.Errorf("%s is visited twice at once", name)
+			}
+			defer w.visits.Delete(name)
 			at, deadline := w.reconciler.Visit(ctx, name)
 			return scheduler.Next{At: at, Deadline: deadline}
 		},

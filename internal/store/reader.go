@@ -176,15 +176,34 @@ func (r *Reader) Files(name string, number int) (Files, error) {
 }
 
 func (r *Reader) files(name string, number int) (Files, error) {
+	dir, err := r.within(revisionDir(name, number))
+	if err != nil {
+		return Files{}, err
+	}
+	defer dir.Close()
+	return dir.pems()
+}
+
+// pems reads the PEM files of the revision whose folder r is.
+func (r *Reader) pems() (Files, error) {
 	var f Files
 	for base, to := range f.byName() {
-		data, err := r.read(path.Join(revisionDir(name, number), base))
+		data, err := r.read(base)
 		if err != nil {
 			return Files{}, r.lost(err)
 		}
 		*to = data
 	}
 	return f, nil
+}
+
+// within is a reader of a folder below. Whoever reads several files of it saves most of the way to each.
+func (r *Reader) within(p string) (*Reader, error) {
+	root, err := r.root.OpenRoot(p)
+	if err != nil {
+		return nil, r.lost(err)
+	}
+	return &Reader{dir: r.abs(p), uid: r.uid, root: root}, nil
 }
 
 // byName gives the files under their names.
@@ -216,11 +235,13 @@ func (r *Reader) Key(name string, number int) (crypto.Signer, error) {
 
 // meta reads what is known of a revision.
 func (r *Reader) meta(name string, number int) (Revision, error) {
-	var rev Revision
 	if err := valid(name); err != nil {
-		return rev, err
+		return Revision{}, err
 	}
-	p := path.Join(revisionDir(name, number), metaFile)
+	return r.metaAt(path.Join(revisionDir(name, number), metaFile), number)
+}
+
+func (r *Reader) metaAt(p string, number int) (rev Revision, err error) {
 	if err := r.readSealed(p, &rev); err != nil {
 		return Revision{}, r.lost(err)
 	}
@@ -232,17 +253,25 @@ func (r *Reader) meta(name string, number int) (Revision, error) {
 
 // load reads a revision and compares its files with their checksums.
 func (r *Reader) load(name string, number int) (Revision, Files, error) {
-	rev, err := r.meta(name, number)
+	if err := valid(name); err != nil {
+		return Revision{}, Files{}, err
+	}
+	dir, err := r.within(revisionDir(name, number))
 	if err != nil {
 		return Revision{}, Files{}, err
 	}
-	files, err := r.files(name, number)
+	defer dir.Close()
+	rev, err := dir.metaAt(metaFile, number)
+	if err != nil {
+		return Revision{}, Files{}, err
+	}
+	files, err := dir.pems()
 	if err != nil {
 		return Revision{}, Files{}, err
 	}
 	for base, data := range files.byName() {
 		if sum(*data) != rev.Sums[base] {
-			return Revision{}, Files{}, r.damaged(path.Join(revisionDir(name, number), base), errors.New("its checksum is wrong"))
+			return Revision{}, Files{}, dir.damaged(base, errors.New("its checksum is wrong"))
 		}
 	}
 	return rev, files, nil
