@@ -12,7 +12,7 @@ import (
 func constructors() []string {
 	return []string{
 		"errors.New", "fmt.Errorf", "regexp.MustCompile", "netip.MustParsePrefix", "template.Must", "time.Date",
-		"sync.OnceValue", "sync.OnceValues", "flag.Bool", "flag.Int", "flag.String", "flag.Duration",
+		"sync.OnceValue", "sync.OnceValues", "flag.Bool", "flag.Int", "flag.Uint64", "flag.String", "flag.Duration",
 	}
 }
 

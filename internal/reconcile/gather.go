@@ -175,7 +175,7 @@ func (v *visit) takeRequest() error {
 		return nil
 	}
 	is := v.in.Have.Issued
-	if v.in.Want != nil && (is == nil || q.at.After(is.Committed)) { // else it was overtaken: that is the one
+	if v.in.Want != nil && (is == nil || !q.at.Before(is.Committed)) { // else it was overtaken: that is the one
 		v.now = time.Now().Round(0)
 		v.in.Have.Requested, v.in.Have.Forced = q.at, q.force
 		v.changed(durably)

@@ -160,6 +160,7 @@ func TestARequestThatACertificateOvertakesIsFulfilled(t *testing.T) {
 		w.meddle = func(r *request, _ *response) {
 			if strings.Contains(r.URL.Path, "cert") {
 				w.reconciler.Renew("www", false)
+				time.Sleep(time.Millisecond) // the certificate comes after it
 				w.meddle = nil
 			}
 		}
