@@ -7,7 +7,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -16,9 +15,6 @@ import (
 	"strings"
 	"syscall"
 )
-
-// maxFile is the most that a file of the state directory may hold. Issuer ledgers are the largest.
-const maxFile = 64 << 20
 
 // Reader reads a state directory without its lock: beside the daemon, and as another user. It follows no path out
 // of the folder and believes only regular files of the folder's owner.
@@ -165,8 +161,8 @@ func (r *Reader) Good(name string) (Revision, error) {
 	return Revision{}, errors.Join(skipped...)
 }
 
-// Files returns the PEM files of a revision as they are. It parses nothing, so that a caller with more rights than
-// the folder's owner can judge them itself.
+// Files returns the PEM files of a revision as they are. It parses nothing and follows no link, so that a caller with
+// more rights than the folder's owner can judge them itself.
 func (r *Reader) Files(name string, number int) (Files, error) {
 	if err := valid(name); err != nil {
 		return Files{}, err
@@ -176,19 +172,20 @@ func (r *Reader) Files(name string, number int) (Files, error) {
 }
 
 func (r *Reader) files(name string, number int) (Files, error) {
-	dir, err := r.within(revisionDir(name, number))
+	rev := revisionDir(name, number)
+	dir, err := r.openPlain(rev)
 	if err != nil {
-		return Files{}, err
+		return Files{}, r.lost(err)
 	}
 	defer dir.Close()
-	return dir.pems()
+	return r.pems(func(base string) ([]byte, error) { return r.readPlain(dir, path.Join(rev, base)) })
 }
 
-// pems reads the PEM files of the revision whose folder r is.
-func (r *Reader) pems() (Files, error) {
+// pems reads the PEM files of a revision.
+func (r *Reader) pems(read func(base string) ([]byte, error)) (Files, error) {
 	var f Files
 	for base, to := range f.byName() {
-		data, err := r.read(base)
+		data, err := read(base)
 		if err != nil {
 			return Files{}, r.lost(err)
 		}
@@ -265,7 +262,7 @@ func (r *Reader) load(name string, number int) (Revision, Files, error) {
 	if err != nil {
 		return Revision{}, Files{}, err
 	}
-	files, err := dir.pems()
+	files, err := dir.pems(dir.read)
 	if err != nil {
 		return Revision{}, Files{}, err
 	}
@@ -294,26 +291,13 @@ func (r *Reader) sound(name string, number int) (Revision, error) {
 }
 
 // read returns the content of a regular file that belongs to the owner of the folder.
-func (r *Reader) read(p string) (data []byte, err error) {
+func (r *Reader) read(p string) ([]byte, error) {
 	f, err := r.root.OpenFile(p, os.O_RDONLY|syscall.O_NONBLOCK, 0) // O_NONBLOCK: a FIFO must not hold us up
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular() || owner(info) != r.uid:
-		return nil, r.damaged(p, fmt.Errorf("it is not a regular file of uid %d", r.uid))
-	case info.Size() > maxFile:
-		return nil, r.damaged(p, fmt.Errorf("it has %d bytes", info.Size()))
-	}
-	data = make([]byte, info.Size())
-	if _, err = io.ReadFull(f, data); errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-		err = r.damaged(p, errors.New("it shrank while it was read"))
-	}
-	return data, err
+	defer f.Close()
+	return r.readOpen(f, p, maxFile)
 }
 
 // readSealed decodes a sealed file into v. A file whose checksum is wrong is a *DamagedError.
@@ -339,7 +323,8 @@ func (r *Reader) about(name string, number int, err error) error {
 // lost makes a *DamagedError of the errors that tell that a file is gone for good where there must be one.
 func (r *Reader) lost(err error) error {
 	broken, ok := errors.AsType[*fs.PathError](err)
-	if ok && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EIO) || errors.Is(err, syscall.ENOTDIR)) {
+	gone := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ELOOP)
+	if ok && (gone || errors.Is(err, syscall.EIO)) {
 		return r.damaged(broken.Path, broken.Err)
 	}
 	return err
