@@ -68,6 +68,13 @@ func ParseCertificate(c *Config, file string, text []byte) (*Certificate, error)
 	return d.value, joined(d.problems)
 }
 
+// Blank tells whether a text says nothing at all, not even {}: fine for a new certificate, suspicious for one that said
+// something before.
+func Blank(text []byte) bool {
+	_, blank := (&document{}).parse(text)
+	return blank
+}
+
 func joined(problems []*Problem) error {
 	errs := make([]error, len(problems))
 	for i, p := range problems {

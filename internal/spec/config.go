@@ -27,6 +27,8 @@ var configKind = object(checkConfig,
 		func(c *Config) *string { return &c.StateDir }, anyPathKind),
 	key("runtimeDir", "sockets and challenge tokens",
 		func(c *Config) *string { return &c.RuntimeDir }, anyPathKind),
+	key("deploySocket", "who delivers certificates as root is asked here; without that socket the daemon does it itself",
+		func(c *Config) *string { return &c.DeploySocket }, anyPathKind),
 	key("http", "who answers http-01, and how",
 		func(c *Config) *HTTP { return &c.HTTP }, httpKind),
 	key("tlsALPN", "where tls-alpn-01 is answered",
@@ -151,15 +153,18 @@ func DefaultConfig(file string) *Config {
 	return c
 }
 
-// resolve makes the paths absolute and gives the socket its default.
+// resolve makes the paths absolute and gives the sockets their defaults.
 func (c *Config) resolve(dir string) {
-	for _, path := range []*string{&c.SpecDir, &c.IssuerDir, &c.DNSDir, &c.StateDir, &c.RuntimeDir, &c.Control.Socket} {
+	for _, path := range []*string{&c.SpecDir, &c.IssuerDir, &c.DNSDir, &c.StateDir, &c.RuntimeDir, &c.DeploySocket, &c.Control.Socket} {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join(dir, *path)
 		}
 	}
 	if c.Control.Socket == "" {
 		c.Control.Socket = filepath.Join(c.RuntimeDir, "control", "acmed.sock")
+	}
+	if c.DeploySocket == "" {
+		c.DeploySocket = filepath.Join(c.RuntimeDir, "deploy.sock")
 	}
 }
 
@@ -177,15 +182,21 @@ func LoadConfig(file string) (*Config, error) {
 	case err != nil:
 		return nil, fileProblem(absolute, err)
 	}
-	doc := &document{file: absolute}
-	c := DefaultConfig(absolute)
-	c.Control.Socket = ""
+	return ParseConfig(absolute, text)
+}
+
+// ParseConfig reads the text of the acmed.yaml at the absolute path file. What is wrong in it comes as joined values
+// of *Problem.
+func ParseConfig(file string, text []byte) (*Config, error) {
+	doc := &document{file: file}
+	c := DefaultConfig(file)
+	c.Control.Socket, c.DeploySocket = "", ""
 	if root, _ := doc.parse(text); root != nil {
 		configKind.read(*root, c)
 	}
 	if err := joined(doc.result()); err != nil {
 		return nil, err
 	}
-	c.resolve(filepath.Dir(absolute))
+	c.resolve(filepath.Dir(file))
 	return c, nil
 }

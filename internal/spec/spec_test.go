@@ -45,7 +45,7 @@ func TestLoadConfigWithEveryKey(t *testing.T) {
 		IssuerDir:  dir + "/issuers",
 		DNSDir:     "/etc/acmed/dns.d",
 		StateDir:   dir + "/config/state",
-		RuntimeDir: dir + "/config/run",
+		RuntimeDir: dir + "/config/run", DeploySocket: dir + "/config/run/helper.sock",
 		HTTP:       spec.HTTP{Solver: "listen", Listen: ":80", Fallback: "redirect"},
 		Admin:      spec.Admin{Listen: "0.0.0.0:9402", CertificateMetrics: "on", Insecure: true},
 		Control:    spec.Control{Socket: dir + "/config/run/control.sock"},
@@ -66,12 +66,12 @@ func TestEmptyConfigMeansTheDefaults(t *testing.T) {
 	if want := spec.DefaultConfig(got.File); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	if got.Control.Socket != "/run/acmed/control/acmed.sock" {
-		t.Errorf("socket %s", got.Control.Socket)
+	if got.Control.Socket != "/run/acmed/control/acmed.sock" || got.DeploySocket != "/run/acmed/deploy.sock" {
+		t.Errorf("sockets %s, %s", got.Control.Socket, got.DeploySocket)
 	}
 }
 
-func TestSocketFollowsTheRuntimeFolder(t *testing.T) {
+func TestSocketsFollowTheRuntimeFolder(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "acmed.yaml")
 	if err := os.WriteFile(file, []byte("runtimeDir: here\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -80,8 +80,10 @@ func TestSocketFollowsTheRuntimeFolder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := filepath.Join(filepath.Dir(file), "here/control/acmed.sock"); c.Control.Socket != want {
-		t.Errorf("socket %s, want %s", c.Control.Socket, want)
+	for got, want := range map[string]string{c.Control.Socket: "here/control/acmed.sock", c.DeploySocket: "here/deploy.sock"} {
+		if want = filepath.Join(filepath.Dir(file), want); got != want {
+			t.Errorf("socket %s, want %s", got, want)
+		}
 	}
 }
 
@@ -328,5 +330,16 @@ else/d.yaml:1:25: deploy.files[0].path: /x is written by c.yaml already (write t
 	}
 	if got := check(in("acmed.yaml")); got != "" {
 		t.Error(got)
+	}
+}
+
+func TestBlankSaysNothingAtAll(t *testing.T) {
+	for text, want := range map[string]bool{
+		"": true, "\n": true, "# a remark\n": true, "---\n": true, "~\n": true,
+		"{}": false, "{} # all defaults": false, "profile: ''": false, "\t": false, "[": false, "{}\n---\n": false,
+	} {
+		if got := spec.Blank([]byte(text)); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
 	}
 }

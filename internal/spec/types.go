@@ -20,6 +20,7 @@ type Config struct {
 	DNSDir               string
 	StateDir             string
 	RuntimeDir           string
+	DeploySocket         string
 	HTTP                 HTTP
 	TLSALPN              TLSALPN
 	Admin                Admin
