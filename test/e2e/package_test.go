@@ -11,9 +11,9 @@ import (
 
 // TestUnitsAreHardened holds each unit to ten times the score of
 // `systemd-analyze security`. What is left to the daemon is the network, to
-// the responder one folder.
+// the responder one folder, and to the deploy helper what its work takes.
 func TestUnitsAreHardened(t *testing.T) {
-	for unit, maxExposure := range map[string]int{"acmed.service": 15, "acmed-http.service": 6} {
+	for unit, maxExposure := range map[string]int{"acmed.service": 15, "acmed-http.service": 6, "acmed-deploy@.service": 33} {
 		_, err := hostOutput("systemd-analyze", "security", "--offline=true", "--no-pager",
 			fmt.Sprint("--threshold=", maxExposure), "../../deploy/systemd/"+unit)
 		if err != nil {
@@ -29,7 +29,8 @@ func TestPackage(t *testing.T) {
 	t.Run("its units are what systemd expects", func(t *testing.T) {
 		m := m.with(t)
 		if out, err := m.try("systemd-analyze", "verify", "--man=no",
-			"acmed.service", "acmed-http.socket", "acmed-http.service", "acmed-listen.socket"); err != nil || out != "" {
+			"acmed.service", "acmed-http.socket", "acmed-http.service", "acmed-listen.socket",
+			"acmed-deploy.socket", "acmed-deploy@.service"); err != nil || out != "" {
 			t.Errorf("%v\n%s", err, out)
 		}
 	})
@@ -45,6 +46,7 @@ func TestPackage(t *testing.T) {
 			"/run/acmed":                               "755 root:root",
 			"/run/acmed/http-01":                       "755 acmed:acmed",
 			"/run/acmed/control":                       "2750 acmed:acmed-admin",
+			"/run/acmed/deploy.sock":                   "600 acmed:acmed",
 			"/usr/share/man/man8":                      "755 root:root",
 			"/usr/share/acmed/schema/certificate.json": "644 root:root",
 			"/usr/share/doc/acmed":                     "755 root:root",
@@ -57,14 +59,15 @@ func TestPackage(t *testing.T) {
 	t.Run("the daemon is enabled, port 80 is not taken, nothing runs yet", func(t *testing.T) {
 		m := m.with(t)
 		for unit, want := range map[string]string{
-			"acmed.service": "enabled", "acmed-http.socket": "disabled", "acmed-http.service": "static", "acmed-listen.socket": "disabled",
+			"acmed.service": "enabled inactive", "acmed-http.socket": "disabled inactive", "acmed-http.service": "static inactive",
+			"acmed-listen.socket": "disabled inactive", "acmed-deploy.socket": "enabled active",
 		} {
-			if got := m.show(unit, "UnitFileState"); got != want {
+			if got := m.show(unit, "UnitFileState") + " " + m.show(unit, "ActiveState"); got != want {
 				t.Errorf("%s is %s, want %s", unit, got, want)
 			}
-			if got := m.show(unit, "ActiveState"); got != "inactive" {
-				t.Errorf("%s is %s", unit, got)
-			}
+		}
+		if running := m.run("systemctl", "list-units", "--plain", "--no-legend", "acmed*.service"); running != "" {
+			t.Errorf("these run: %s", running)
 		}
 	})
 	t.Run("the configuration as shipped is valid", func(t *testing.T) {
@@ -86,6 +89,11 @@ func TestPackage(t *testing.T) {
 		}
 		if _, err := os.Stat(m.path("/var/lib/acmed/canary")); err != nil {
 			t.Error(err)
+		}
+		for _, path := range []string{"/run/acmed/deploy.sock", "/etc/systemd/system/sockets.target.wants/acmed-deploy.socket"} {
+			if _, err := os.Lstat(m.path(path)); err == nil {
+				t.Errorf("%s is left", path)
+			}
 		}
 	})
 }
