@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"io"
 	"time"
 )
 
@@ -16,3 +17,9 @@ func RunCommand(ctx context.Context, argv []string, timeout, grace time.Duration
 	end := command{argv: argv, timeout: timeout, grace: grace, user: user, env: env}.run(ctx)
 	return end.problem, end.note, end.output
 }
+
+// NewProber makes a Prober that is less patient.
+func NewProber(limit, attempt time.Duration) *Prober { return &Prober{limit: limit, attempt: attempt} }
+
+// StartTLS is startTLS.
+func StartTLS(conn io.ReadWriter, protocol string) error { return startTLS(conn, protocol) }

@@ -177,7 +177,7 @@ func (r *Reader) files(name string, number int) (Files, error) {
 	if err != nil {
 		return Files{}, r.lost(err)
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }() // nothing was written
 	return r.pems(func(base string) ([]byte, error) { return r.readPlain(dir, path.Join(rev, base)) })
 }
 
@@ -257,7 +257,7 @@ func (r *Reader) load(name string, number int) (Revision, Files, error) {
 	if err != nil {
 		return Revision{}, Files{}, err
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }() // nothing was written
 	rev, err := dir.metaAt(metaFile, number)
 	if err != nil {
 		return Revision{}, Files{}, err
