@@ -85,6 +85,7 @@ type daemon struct {
 	reconciler *reconcile.Reconciler
 	scheduler  *scheduler.Scheduler
 	solvers    *solvers
+	couriers   *couriers
 	specs      *specs
 
 	http01  *challenge.Server // nil: the daemon does not listen itself
@@ -131,10 +132,13 @@ func (d *daemon) buildVisits(config *spec.Config) (err error) {
 	if d.solvers, err = newSolvers(config); err != nil {
 		return err
 	}
+	if d.couriers, err = newCouriers(config, d); err != nil {
+		return err
+	}
 	host, _ := os.Hostname() // "": renewals are spread by name only
 	d.reconciler, err = reconcile.New(reconcile.Config{
 		Store: d.store, Solver: d.solvers.solver, Wake: func(name string) { d.scheduler.Wake(name) },
-		Credential: sd.Credential, UserAgent: "acmed/" + d.version, Host: host, Floor: buildTime(),
+		Deploy: d.couriers.deliver, Credential: sd.Credential, UserAgent: "acmed/" + d.version, Host: host, Floor: buildTime(),
 		Metrics: m.reconcile, ACMEMetrics: m.acme, Log: d.log,
 	})
 	if err != nil {
@@ -249,6 +253,7 @@ func (d *daemon) work(ctx, outer context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.scheduler.Run(ctx) })
 	group.Go(func() error { return d.specs.run(ctx) })
+	group.Go(func() error { return d.couriers.run(ctx) })
 	group.Go(func() error { return d.reportStatus(ctx) })
 	if d.http01 == nil && d.solvers.config.Solver != "off" {
 		group.Go(func() error { return d.selfCheck().run(ctx) })
@@ -286,6 +291,9 @@ func (d *daemon) apply(set *spec.Set, changed []string) {
 		d.notifier.Status(d.statusLine())
 	}
 }
+
+// remembered implements owner.
+func (d *daemon) remembered(names []string) { d.couriers.accepted(names) }
 
 // selfCheck is for a daemon that does not answer http-01 itself.
 func (d *daemon) selfCheck() *selfCheck {

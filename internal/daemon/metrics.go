@@ -12,6 +12,7 @@ import (
 
 	"acmed/internal/acme"
 	"acmed/internal/challenge"
+	"acmed/internal/deploy"
 	"acmed/internal/reconcile"
 	"acmed/internal/scheduler"
 )
@@ -21,12 +22,13 @@ type metrics struct {
 	registry  *prometheus.Registry
 	acme      *acme.Metrics
 	challenge *challenge.Metrics
+	deploy    *deploy.Metrics
 	reconcile *reconcile.Metrics
 	scheduler *scheduler.Metrics
 }
 
 func newMetrics() *metrics {
-	return &metrics{prometheus.NewRegistry(), acme.NewMetrics(), challenge.NewMetrics(), reconcile.NewMetrics(), scheduler.NewMetrics()}
+	return &metrics{prometheus.NewRegistry(), acme.NewMetrics(), challenge.NewMetrics(), deploy.NewMetrics(), reconcile.NewMetrics(), scheduler.NewMetrics()}
 }
 
 func (d *daemon) register(each string) error {
@@ -49,7 +51,7 @@ func (d *daemon) register(each string) error {
 			func() float64 { return float64(d.specs.countLoads()) }),
 	}
 	for _, part := range [][]prometheus.Collector{
-		d.metrics.acme.Collectors(), d.metrics.challenge.Collectors(), d.metrics.reconcile.Collectors(), d.metrics.scheduler.Collectors(),
+		d.metrics.acme.Collectors(), d.metrics.challenge.Collectors(), d.metrics.deploy.Collectors(), d.metrics.reconcile.Collectors(), d.metrics.scheduler.Collectors(),
 	} {
 		all = append(all, part...)
 	}

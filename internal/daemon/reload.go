@@ -152,6 +152,7 @@ func reconfigure(running, wanted *spec.Config) (*spec.Config, []*spec.Problem) {
 	}{
 		{"admin", restore(&c.Admin, running.Admin)},
 		{"control", restore(&c.Control, running.Control)},
+		{"deploySocket", restore(&c.DeploySocket, running.DeploySocket)},
 		{"http", restore(&c.HTTP, running.HTTP)},
 		{"log.format", restore(&c.Log.Format, running.Log.Format)},
 		{"runtimeDir", restore(&c.RuntimeDir, running.RuntimeDir)},

@@ -20,6 +20,8 @@ import (
 type owner interface {
 	// apply takes a set that is in force now. changed names the certificates to be looked at.
 	apply(set *spec.Set, changed []string)
+	// remembered is told of certificates whose files have become the last good ones, or are gone for good.
+	remembered(names []string)
 	// reloading is told that a reload begins that the operator asked for, reloaded that it is over.
 	reloading()
 	reloaded(*spec.Config)
@@ -176,6 +178,30 @@ func (s *specs) remember(loaded *spec.Loaded) {
 	if err := errors.Join(s.store.Remember(batch), s.store.Forget(loaded.Gone)); err != nil {
 		s.log.Error("remembering good specs", zap.Error(err))
 	}
+	s.owner.remembered(consumed(loaded))
+}
+
+// consumed names the certificates of a load that have consumers, and those that are gone and may have had some.
+func consumed(loaded *spec.Loaded) (names []string) {
+	for _, g := range loaded.Good {
+		if name, ours := nameOf(g.Key); ours {
+			if c := loaded.Set.Certificate(name); c != nil && c.Deploy.Wanted() {
+				names = append(names, name)
+			}
+		}
+	}
+	for _, key := range loaded.Gone {
+		if name, ours := nameOf(key); ours {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// nameOf gives the name of the certificate that a key of a load is for.
+func nameOf(key string) (name string, ours bool) {
+	name, ours = strings.CutPrefix(key, "certs/")
+	return strings.TrimSuffix(name, ".yaml"), ours
 }
 
 // report logs what appeared since the last time, and what went: each once.

@@ -26,7 +26,7 @@ func TestADroppedFileBecomesACertificate(t *testing.T) {
 		t.Fatalf("there are certificates already: %v", got)
 	}
 	s.spec(www, "") // an empty new file means: the name is the file's name
-	s.spec("shop", "dnsNames: [shop.example.com, b.example.com, c.example.com, d.example.com]\ndeploy: {reload: [nginx.service]}\n")
+	s.spec("shop", "dnsNames: [shop.example.com, b.example.com, c.example.com, d.example.com]\ndeploy: {run: [{command: [ls]}]}\n")
 	s.await(www, 1)
 	s.await("shop", 1)
 

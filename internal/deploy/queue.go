@@ -17,8 +17,9 @@ import (
 // Request is a delivery that the daemon wants.
 type Request struct {
 	Order
-	Want *spec.Certificate
-	Leaf string // SHA-256 checksum of the leaf that live points at, hex
+	Want     *spec.Certificate
+	Revision int    // that live points at
+	Leaf     string // SHA-256 checksum of its leaf, hex
 }
 
 // QueueConfig is what a Queue needs.

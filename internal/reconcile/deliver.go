@@ -82,7 +82,7 @@ func (v *visit) takeDelivery() error {
 		return nil
 	}
 	v.in.Delivering = false
-	if v.in.Want == nil {
+	if v.in.Want == nil || v.in.Have.Serving() == nil {
 		return nil
 	}
 	v.now = time.Now().Round(0)
@@ -109,17 +109,23 @@ func (v *visit) noteRefusal(d *delivered) {
 // noteOutcomes takes note of what each target did, and forgets those that the spec no longer has.
 func (v *visit) noteOutcomes(d *delivered) {
 	known := map[string]store.Target{}
+	revisions := map[string]int{} // by fingerprint: who delivers looks at live himself, and may have found a newer one
 	for _, t := range v.in.Want.Deploy.Targets(d.Leaf) {
+		revisions[t.Fingerprint] = d.Revision
 		if k, ok := v.in.Have.Targets[t.Key]; ok {
 			known[t.Key] = k
 		}
+	}
+	serving := v.in.Have.Serving()
+	for _, t := range v.in.targets(serving) {
+		revisions[t.Fingerprint] = serving.Number
 	}
 	accepted := 0
 	for _, o := range d.outcomes {
 		switch {
 		case o.OK:
 			accepted++
-			known[o.Key] = store.Target{Accepted: o.Fingerprint, Revision: d.Revision, At: v.now, Note: o.Note, Served: o.Served}
+			known[o.Key] = store.Target{Accepted: o.Fingerprint, Revision: revisions[o.Fingerprint], At: v.now, Note: o.Note, Served: o.Served}
 		case !o.Withdrawn:
 			known[o.Key] = v.notAccepted(known[o.Key], o)
 		}
@@ -127,8 +133,8 @@ func (v *visit) noteOutcomes(d *delivered) {
 	if v.in.Have.Targets = known; len(known) == 0 {
 		v.in.Have.Targets = nil
 	}
-	if p := progressOf(&v.in, v.in.Have.Serving(), v.now); accepted > 0 && p.behind == 0 {
-		v.log.Info("delivered", zap.Int("revision", d.Revision), zap.Int("targets", len(p.done)))
+	if p := progressOf(&v.in, serving, v.now); accepted > 0 && p.behind == 0 {
+		v.log.Info("delivered", zap.Int("revision", serving.Number), zap.Int("targets", len(p.done)))
 	}
 }
 
