@@ -182,11 +182,16 @@ type memoryDisk struct {
 	step stepper
 }
 
+// mkdir makes a folder that another helper may be making as well: nobody holds the lock yet.
 func (d memoryDisk) mkdir(p string) error {
 	if _, err := d.root.Lstat(p); err == nil {
 		return nil
 	}
-	return d.step("mkdir", p, func() error { return d.root.Mkdir(p, 0o700) })
+	err := d.step("mkdir", p, func() error { return d.root.Mkdir(p, 0o700) })
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
 }
 
 // openLock opens the lock, which it makes the first time.
