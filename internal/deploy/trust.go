@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -83,17 +82,16 @@ func (t trust) openDir(name string) (*os.File, error) {
 
 // owner returns to whom the folder at name belongs, which may be anybody; all on the way to it is trusted.
 func (t trust) owner(name string) (uid uint32, err error) {
-	parent, err := t.openDir(filepath.Dir(name))
+	w, err := t.along(name, true)
 	if err != nil {
 		return 0, err
 	}
-	defer parent.Close()
-	var st unix.Stat_t
-	err = unix.Fstatat(int(parent.Fd()), filepath.Base(name), &st, unix.AT_SYMLINK_NOFOLLOW)
-	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		err = unix.ENOTDIR
+	defer w.close()
+	if w.base != "" {
+		return 0, &blocked{name + " is not a folder", "make it a folder"}
 	}
-	if err != nil {
+	var st unix.Stat_t
+	if err := unix.Fstat(w.dir(), &st); err != nil {
 		return 0, &os.PathError{Op: "stat", Path: name, Err: err}
 	}
 	return st.Uid, nil
@@ -106,19 +104,22 @@ type walk struct {
 	at    string // the path of the last of them
 	todo  []string
 	links int
+	lax   bool // the folder at the end may be anybody's
 
 	base string      // what the path ends with, unless that is a folder
 	here unix.Stat_t // of base
 }
 
 // walk goes along an absolute path. It ends in a folder, or in front of the base that is none.
-func (t trust) walk(name string) (*walk, error) {
+func (t trust) walk(name string) (*walk, error) { return t.along(name, false) }
+
+func (t trust) along(name string, lax bool) (*walk, error) {
 	if !path.IsAbs(name) {
 		return nil, fmt.Errorf("%s is not an absolute path", name)
 	}
-	w := &walk{trust: t}
-	err := w.rewind()
+	w := &walk{trust: t, lax: lax}
 	w.queue(name)
+	err := w.rewind()
 	for err == nil && len(w.todo) > 0 {
 		err = w.next()
 	}
@@ -208,12 +209,10 @@ func (w *walk) follow(fd int, full string) error {
 		return &os.PathError{Op: "readlink", Path: full, Err: err}
 	}
 	target := string(buf[:n])
-	if path.IsAbs(target) {
-		if err := w.rewind(); err != nil {
-			return err
-		}
-	}
 	w.queue(target)
+	if path.IsAbs(target) {
+		return w.rewind()
+	}
 	return nil
 }
 
@@ -222,6 +221,8 @@ func (w *walk) check(full string, st *unix.Stat_t) error {
 	kind := st.Mode & unix.S_IFMT
 	open := st.Mode & 0o022
 	switch {
+	case w.lax && kind == unix.S_IFDIR && len(w.todo) == 0:
+		return nil
 	case st.Uid != 0 && st.Uid != w.uid:
 		return &blocked{fmt.Sprintf("%s belongs to uid %d", full, st.Uid), "chown -h root " + full}
 	case kind == unix.S_IFDIR && open != 0 && st.Mode&unix.S_ISVTX != 0:

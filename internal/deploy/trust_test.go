@@ -243,11 +243,36 @@ func as(t *testing.T, uid int, do func()) {
 	do()
 }
 
-func TestTheOwnerOfTheStateFolderMayBeAnybody(t *testing.T) {
-	r := newRealm(t)
-	estrange(t, filepath.Dir(r.path("var/state/x")))
-	r.write("etc/acmed.yaml", "specDir: certs.d\nstateDir: ../var/state\n")
-	if answer := r.ask(`{"verb":"accept","orders":[{"name":"` + site + `"}]}`); !strings.Contains(answer, `"name":"`+site+`"`) {
-		t.Errorf("%s", answer)
+// TestTheStateFolderIsTheDaemonsAndTheWayToItIsNot asks a helper that looks for the owner.
+func TestTheStateFolderIsTheDaemonsAndTheWayToItIsNot(t *testing.T) {
+	const request = `{"verb":"accept","orders":[{"name":"` + site + `"}]}`
+	for sentence, c := range map[string]struct {
+		move func(t *testing.T, r *realm)
+		want string
+	}{
+		"it belongs to another user": {func(t *testing.T, r *realm) { estrange(t, r.path("var/state")) }, `"answers"`},
+		"others may write there":     {func(t *testing.T, r *realm) { must0(t, os.Chmod(r.path("var/state"), 0o777)) }, `"answers"`},
+		"it is elsewhere": {func(t *testing.T, r *realm) {
+			must0(t, os.Rename(r.path("var/state"), r.path("state")))
+			r.relink(r.path("var/state"), "../state")
+		}, `"answers"`},
+		"it lies in the folder of another user": {func(t *testing.T, r *realm) { estrange(t, r.path("var")) }, "belongs to uid 54321"},
+		"another user leads there": {func(t *testing.T, r *realm) {
+			must0(t, os.Rename(r.path("var/state"), r.path("state")))
+			r.relink(r.path("var/state"), "../state")
+			estrange(t, r.path("var/state"))
+		}, "belongs to uid 54321"},
+		"it is a file": {func(t *testing.T, r *realm) {
+			must0(t, os.RemoveAll(r.path("var/state")))
+			r.write("var/state", "")
+		}, "is not a folder"},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			r := newRealm(t)
+			c.move(t, r)
+			if answer := r.ask(request); !strings.Contains(answer, c.want) {
+				t.Errorf("%s", answer)
+			}
+		})
 	}
 }
