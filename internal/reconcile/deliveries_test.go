@@ -154,6 +154,34 @@ func TestARevisionThatItsCheckRefusesIsTakenBack(t *testing.T) {
 	})
 }
 
+// TestACheckThatFailsWithEveryRevision is a server whose configuration is broken when its consumers are to be served
+// again: the newest revision and the one before must not take turns.
+func TestACheckThatFailsWithEveryRevision(t *testing.T) {
+	bubble(t, acmetest.Config{OrderGap: -1}, func(w *world) {
+		c := newConsumers(w)
+		w.want(consumedCert())
+		w.run()
+		time.Sleep(time.Minute)
+		w.ca().AllowRepeat("www.example.com")
+		w.reconciler.Renew("www", false)
+		time.Sleep(time.Minute)
+		c.take()
+		c.fail("check", "exited with status 1")
+		asked := c.count()
+		if err := w.reconciler.Deploy(w.t.Context(), "www", false); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(3 * time.Hour)
+		if n := c.count() - asked; n < 4 || n > 8 {
+			t.Errorf("asked %d times in three hours", n)
+		}
+		c.mend("check")
+		time.Sleep(2 * time.Hour)
+		c.expect("file /a 2", "check 2", "reload a.service 2", "run push 2")
+		w.expect("www", reconcile.PhaseValid, reconcile.NotDue)
+	})
+}
+
 func TestARevisionWaitsForItsWindow(t *testing.T) {
 	bubble(t, acmetest.Config{OrderGap: -1}, func(w *world) { // a bubble begins at midnight
 		c := newConsumers(w)

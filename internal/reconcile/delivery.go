@@ -62,9 +62,9 @@ func soonest(a Decision, ok bool, b Decision) Decision {
 // activation makes the newest revision live: at once when nothing usable is, else when its window, the operator and
 // its check let it.
 func activation(in *Input, now time.Time) (Decision, bool) {
-	is, serving := in.Have.Issued, in.Have.Live
+	serving := in.Have.Live
 	switch {
-	case in.Live > 0 && in.Damaged && !now.Before(is.NotAfter):
+	case in.Live > 0 && in.Damaged && !now.Before(in.Have.Issued.NotAfter):
 		return Decision{}, false // what is damaged has an end to come, this has not
 	case serving == nil, !now.Before(serving.NotAfter):
 		return Decision{Do: Activate, Why: Committed}, true
@@ -75,7 +75,7 @@ func activation(in *Input, now time.Time) (Decision, bool) {
 			wait.At, wait.Why, wait.Detail = at, why, detail
 		}
 	}
-	if f := checkFailure(in, is); f != nil {
+	if f := checkFailure(in); f != nil {
 		until(believable(f.RetryAt, now), Refused, f.Problem)
 	}
 	if w := in.Want.Deploy.Window; w != nil && in.Have.Hurried.IsZero() && serving.NotAfter.Sub(now) > w.UnlessExpiresWithin {
@@ -106,11 +106,17 @@ func holdEnd(in *Input) time.Time {
 	return earlier(in.Have.Held, serving.NotAfter.Add(-lifetime(serving)/lastResort))
 }
 
-// checkFailure is why the check of the spec refused a revision; nil: it did not.
-func checkFailure(in *Input, is *store.Revision) *store.Setback {
-	for _, t := range in.targets(is) {
-		if f := in.Have.Targets[t.Key].Failed; t.Stage == spec.StageCheck && f != nil && f.Fingerprint == t.Fingerprint {
-			return f
+// checkFailure is why the check of the spec failed last, be it with the newest revision or with the one that stays live
+// meanwhile: what it complains of is the configuration of a server, with either. nil: it did not fail.
+func checkFailure(in *Input) *store.Setback {
+	for _, is := range []*store.Revision{in.Have.Issued, in.Have.Live} {
+		if is == nil {
+			continue
+		}
+		for _, t := range in.targets(is) {
+			if f := in.Have.Targets[t.Key].Failed; t.Stage == spec.StageCheck && f != nil && f.Fingerprint == t.Fingerprint {
+				return f
+			}
 		}
 	}
 	return nil
@@ -136,7 +142,7 @@ func handover(in *Input, now time.Time) (Decision, bool) {
 		return Decision{}, false
 	case in.Delivering:
 		return Decision{Do: Wait, Why: Delivering}, true
-	case in.Before != nil && refusedYet(in, is, now):
+	case in.Before != nil && refusedYet(in, now):
 		return Decision{Do: Withdraw, Why: Refused}, true
 	case p.due:
 		return Decision{Do: Deploy, Why: Behind}, true
@@ -144,9 +150,9 @@ func handover(in *Input, now time.Time) (Decision, bool) {
 	return Decision{Do: Wait, Why: Undelivered, At: p.retry, Detail: p.detail}, true
 }
 
-// refusedYet tells whether a check has refused a revision and is not to be asked again yet.
-func refusedYet(in *Input, is *store.Revision, now time.Time) bool {
-	f := checkFailure(in, is)
+// refusedYet tells whether the check has failed and is not to be asked again yet.
+func refusedYet(in *Input, now time.Time) bool {
+	f := checkFailure(in)
 	return f != nil && believable(f.RetryAt, now).After(now)
 }
 
@@ -187,7 +193,7 @@ func progressOf(in *Input, is *store.Revision, now time.Time) (p progress) {
 		}
 	}
 	// While a check waits, nothing else is tried: the files that it looks at were taken back with it.
-	for _, f := range []*store.Setback{checkFailure(in, is), in.Have.Refused} {
+	for _, f := range []*store.Setback{checkFailure(in), in.Have.Refused} {
 		if waits(f) {
 			p.due, p.retry, p.detail = false, f.RetryAt, f.Problem
 		}

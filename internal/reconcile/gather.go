@@ -132,7 +132,7 @@ func (v *visit) succeed(rev store.Revision) {
 // gatherBefore finds what live can go back to: the newest sound revision before the one that a check has refused.
 func (v *visit) gatherBefore() (err error) {
 	is := v.in.Have.Issued
-	if v.in.Want == nil || is == nil || v.in.Live != is.Number || checkFailure(&v.in, is) == nil {
+	if v.in.Want == nil || is == nil || v.in.Live != is.Number || checkFailure(&v.in) == nil {
 		return nil
 	}
 	v.in.Before, err = v.before(is.Number)

@@ -4,11 +4,13 @@ package e2e
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -118,8 +120,25 @@ func firstSuccess(attempts ...func() error) (err error) {
 
 func debian() string { return cmp.Or(os.Getenv("DEBIAN"), "bookworm") }
 
-// rootfs is where the container's files are; a machine never writes there.
-func rootfs() string { return filepath.Join("..", "..", ".cache", "e2e", debian()) }
+// packages are what the container has beside the minimal system: what systemd needs, and the servers that consume
+// certificates.
+func packages() []string {
+	return []string{
+		"systemd", "systemd-sysv", "dbus", "libpam-systemd", "ca-certificates", "openssl", "curl", "iproute2", "procps",
+		"nginx-light", "apache2", "haproxy", "postfix", "dovecot-imapd", "postgresql",
+	}
+}
+
+// servers are the units of packages that a machine does not start by itself: the tests do.
+func servers() []string {
+	return []string{"nginx", "apache2", "haproxy", "postfix", "dovecot", "postgresql"}
+}
+
+// rootfs is where the container's files are; a machine never writes there. Other packages are another root.
+func rootfs() string {
+	sum := sha256.Sum256([]byte(strings.Join(packages(), " ")))
+	return filepath.Join("..", "..", ".cache", "e2e", fmt.Sprintf("%s-%x", debian(), sum[:4]))
+}
 
 func bootstrap() error {
 	if _, err := os.Stat(rootfs()); err == nil {
@@ -129,9 +148,10 @@ func bootstrap() error {
 	if err := errors.Join(os.RemoveAll(unfinished), os.MkdirAll(unfinished, 0o755)); err != nil {
 		return err
 	}
-	err := host("debootstrap", "--variant=minbase",
-		"--include=systemd,systemd-sysv,dbus,libpam-systemd,ca-certificates,openssl,curl,iproute2",
-		debian(), unfinished, "http://deb.debian.org/debian")
+	err := host("debootstrap", "--variant=minbase", "--include="+strings.Join(packages(), ","), debian(), unfinished)
+	if err == nil {
+		err = host("systemctl", append([]string{"--root=" + unfinished, "disable"}, servers()...)...)
+	}
 	if err != nil {
 		return err
 	}
