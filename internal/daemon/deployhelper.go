@@ -10,7 +10,10 @@ import (
 	"os"
 	"path/filepath"
 
+	"go.uber.org/zap"
+
 	"acmed/internal/deploy"
+	"acmed/internal/sd"
 	"acmed/internal/spec"
 )
 
@@ -41,7 +44,7 @@ func DeployHelper(ctx context.Context, c DeployHelperConfig) error {
 }
 
 func newDeployHelper(c DeployHelperConfig) (*deploy.Helper, error) {
-	log, _, err := newLogger(spec.Log{Level: "info", Format: "auto"}, cmp.Or[io.Writer](c.Stderr, os.Stderr))
+	log, err := shortLivedLogger(cmp.Or[io.Writer](c.Stderr, os.Stderr))
 	if err != nil {
 		return nil, err
 	}
@@ -60,6 +63,15 @@ func newDeployHelper(c DeployHelperConfig) (*deploy.Helper, error) {
 	return deploy.NewHelper(deploy.HelperConfig{
 		ConfigFile: file, MemoryDir: folder, Executor: executor, TrustedUID: uint32(os.Geteuid()), Log: log,
 	})
+}
+
+// shortLivedLogger logs as the daemon does, but to the journal in lines of its own.
+func shortLivedLogger(stderr io.Writer) (*zap.Logger, error) {
+	if stderr == os.Stderr && sd.StderrIsJournal() {
+		return zap.New(sd.NewStreamCore(zap.InfoLevel, stderr)), nil
+	}
+	log, _, err := newLogger(spec.Log{Level: "info", Format: "auto"}, stderr)
+	return log, err
 }
 
 // connected is the connection that f is. It takes f.

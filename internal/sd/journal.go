@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -33,6 +34,16 @@ func NewJournalCore(level zapcore.LevelEnabler) (zapcore.Core, error) {
 		return nil, errors.New("opening the journal: journald does not listen; use another log format")
 	}
 	return &journalCore{LevelEnabler: level, send: journal.Send}, nil
+}
+
+// NewStreamCore returns a core that writes the same messages to w, one a line, each behind its priority as in
+// sd-daemon(3). It is for processes that end right after they have said something: by the time that journald looks for
+// the unit of a native message, there may be no process any more, but it knows whose standard error it reads.
+func NewStreamCore(level zapcore.LevelEnabler, w io.Writer) zapcore.Core {
+	return &journalCore{LevelEnabler: level, send: func(message string, p journal.Priority, _ map[string]string) error {
+		_, err := fmt.Fprintf(w, "<%d>%s\n", p, message)
+		return err
+	}}
 }
 
 type journalCore struct {

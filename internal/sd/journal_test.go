@@ -36,6 +36,19 @@ func capture(t *testing.T, level zapcore.Level) (*zap.Logger, *[]entry) {
 	return zap.New(core), &entries
 }
 
+func TestStreamLines(t *testing.T) {
+	var out strings.Builder
+	log := zap.New(sd.NewStreamCore(zap.InfoLevel, &out)).With(zap.String("cert", "www.example.com"))
+	log.Debug("not told")
+	log.Info("delivered", zap.String("target", "reload nginx.service"))
+	log.Warn("not delivered", zap.String("problem", "two\nlines"))
+	want := "<6>delivered cert=www.example.com target=\"reload nginx.service\"\n" +
+		"<4>not delivered cert=www.example.com problem=\"two\\nlines\"\n"
+	if out.String() != want {
+		t.Errorf("%s", out.String())
+	}
+}
+
 func TestJournalEntry(t *testing.T) {
 	const id = "0123456789abcdef0123456789abcdef"
 	log, entries := capture(t, zap.InfoLevel)
