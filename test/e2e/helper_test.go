@@ -17,6 +17,7 @@ import (
 
 	"acmed/internal/deploy"
 	"acmed/internal/store"
+	"acmed/test/pebble"
 )
 
 const (
@@ -252,4 +253,27 @@ func leavesNothing(t *testing.T, m *machine) {
 	if state := m.show("acmed-deploy.socket", "ActiveState"); state != "active" {
 		t.Errorf("the socket is %s", state)
 	}
+}
+
+// TestDaemonDeliversByTheHelper goes all the way, from a spec to a consumer that has read the new certificate.
+func TestDaemonDeliversByTheHelper(t *testing.T) {
+	ca := pebble.Start(t, pebble.Options{HTTPPort: 80})
+	m := serve(t, ca, byResponder())
+	consume(m)
+	m.eventually(patience, "the consumer has it", func() error {
+		if status, err := m.try("acmed", "status", delivered); err != nil {
+			return errors.New(status)
+		}
+		_, err := m.try("openssl", "x509", "-noout", "-checkhost", delivered, "-in", "/run/consumer.log")
+		return err
+	})
+	if log := m.run("journalctl", "--unit=acmed.service", "--output=cat", "--priority=warning", "_COMM=acmed"); log != "" {
+		t.Errorf("the daemon complains: %s", log)
+	}
+	// It keeps the spec from the moment that it is in force.
+	m.write("/etc/acmed/certs.d/later.example.com.yaml", "deploy: {window: {start: \"00:00\", duration: 1m}}\n")
+	m.eventually(patience, "the helper knows a spec that needs nothing yet", func() error {
+		_, err := m.try("cat", "/var/lib/acmed-deploy/specs/later.example.com.yaml")
+		return err
+	})
 }
