@@ -48,12 +48,28 @@ func newCore(format string, level zapcore.LevelEnabler, stderr io.Writer) (zapco
 	enc.EncodeDuration = zapcore.StringDurationEncoder
 	switch format {
 	case "journal":
-		return sd.NewJournalCore(level)
+		return sd.NewJournalCore(level, messageIDs())
 	case "console":
 		enc.EncodeTime = zapcore.TimeEncoderOfLayout(time.TimeOnly)
 		return zapcore.NewCore(zapcore.NewConsoleEncoder(enc), zapcore.Lock(zapcore.AddSync(stderr)), level), nil
 	default:
 		return zapcore.NewCore(zapcore.NewJSONEncoder(enc), zapcore.Lock(zapcore.AddSync(stderr)), level), nil
+	}
+}
+
+// messageIDs are what MESSAGE_ID says of the events that others may wait for: see docs/operations.md.
+func messageIDs() map[string]string {
+	return map[string]string{
+		"ready":                  "0863e1a514cb4302991720d572a04ed8",
+		"stopped":                "dee9beb826a44c8795f8413c35e0aa7a",
+		"issued certificate":     "613d5c23426941efb1c0fff53a7a5ef5",
+		"attempt did not work":   "6a71b34b0ee249ae86681ff5eeaaed07",
+		"activated revision":     "69692c268ac4414b9903f06f83ade674",
+		"delivered":              "1931100f3a114e3787417586efe99fdc",
+		"delivery did not work":  "b6872c4c879d41aebbf72d973e7fb045",
+		"delivery did not begin": "95eb691cd9df4ba3a99291437659a03e",
+		"found a problem":        "7e735aaebc3a48d7b1add883fb71f1a1",
+		"holding removals":       "de3f83a343a24d2ea9ac9dac4800d1fa",
 	}
 }
 

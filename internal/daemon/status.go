@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"acmed/internal/control"
 	"acmed/internal/reconcile"
 	"acmed/internal/spec"
 )
@@ -31,7 +32,37 @@ func (d *daemon) reportStatus(ctx context.Context) error {
 func (d *daemon) statusLine() string {
 	set := d.specs.set()
 	counts, _ := d.reconciler.Counts()
-	return statusLine(set.Len(), counts, d.specs.problems(), set.Held, d.answers.Load().trouble)
+	line := statusLine(set.Len(), counts, d.specs.problems(), set.Held, d.answers.Load().trouble)
+	if next := d.nextLine(time.Now()); next != "" {
+		line += "; " + next
+	}
+	return line
+}
+
+// fewEnough is up to how many certificates all are looked at for the status line, which changes every few seconds.
+const fewEnough = 1000
+
+// nextLine tells what acmed does next, and when.
+func (d *daemon) nextLine(now time.Time) string {
+	counts, _ := d.reconciler.Counts()
+	total := 0
+	for _, n := range counts {
+		total += n
+	}
+	if total == 0 || total > fewEnough {
+		return ""
+	}
+	var first control.Action
+	name := ""
+	for _, v := range d.reconciler.Views() {
+		if a := nextAction(v, now); a.Do != "" && !a.At.IsZero() && (name == "" || a.At.Before(first.At)) {
+			first, name = a, v.Name
+		}
+	}
+	if name == "" {
+		return ""
+	}
+	return fmt.Sprintf("next: %s %s at %s", first.Do, name, later(first.At, now).Local().Format("2006-01-02 15:04"))
 }
 
 // statusLine is the state of everything in one line. What somebody should look at comes first: systemd shows the

@@ -7,7 +7,7 @@ import (
 
 // NewTestCore returns a journal core that sends to send.
 func NewTestCore(
-	level zapcore.LevelEnabler, send func(message string, priority journal.Priority, fields map[string]string) error,
+	level zapcore.LevelEnabler, ids map[string]string, send func(message string, priority journal.Priority, fields map[string]string) error,
 ) zapcore.Core {
-	return &journalCore{LevelEnabler: level, send: send}
+	return &journalCore{LevelEnabler: level, ids: ids, send: send}
 }

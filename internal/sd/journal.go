@@ -16,9 +16,6 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// messageID is the log field that becomes MESSAGE_ID: 32 hexadecimal digits that name one kind of event.
-const messageID = "message_id"
-
 // StderrIsJournal tells whether what we write to standard error goes to the journal, so that writing there
 // natively says the same and more.
 func StderrIsJournal() bool {
@@ -27,13 +24,13 @@ func StderrIsJournal() bool {
 }
 
 // NewJournalCore returns a core that writes to journald in its own protocol: each zap field as ACMED_FIELD, and all
-// of them behind the message as well, since journalctl shows nothing else by default. It fails where there is no
-// journald.
-func NewJournalCore(level zapcore.LevelEnabler) (zapcore.Core, error) {
+// of them behind the message as well, since journalctl shows nothing else by default. A message that ids has gets its
+// MESSAGE_ID: 32 hexadecimal digits that name one kind of event. It fails where there is no journald.
+func NewJournalCore(level zapcore.LevelEnabler, ids map[string]string) (zapcore.Core, error) {
 	if !journal.Enabled() {
 		return nil, errors.New("opening the journal: journald does not listen; use another log format")
 	}
-	return &journalCore{LevelEnabler: level, send: journal.Send}, nil
+	return &journalCore{LevelEnabler: level, ids: ids, send: journal.Send}, nil
 }
 
 // NewStreamCore returns a core that writes the same messages to w, one a line, each behind its priority as in
@@ -48,6 +45,7 @@ func NewStreamCore(level zapcore.LevelEnabler, w io.Writer) zapcore.Core {
 
 type journalCore struct {
 	zapcore.LevelEnabler
+	ids    map[string]string // by message
 	send   func(message string, priority journal.Priority, fields map[string]string) error
 	fields []zapcore.Field // of every entry
 }
@@ -72,11 +70,10 @@ func (c *journalCore) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 	var message strings.Builder
 	message.WriteString(entry.Message)
 	vars := map[string]string{"SYSLOG_IDENTIFIER": "acmed"}
+	if id := c.ids[entry.Message]; id != "" {
+		vars["MESSAGE_ID"] = id
+	}
 	for _, field := range slices.Concat(c.fields, fields) {
-		if field.Key == messageID {
-			vars["MESSAGE_ID"] = field.String
-			continue
-		}
 		values := zapcore.NewMapObjectEncoder()
 		field.AddTo(values)
 		for _, key := range slices.Sorted(maps.Keys(values.Fields)) {
@@ -118,6 +115,9 @@ func priority(level zapcore.Level) journal.Priority {
 
 // variable makes a name that journald accepts: capitals, digits and underscores, 64 bytes at most.
 func variable(key string) string {
+	if key == "cert" {
+		return "ACMED_CERTIFICATE" // what people look for
+	}
 	name := "ACMED_" + strings.Map(func(r rune) rune {
 		switch {
 		case 'a' <= r && r <= 'z':

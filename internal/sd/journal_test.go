@@ -29,7 +29,7 @@ type entry struct {
 func capture(t *testing.T, level zapcore.Level) (*zap.Logger, *[]entry) {
 	t.Helper()
 	var entries []entry
-	core := sd.NewTestCore(level, func(message string, priority journal.Priority, fields map[string]string) error {
+	core := sd.NewTestCore(level, map[string]string{"visit failed": "0123456789abcdef0123456789abcdef"}, func(message string, priority journal.Priority, fields map[string]string) error {
 		entries = append(entries, entry{message, priority, fields})
 		return nil
 	})
@@ -53,7 +53,6 @@ func TestJournalEntry(t *testing.T) {
 	const id = "0123456789abcdef0123456789abcdef"
 	log, entries := capture(t, zap.InfoLevel)
 	log.Named("reconcile").With(zap.String("cert", "www.example.com")).Warn("visit failed",
-		zap.String("message_id", id),
 		zap.NamedError("err", errors.New("the CA says:\n\"no\"")),
 		zap.Int("attempt", 3),
 		zap.Duration("took", 1500*time.Millisecond),
@@ -78,7 +77,7 @@ func TestJournalEntry(t *testing.T) {
 		"SYSLOG_IDENTIFIER": "acmed",
 		"MESSAGE_ID":        id,
 		"ACMED_LOGGER":      "reconcile",
-		"ACMED_CERT":        "www.example.com",
+		"ACMED_CERTIFICATE": "www.example.com",
 		"ACMED_ERR":         "the CA says:\n\"no\"",
 		"ACMED_ATTEMPT":     "3",
 		"ACMED_TOOK":        "1.5s",
@@ -147,7 +146,7 @@ func TestStackIsAFieldOfItsOwn(t *testing.T) {
 
 func TestJournalErrorIsReported(t *testing.T) {
 	gone := errors.New("gone")
-	core := sd.NewTestCore(zap.InfoLevel, func(string, journal.Priority, map[string]string) error { return gone })
+	core := sd.NewTestCore(zap.InfoLevel, nil, func(string, journal.Priority, map[string]string) error { return gone })
 	if err := core.Write(zapcore.Entry{}, nil); !errors.Is(err, gone) {
 		t.Errorf("got %v", err)
 	}
@@ -160,7 +159,7 @@ func TestNoJournaldIsAnError(t *testing.T) {
 	if _, err := os.Stat("/run/systemd/journal/socket"); err == nil {
 		t.Skip("journald runs here")
 	}
-	if _, err := sd.NewJournalCore(zap.InfoLevel); err == nil {
+	if _, err := sd.NewJournalCore(zap.InfoLevel, nil); err == nil {
 		t.Error("a journal core without journald")
 	}
 }

@@ -13,7 +13,7 @@ import (
 // `systemd-analyze security`. What is left to the daemon is the network, to
 // the responder one folder, and to the deploy helper what its work takes.
 func TestUnitsAreHardened(t *testing.T) {
-	for unit, maxExposure := range map[string]int{"acmed.service": 15, "acmed-http.service": 6, "acmed-deploy@.service": 33} {
+	for unit, maxExposure := range map[string]int{"acmed.service": 13, "acmed-http.service": 3, "acmed-deploy@.service": 33} {
 		_, err := hostOutput("systemd-analyze", "security", "--offline=true", "--no-pager",
 			fmt.Sprint("--threshold=", maxExposure), "../../deploy/systemd/"+unit)
 		if err != nil {
