@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -75,30 +76,44 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 // returns its error. When it returns, everything is closed and no goroutine is left. It can be called once.
 func (s *Server) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
+	var accepting sync.WaitGroup
 	for _, l := range s.listeners {
+		accepting.Add(1)
 		group.Go(func() error {
-			if err := s.http.Serve(listener{l, s.guard}); !errors.Is(err, http.ErrServerClosed) {
-				return fmt.Errorf("serving http-01 on %s: %w", l.Addr(), err)
+			defer accepting.Done()
+			err := s.http.Serve(listener{l, s.guard})
+			if ctx.Err() != nil {
+				return nil // stop has closed it
 			}
-			return nil
+			return fmt.Errorf("serving http-01 on %s: %w", l.Addr(), err)
 		})
 	}
 	group.Go(func() error {
 		<-ctx.Done()
-		s.stop(ctx)
+		s.stop(&accepting)
 		return nil
 	})
-	err := group.Wait()
-	s.guard.wait()
-	return err
+	return group.Wait()
 }
 
-func (s *Server) stop(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-	defer cancel()
-	if err := s.http.Shutdown(ctx); err != nil {
-		_ = s.http.Close() // of connections that nobody waits for
+// stop accepts no more, and answers who has been accepted: http.Server.Shutdown would drop requests that arrive after
+// it was called, over connections that were there before.
+func (s *Server) stop(accepting *sync.WaitGroup) {
+	for _, l := range s.listeners {
+		_ = l.Close() // it may have failed before
 	}
+	accepting.Wait()
+	gone := make(chan struct{})
+	go func() {
+		s.guard.wait()
+		close(gone)
+	}()
+	select {
+	case <-gone:
+	case <-time.After(stopTimeout):
+	}
+	_ = s.http.Close() // of connections that nobody waits for
+	<-gone
 }
 
 // logWriter logs what http.Server has to say: trouble with accepting, and panics.

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -89,6 +91,8 @@ func TestDaemon(t *testing.T) {
 		{"the control socket is for root and its group", controlled},
 		{"systemctl reload succeeds, or fails and leaves the daemon running", reloads},
 		{"neither a restart nor a kill makes a second account or order", returns},
+		{"the journal finds a certificate and an event", journaled},
+		{"restarts refuse nobody, and lose no order", restarts},
 		{"nothing that it logged is an error", quiet},
 	} {
 		t.Run(step.sentence, func(t *testing.T) { step.check(t, m.with(t), ca) })
@@ -180,6 +184,79 @@ func returns(t *testing.T, m *machine, ca *pebble.Server) {
 	}
 }
 
+func journaled(t *testing.T, m *machine, _ *pebble.Server) {
+	for query, want := range map[string]string{
+		"ACMED_CERTIFICATE=www.example.com":           "issued certificate",
+		"MESSAGE_ID=613d5c23426941efb1c0fff53a7a5ef5": "cert=www.example.com",
+		"--identifier=acmed":                          "registered account",
+	} {
+		if text := m.run("journalctl", "--no-pager", "--output=cat", query); !strings.Contains(text, want) {
+			t.Errorf("journalctl %s does not show %q:\n%s", query, want, text)
+		}
+	}
+	if text := m.run("journalctl", "--no-pager", "--output=cat", "ACMED_CERTIFICATE=nobody.example.com"); strings.Contains(text, "issued") {
+		t.Errorf("it shows what was not asked for:\n%s", text)
+	}
+}
+
+// restarts restarts the responder 200 times under a stream of fresh connections, and the daemon 20 times while it
+// issues.
+func restarts(t *testing.T, m *machine, ca *pebble.Server) {
+	const token = "evaGxfADs6pSRb2LAv9IZf17"
+	m.write("/run/acmed/http-01/"+token, token+".thumbprint")
+	stop := hammer(t, proofURL+token)
+	for range 200 {
+		m.run("systemctl", "restart", "acmed-http.service")
+	}
+	stop()
+	before := ca.Count(t)
+	for i := range 20 {
+		m.order(fmt.Sprintf("restart%d.example.com", i))
+		m.run("systemctl", "restart", "acmed.service")
+	}
+	for i := range 20 {
+		m.issued(fmt.Sprintf("restart%d.example.com", i))
+	}
+	// One nonce in twenty is refused, so an order may be asked for twice.
+	if n := ca.Count(t).Since(before)["newOrder"]; n > 30 {
+		t.Errorf("%d orders for 20 certificates", n)
+	}
+	m.run("rm", "/run/acmed/http-01/"+token)
+}
+
+// hammer asks for a page over fresh connections until it is stopped. None may be refused or cut off.
+func hammer(t *testing.T, url string) (stop func()) {
+	var count, failed atomic.Int64
+	var last atomic.Value
+	done := make(chan struct{})
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				count.Add(1)
+				if err := get(client, url); err != nil {
+					failed.Add(1)
+					last.Store(err.Error())
+				}
+			}
+		})
+	}
+	return func() {
+		close(done)
+		clients.Wait()
+		t.Logf("%d connections", count.Load())
+		if n := failed.Load(); n > 0 || count.Load() < 100 {
+			t.Errorf("%d of %d connections failed, the last: %v", n, count.Load(), last.Load())
+		}
+	}
+}
+
 func quiet(t *testing.T, m *machine, _ *pebble.Server) {
 	if errs := m.run("journalctl", "--unit=acmed.service", "--priority=err", "--output=cat", "_COMM=acmed"); errs != "" {
 		t.Errorf("%s", errs)
@@ -226,8 +303,10 @@ func TestConfigurationThatCannotWorkIsNotTriedAgain(t *testing.T) {
 	}
 }
 
-func ok(url string) error {
-	resp, err := http.Get(url)
+func ok(url string) error { return get(http.DefaultClient, url) }
+
+func get(client *http.Client, url string) error {
+	resp, err := client.Get(url)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"acmed/internal/acme"
+	"acmed/internal/spec"
 	"acmed/internal/store"
 	"acmed/test/site"
 )
@@ -164,6 +165,7 @@ func (f *fleet) add(state *store.Store, i int) (store.Spec, error) {
 		CertID: rev.CertID, Start: due.Add(-24 * time.Hour), End: due.Add(24 * time.Hour), Chosen: due,
 		NextPoll: f.now.Add(f.spread(i, 104729, advisedPoll)),
 	}}
+	record.Targets = accepted(&rev)
 	s := store.Spec{Key: "certs/" + name(i) + ".yaml", Text: fmt.Appendf(nil, eightLines, name(i)), ModTime: rev.NotBefore.Add(-time.Hour)}
 	file := f.Path("certs.d", name(i)+".yaml")
 	return s, errors.Join(
@@ -171,6 +173,15 @@ func (f *fleet) add(state *store.Store, i int) (store.Spec, error) {
 		os.WriteFile(file, s.Text, 0o644),
 		os.Chtimes(file, s.ModTime, s.ModTime),
 	)
+}
+
+// accepted is what consumers have of a revision, as eightLines names them: all has been delivered.
+func accepted(rev *store.Revision) map[string]store.Target {
+	targets := map[string]store.Target{}
+	for _, t := range (&spec.Deploy{Reload: []string{"nginx.service"}}).Targets(rev.SHA256) {
+		targets[t.Key] = store.Target{Accepted: t.Fingerprint, Revision: rev.Number, At: rev.Committed}
+	}
+	return targets
 }
 
 // revise writes revision 1 of a certificate and makes it live.
