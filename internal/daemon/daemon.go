@@ -204,7 +204,7 @@ const (
 	startStep  = time.Minute        // what systemd is asked to grant for each step of a start
 	adoptStep  = 1000               // certificates in such a step
 	adopters   = 16                 // that read at once: the disk may be slower than they are
-	garbage    = 50                 // percent of what is kept that may be garbage: much is kept, little thrown away
+	garbage    = 40                 // percent of what is kept that may be garbage: much is kept, little thrown away
 	staleToken = 8 * 24 * time.Hour // authorizations live for a week at most
 )
 

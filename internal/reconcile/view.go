@@ -82,7 +82,7 @@ func (v *View) deliveries(in *Input, now time.Time) {
 		return
 	}
 	v.Behind = progressOf(in, is, now).behind
-	if f := in.Have.Refused; f != nil {
+	if f := in.Have.Refused; f != nil && v.Behind > 0 {
 		v.Stuck = f.Problem
 	}
 	for _, t := range in.targets(in.Have.Issued) {

@@ -27,7 +27,7 @@ import (
 
 const (
 	name     = "www.example.com"
-	lifetime = 30 * time.Second // so short that a renewal comes while you watch
+	lifetime = time.Minute // so short that a renewal comes while you watch
 )
 
 func main() {
