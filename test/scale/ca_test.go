@@ -53,9 +53,10 @@ func newCA(t testing.TB) *ca {
 	return c
 }
 
-// described is what a site has to know of it.
-func (c *ca) described() *pebble.Server {
-	return &pebble.Server{DirectoryURL: c.server.URL + "/dir", RootsFile: c.roots}
+// described is what a site has to know of it. It looks for no proofs, yet the daemon listens for it: one that does not
+// says sooner or later that nobody does.
+func (c *ca) described(t testing.TB) *pebble.Server {
+	return &pebble.Server{DirectoryURL: c.server.URL + "/dir", RootsFile: c.roots, HTTPAddr: freeAddr(t)}
 }
 
 func (c *ca) directory(w http.ResponseWriter, _ *http.Request) {

@@ -61,8 +61,8 @@ func newFleet(t testing.TB, admin string, size int) *fleet {
 	t.Helper()
 	authority := newCA(t)
 	f := &fleet{
-		Site: site.New(t, authority.described(), site.Options{
-			Responder: true, Admin: admin,
+		Site: site.New(t, authority.described(t), site.Options{
+			Admin:  admin,
 			Limits: fmt.Sprintf("ordersPer3h: 270, certificatesPerDomainPerWeek: 45, certificatesPerNameSetPerWeek: %d", weekly),
 		}),
 		ca: authority, size: size, now: time.Now(),
