@@ -21,6 +21,17 @@ func delivering(s *site) string {
 `, s.dir)
 }
 
+// newDelivering is a site whose first certificate has reached its consumers.
+func newDelivering(t *testing.T) *site {
+	t.Helper()
+	s := newSite(t, acmetest.Config{})
+	s.mkdir("out")
+	s.spec(www, delivering(s))
+	s.start()
+	s.delivered(1)
+	return s
+}
+
 // outcome follows what is asked of the daemon and gives the last event.
 func outcome(t *testing.T, ask func(func(control.Event)) error) (last control.Event) {
 	t.Helper()
@@ -71,11 +82,7 @@ func (s *site) read(name string) string {
 
 func TestCertificatesReachTheirConsumers(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, acmetest.Config{})
-	s.mkdir("out")
-	s.spec(www, delivering(s))
-	s.start()
-	s.delivered(1)
+	s := newDelivering(t)
 	same := func(revision int) {
 		t.Helper()
 		dir := fmt.Sprintf("state/certs/%s/rev/%04d/", www, revision)
@@ -107,11 +114,7 @@ func TestCertificatesReachTheirConsumers(t *testing.T) {
 
 func TestWhatKeepsACertificateFromItsConsumers(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, acmetest.Config{})
-	s.mkdir("out")
-	s.spec(www, delivering(s))
-	s.start()
-	s.delivered(1)
+	s := newDelivering(t)
 	first := s.read("out/key.pem")
 
 	// The check fails: files and live are as before, and say so.
@@ -151,11 +154,7 @@ func TestWhatKeepsACertificateFromItsConsumers(t *testing.T) {
 
 func TestHoldAndRollBack(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, acmetest.Config{})
-	s.mkdir("out")
-	s.spec(www, delivering(s))
-	s.start()
-	s.delivered(1)
+	s := newDelivering(t)
 	in := func(d time.Duration) time.Time { return time.Now().Add(d) }
 	if _, err := s.run.Rollback(t.Context(), control.RollbackRequest{Name: www, Until: in(time.Hour)}); err == nil {
 		t.Error("it went back from the first revision")

@@ -12,17 +12,30 @@ import (
 	"acmed/internal/spec"
 )
 
-func TestWhatIsIssuedIsDelivered(t *testing.T) {
+// delivering runs f in a bubble in which a certificate has been issued and given to consumers of every kind.
+func delivering(t *testing.T, f func(*world, *consumers)) {
+	t.Helper()
 	bubble(t, acmetest.Config{OrderGap: -1}, func(w *world) {
 		c := newConsumers(w)
 		w.want(consumedCert())
 		w.run()
 		time.Sleep(time.Minute)
+		f(w, c)
+	})
+}
+
+// renew has the certificate renewed.
+func (w *world) renew() {
+	w.ca().AllowRepeat("www.example.com")
+	w.reconciler.Renew("www", false)
+}
+
+func TestWhatIsIssuedIsDelivered(t *testing.T) {
+	delivering(t, func(w *world, c *consumers) {
 		w.expect("www", reconcile.PhaseValid, reconcile.NotDue)
 		c.expect("file /a 1", "check 1", "reload a.service 1", "run push 1")
 
-		w.ca().AllowRepeat("www.example.com")
-		w.reconciler.Renew("www", false)
+		w.renew()
 		time.Sleep(time.Minute)
 		c.expect("file /a 2", "check 2", "reload a.service 2", "run push 2")
 		if got := w.record("www").Targets["run push"]; got.Revision != 2 || got.Failed != nil {
@@ -37,11 +50,7 @@ func TestWhatIsIssuedIsDelivered(t *testing.T) {
 }
 
 func TestAnEditOfDeployAloneOrdersNothing(t *testing.T) {
-	bubble(t, acmetest.Config{}, func(w *world) {
-		c := newConsumers(w)
-		w.want(consumedCert())
-		w.run()
-		time.Sleep(time.Minute)
+	delivering(t, func(w *world, c *consumers) {
 		c.take()
 		edited := consumedCert()
 		edited.Deploy.Reload = append(edited.Deploy.Reload, "b.service")
@@ -115,15 +124,10 @@ func TestNobodyCanBeAsked(t *testing.T) {
 }
 
 func TestARevisionThatItsCheckRefusesIsTakenBack(t *testing.T) {
-	bubble(t, acmetest.Config{OrderGap: -1}, func(w *world) {
-		c := newConsumers(w)
-		w.want(consumedCert())
-		w.run()
-		time.Sleep(time.Minute)
+	delivering(t, func(w *world, c *consumers) {
 		c.take()
 		c.fail("check", "exited with status 1")
-		w.ca().AllowRepeat("www.example.com")
-		w.reconciler.Renew("www", false)
+		w.renew()
 		time.Sleep(5 * time.Second)
 		w.expect("www", reconcile.PhaseDeploying, reconcile.Refused)
 		live := func(want int) {
@@ -157,13 +161,8 @@ func TestARevisionThatItsCheckRefusesIsTakenBack(t *testing.T) {
 // TestACheckThatFailsWithEveryRevision is a server whose configuration is broken when its consumers are to be served
 // again: the newest revision and the one before must not take turns.
 func TestACheckThatFailsWithEveryRevision(t *testing.T) {
-	bubble(t, acmetest.Config{OrderGap: -1}, func(w *world) {
-		c := newConsumers(w)
-		w.want(consumedCert())
-		w.run()
-		time.Sleep(time.Minute)
-		w.ca().AllowRepeat("www.example.com")
-		w.reconciler.Renew("www", false)
+	delivering(t, func(w *world, c *consumers) {
+		w.renew()
 		time.Sleep(time.Minute)
 		c.take()
 		c.fail("check", "exited with status 1")
@@ -191,8 +190,7 @@ func TestARevisionWaitsForItsWindow(t *testing.T) {
 		w.run()
 		time.Sleep(4 * time.Hour)
 		c.expect("file /a 1", "check 1", "reload a.service 1", "run push 1") // the first at once
-		w.ca().AllowRepeat("www.example.com")
-		w.reconciler.Renew("www", false)
+		w.renew()
 		time.Sleep(time.Hour)
 		w.expect("www", reconcile.PhaseDeploying, reconcile.Window)
 		c.expect()
@@ -206,12 +204,10 @@ func TestARevisionWaitsForItsWindow(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		c.expect("file /a 2", "check 2", "reload a.service 2", "run push 2")
 
-		w.ca().AllowRepeat("www.example.com")
-		w.reconciler.Renew("www", false)
+		w.renew()
 		time.Sleep(time.Hour + 5*time.Minute)
 		c.expect("file /a 3", "check 3", "reload a.service 3", "run push 3") // inside the window
-		w.ca().AllowRepeat("www.example.com")
-		w.reconciler.Renew("www", false)
+		w.renew()
 		time.Sleep(time.Minute)
 		c.expect()
 		if err := w.reconciler.Deploy(w.t.Context(), "www", true); err != nil {
@@ -243,18 +239,13 @@ func TestTheOperatorCanHaveAllServedAgain(t *testing.T) {
 }
 
 func TestAHoldLeavesACertificateAsItIs(t *testing.T) {
-	bubble(t, acmetest.Config{OrderGap: -1}, func(w *world) {
-		c := newConsumers(w)
-		w.want(consumedCert())
-		w.run()
-		time.Sleep(time.Minute)
+	delivering(t, func(w *world, c *consumers) {
 		c.take()
 		until := time.Now().Add(2 * time.Hour)
 		if err := w.reconciler.Hold(w.t.Context(), "www", until); err != nil {
 			t.Error(err)
 		}
-		w.ca().AllowRepeat("www.example.com")
-		w.reconciler.Renew("www", false)
+		w.renew()
 		synctest.Wait()
 		w.stop()
 		w.run()
@@ -274,17 +265,12 @@ func TestAHoldLeavesACertificateAsItIs(t *testing.T) {
 }
 
 func TestARollbackServesTheRevisionBefore(t *testing.T) {
-	bubble(t, acmetest.Config{OrderGap: -1}, func(w *world) {
-		c := newConsumers(w)
-		w.want(consumedCert())
-		w.run()
-		time.Sleep(time.Minute)
+	delivering(t, func(w *world, c *consumers) {
 		back := func() (int, error) { return w.reconciler.Rollback(w.t.Context(), "www", time.Now().Add(day)) }
 		if _, err := back(); err == nil {
 			t.Error("it went back from the first revision")
 		}
-		w.ca().AllowRepeat("www.example.com")
-		w.reconciler.Renew("www", false)
+		w.renew()
 		time.Sleep(time.Minute)
 		c.take()
 		if n, err := back(); n != 1 || err != nil {

@@ -20,7 +20,7 @@ type wish struct {
 var ErrBusy = errors.New("a step of this certificate is under way and comes first")
 
 // patience is how long who wishes for something waits for a visit that is under way.
-const patience = 2 * time.Second
+const patience = 10 * time.Second
 
 // wish has do performed by a visit of name, and waits for it.
 func (r *Reconciler) wish(ctx context.Context, name string, do func(*visit) error) error {
