@@ -52,6 +52,7 @@ func TestServers(t *testing.T) {
 	}
 	t.Run("a configuration that nginx refuses", func(t *testing.T) { refusedByCheck(m.with(t), nginx()) })
 	t.Run("a hook that misbehaves", func(t *testing.T) { misbehaves(m.with(t), nginx()) })
+	t.Run("a thousand certificates share a unit", func(t *testing.T) { shared(m.with(t)) })
 	t.Run("no secret is anywhere", func(t *testing.T) { secretive(m.with(t), consumers) })
 	if failed := m.run("systemctl", "list-units", "--failed", "--plain", "--no-legend"); strings.Contains(failed, "acmed") {
 		t.Errorf("units failed:\n%s", failed)
@@ -386,5 +387,42 @@ func secretive(m *machine, servers []server) {
 	}
 	if !strings.Contains(places["the journal"], "delivering") {
 		m.t.Error("the journal does not tell what debug knows")
+	}
+}
+
+// shared has a thousand certificates issued at once that are served by one unit: it is reloaded a few times for all of
+// them, and systemd has no reason to complain.
+func shared(m *machine) {
+	const many = 1000
+	reloads := func() int {
+		return strings.Count(m.run("journalctl", "--unit=nginx.service", "--output=cat", "--no-pager"), "Reloaded nginx.service")
+	}
+	before, began := reloads(), time.Now()
+	for i := range many {
+		m.write(fmt.Sprintf("/etc/acmed/certs.d/many%d.example.com.yaml", i), "deploy: {reload: [nginx.service]}\n")
+	}
+	m.eventually(5*time.Minute, "all are issued and delivered", func() error {
+		figures, err := m.try("curl", "-s", "http://127.0.0.1:9402/metrics")
+		if err != nil {
+			return err
+		}
+		waiting := many
+		for line := range strings.Lines(figures) {
+			if strings.HasPrefix(line, `acmed_certificate_phase{cert="many`) && strings.Contains(line, `phase="valid"`) {
+				waiting--
+			}
+		}
+		if waiting > 0 {
+			return fmt.Errorf("%d are not", waiting)
+		}
+		return nil
+	})
+	n := reloads() - before
+	m.t.Logf("%d certificates in %v, %d reloads", many, time.Since(began).Round(time.Second), n)
+	if limit := 5 + int(time.Since(began)/(3*time.Second)); n < 1 || n > limit {
+		m.t.Errorf("%d reloads, want 1 to %d", n, limit)
+	}
+	if state := m.show("nginx.service", "ActiveState"); state != "active" {
+		m.t.Errorf("nginx is %s", state)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 var errPortTaken = errors.New("a port was taken by another process")
@@ -109,14 +111,19 @@ func (p *process) log() []byte {
 	return log[min(p.logStart, int64(len(log))):]
 }
 
-// freePorts returns n ports that are free at the moment. They lie below the
-// range that the kernel gives to outgoing connections, so that none of those
-// takes one meanwhile.
+// freePorts returns n ports that are free, and that no other test takes as long
+// as this process lives: some are taken only later, by who answers challenges.
+// They lie below the range that the kernel gives to outgoing connections, so
+// that none of those takes one meanwhile.
 func freePorts(n int) ([]int, error) {
 	var ports []int
 	for range 1000 {
 		port := 20000 + rand.IntN(10000)
-		if !portFree(port) {
+		reserved, err := reserve(port)
+		if err != nil {
+			return nil, err
+		}
+		if !reserved || !portFree(port) {
 			continue
 		}
 		if ports = append(ports, port); len(ports) == n {
@@ -124,6 +131,22 @@ func freePorts(n int) ([]int, error) {
 		}
 	}
 	return nil, errors.New("finding free ports on 127.0.0.1: none between 20000 and 30000")
+}
+
+// reserve takes a port for this process, by a lock that ends with it.
+func reserve(port int) (bool, error) {
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("acmed-test-ports-%d", os.Geteuid()))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return false, err
+	}
+	fd, err := unix.Open(filepath.Join(dir, strconv.Itoa(port)), unix.O_CREAT|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return false, fmt.Errorf("reserving port %d: %w", port, err)
+	}
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return false, unix.Close(fd)
+	}
+	return true, nil // the descriptor stays open
 }
 
 func portFree(port int) bool {
