@@ -192,6 +192,9 @@ func progressOf(in *Input, is *store.Revision, now time.Time) (p progress) {
 			p.retry, p.detail = f.RetryAt, t.Key+": "+f.Problem
 		}
 	}
+	if blocked == spec.StageFiles {
+		p.due = false // files are accepted together: the others would be taken back once more
+	}
 	// While a check waits, nothing else is tried: the files that it looks at were taken back with it.
 	for _, f := range []*store.Setback{checkFailure(in), in.Have.Refused} {
 		if waits(f) {

@@ -96,6 +96,14 @@ func TestDecideDelivery(t *testing.T) {
 				refuse(in, "reload a.service", leaf, soon)
 				delete(in.Have.Targets, "run push")
 			}, do: reconcile.Wait, why: reconcile.Undelivered, at: soon},
+		"a file could not be written, and the other one was taken back: it waits with it": {
+			change: func(in *reconcile.Input) {
+				in.Want.Deploy.Files = []spec.File{{Path: "/a"}, {Path: "/b"}, {Path: "/c"}}
+				accept(in, leaf)
+				delete(in.Have.Targets, "file /a")
+				delete(in.Have.Targets, "file /c")
+				refuse(in, "file /b", leaf, soon)
+			}, do: reconcile.Wait, why: reconcile.Undelivered, at: soon},
 		"nobody could be asked: all wait": {
 			change: func(in *reconcile.Input) {
 				accept(in, older)
