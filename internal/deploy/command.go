@@ -1,15 +1,13 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -17,12 +15,10 @@ import (
 
 const (
 	searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-	// stopGrace is how long a command has to end after SIGTERM.
+	// usualTimeout is for a command that has none.
+	usualTimeout = time.Minute
+	// stopGrace is how long a command has to end after SIGTERM, and what it leaves behind to let go of its output.
 	stopGrace = 5 * time.Second
-	// maxOutput is how much of what a command says is kept: the end.
-	maxOutput = 64 << 10
-	// runMark names a variable that all processes of one command have, whatever group they join.
-	runMark = "ACMED_RUN"
 )
 
 // command is a program that is run for a certificate.
@@ -38,13 +34,21 @@ type command struct {
 type ended struct {
 	problem string // "": with success
 	hint    string
-	note    string
-	output  string
+	note    string // with success: what is worth knowing
+	output  string // without: the last of what it said
+	stopped bool   // it came to no end of its own, and not for lack of time either
 }
 
-// run runs the command in a group of its own, with a clean environment and for its time at most. Whatever it leaves
-// running in its group is ended; after its time is up, all processes that come of it are.
+func (e ended) result() Result {
+	return Result{OK: e.problem == "", Problem: e.problem, Hint: e.hint, Note: e.note, Output: e.output}
+}
+
+// run runs the command in a group of its own, with a clean environment and for its time at most. What it leaves running
+// in its group is ended; where its time is up, or somebody holds on to its output, all that came of it is.
 func (c command) run(ctx context.Context) ended {
+	if ctx.Err() != nil {
+		return c.judge(ctx, ctx, ctx.Err(), "")
+	}
 	program, err := find(c.argv[0])
 	if err != nil {
 		return ended{problem: err.Error(), hint: "install it, or give its absolute path"}
@@ -53,40 +57,37 @@ func (c command) run(ctx context.Context) ended {
 	if err != nil {
 		return ended{problem: err.Error(), hint: "make the user, or name another one in the spec"}
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	limited, cancel := context.WithTimeout(ctx, cmp.Or(c.timeout, usualTimeout))
 	defer cancel()
-	mark := runMark + "=" + rand.Text()
-	out := &ending{max: maxOutput}
-	cmd := exec.CommandContext(ctx, program, c.argv[1:]...)
+	all, out := newFamily(), &ending{max: maxOutput}
+	cmd := exec.CommandContext(limited, program, c.argv[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", out, out
-	cmd.Env = append(append(account.environment(), c.env...), mark)
+	cmd.Env = append(append(account.environment(), c.env...), all.mark)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: account.credential}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.Cancel = func() error { return all.terminate(cmd.Process.Pid) }
 	cmd.WaitDelay = c.grace
 	if err := cmd.Start(); err != nil {
 		return ended{problem: "cannot be started: " + err.Error(), hint: "see that " + program + " is a program that may be run there"}
 	}
 	err = cmd.Wait()
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the group has ended when there is nothing left
-	if ctx.Err() != nil {
-		killMarked(mark)
-	}
-	return c.judge(ctx, err, out.String())
+	all.kill(cmd.Process.Pid, limited.Err() != nil || errors.Is(err, exec.ErrWaitDelay))
+	return c.judge(ctx, limited, err, out.String())
 }
 
 // judge words how the command ended.
-func (c command) judge(ctx context.Context, err error, output string) ended {
+func (c command) judge(ctx, limited context.Context, err error, output string) ended {
 	e := ended{output: output, hint: "see what it says, and mend the cause; acmed deploy tries again at once"}
 	exit, _ := errors.AsType[*exec.ExitError](err)
 	switch {
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		e.problem, e.hint = fmt.Sprintf("took longer than %s and was ended", c.timeout), "see why it hangs, or give it a longer timeout"
-	case ctx.Err() != nil:
-		e.problem, e.hint = "was ended, for acmed stops", "it is run again"
 	case err == nil:
-		return ended{output: output}
+		return ended{}
 	case errors.Is(err, exec.ErrWaitDelay):
-		return ended{output: output, note: "left a process behind, which was ended"}
+		return ended{note: "left a process behind, which was ended"}
+	case ctx.Err() != nil:
+		e.problem, e.hint, e.stopped = "was ended, for there was no more time for deliveries", "it is run again", true
+	case limited.Err() != nil:
+		e.problem = fmt.Sprintf("took longer than %s and was killed", inWords(cmp.Or(c.timeout, usualTimeout)))
+		e.hint = "see why it hangs, or give it a longer timeout"
 	case exit != nil && exit.Exited():
 		e.problem = fmt.Sprintf("exited with status %d", exit.ExitCode())
 	case exit != nil:
@@ -95,6 +96,17 @@ func (c command) judge(ctx context.Context, err error, output string) ended {
 		e.problem = err.Error()
 	}
 	return e
+}
+
+// inWords is a duration as a spec has it: 60s, 5m.
+func inWords(d time.Duration) string {
+	if d > time.Minute && d%time.Minute == 0 {
+		return fmt.Sprintf("%dm", d/time.Minute)
+	}
+	if d%time.Second == 0 {
+		return fmt.Sprintf("%ds", d/time.Second)
+	}
+	return d.String()
 }
 
 // find gives the path of a program: an absolute one, or one of searchPath.
@@ -115,99 +127,13 @@ func find(name string) (string, error) {
 
 func runnable(program string) error {
 	info, err := os.Stat(program)
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("there is no program %s", program)
+	case err != nil:
+		return fmt.Errorf("looking for the program: %w", err)
+	case !info.Mode().IsRegular() || info.Mode()&0o111 == 0:
 		return fmt.Errorf("%s is not a program that may be run", program)
 	}
 	return nil
-}
-
-// account is who runs a command.
-type account struct {
-	user       *user.User
-	credential *syscall.Credential // nil: who runs this
-}
-
-// accountOf finds a user by name or number; "" is who runs this.
-func accountOf(name string) (account, error) {
-	if name == "" {
-		u, err := user.Current()
-		if err != nil {
-			u = &user.User{Uid: strconv.Itoa(os.Geteuid()), Username: "nobody", HomeDir: "/"}
-		}
-		return account{user: u}, nil
-	}
-	u, err := user.Lookup(name)
-	if err != nil {
-		if u, err = user.LookupId(name); err != nil {
-			return account{}, fmt.Errorf("there is no user %s on this machine", name)
-		}
-	}
-	uid, err := strconv.ParseUint(u.Uid, 10, 32)
-	gid, gerr := strconv.ParseUint(u.Gid, 10, 32)
-	ids, ierr := u.GroupIds()
-	if err := errors.Join(err, gerr, ierr); err != nil {
-		return account{}, fmt.Errorf("looking up user %s: %w", name, err)
-	}
-	if int(uid) == os.Geteuid() && uid != 0 {
-		return account{user: u}, nil
-	}
-	if os.Geteuid() != 0 {
-		return account{}, fmt.Errorf("only root can run it as %s", name)
-	}
-	c := &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	for _, id := range ids {
-		if n, err := strconv.ParseUint(id, 10, 32); err == nil {
-			c.Groups = append(c.Groups, uint32(n))
-		}
-	}
-	return account{u, c}, nil
-}
-
-func (a account) environment() []string {
-	return []string{
-		"PATH=" + searchPath, "LANG=C.UTF-8", "HOME=" + a.user.HomeDir, "USER=" + a.user.Username, "LOGNAME=" + a.user.Username,
-	}
-}
-
-// killMarked ends every process that has the mark in the environment it was started with. Two rounds, for one may have
-// started another meanwhile.
-func killMarked(mark string) {
-	for range 2 {
-		files, _ := filepath.Glob("/proc/[0-9]*/environ") // the pattern is good
-		for _, file := range files {
-			environ, err := os.ReadFile(file)
-			pid, perr := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-			if err == nil && perr == nil && strings.Contains("\x00"+string(environ), "\x00"+mark+"\x00") {
-				_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended by itself
-			}
-		}
-	}
-}
-
-// ending keeps the end of what is written to it.
-type ending struct {
-	max  int
-	text []byte
-}
-
-func (e *ending) Write(p []byte) (int, error) {
-	e.text = append(e.text, p[max(0, len(p)-e.max):]...)
-	if len(e.text) > 2*e.max {
-		e.text = append(e.text[:0], e.text[len(e.text)-e.max:]...)
-	}
-	return len(p), nil
-}
-
-// String is the end as text. Control characters, which could garble a terminal, are marked.
-func (e *ending) String() string {
-	text := strings.ToValidUTF8(string(e.text[max(0, len(e.text)-e.max):]), "\uFFFD")
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f {
-			return '\uFFFD'
-		}
-		return r
-	}, text)
 }

@@ -4,10 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -48,7 +49,7 @@ func NewExecutor(c ExecutorConfig) (*Executor, error) {
 const (
 	checkTimeout = time.Minute
 	reloadLimit  = 2 * time.Minute
-	parallel     = 8 // commands at a time
+	parallel     = 8 // checks, and jobs with commands, at a time
 )
 
 // Deploy does what jobs ask for, as far as ctx lets it, and answers each. What many have in common is done once: a
@@ -69,8 +70,8 @@ func (e *Executor) Deploy(ctx context.Context, jobs []Job) []Answer {
 	e.run(ctx, works)
 	answers := make([]Answer, len(works))
 	for i, w := range works {
-		answers[i] = Answer{Name: w.job.Name, Results: w.results}
-		e.log.Debug("delivered", zap.String("cert", w.job.Name), zap.Int("targets", len(w.results)))
+		answers[i] = w.answer()
+		e.log.Debug("worked on", zap.String("cert", w.job.Name), zap.Int("targets", len(answers[i].Results)))
 	}
 	return answers
 }
@@ -80,22 +81,28 @@ type work struct {
 	job     *Job
 	deploy  *spec.Deploy
 	targets []spec.Target
-	passed  map[string]bool // fingerprints of what has accepted it
-	files   []*placement    // that are new
-	results []Result
-	mu      sync.Mutex // guards passed and results while commands run
+	files   []*placement // that are on their way
+
+	mu      sync.Mutex        // guards the following
+	passed  map[string]bool   // fingerprints of what has accepted it
+	results map[string]Result // by fingerprint
 }
 
 func newWork(job *Job) *work {
-	w := &work{job: job, deploy: &job.Want.Deploy, targets: job.Want.Deploy.Targets(job.Leaf), passed: map[string]bool{}}
+	w := &work{job: job, deploy: new(spec.Deploy), passed: map[string]bool{}, results: map[string]Result{}}
 	for _, f := range job.Done {
 		w.passed[f] = true
+	}
+	if job.Want != nil {
+		w.deploy, w.targets = &job.Want.Deploy, job.Want.Deploy.Targets(job.Leaf)
 	}
 	return w
 }
 
 // due are the targets of a stage that are to be tried now: none before all of the earlier stages have passed.
 func (w *work) due(stage spec.Stage) (due []spec.Target) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for _, t := range w.targets {
 		switch {
 		case w.passed[t.Fingerprint]:
@@ -108,155 +115,60 @@ func (w *work) due(stage spec.Stage) (due []spec.Target) {
 	return due
 }
 
-// took takes note of what came of a target.
-func (w *work) took(t spec.Target, began time.Time, r Result) {
-	r.Key, r.Fingerprint, r.Took = t.Key, t.Fingerprint, time.Since(began)
+// waits tells whether a target of a stage has not accepted the certificate and is not to be tried yet.
+func (w *work) waits(stage spec.Stage) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.results = append(w.results, r)
-	if r.OK {
-		w.passed[t.Fingerprint] = true
+	return slices.ContainsFunc(w.targets, func(t spec.Target) bool {
+		return t.Stage == stage && !w.passed[t.Fingerprint] && slices.Contains(w.job.Wait, t.Fingerprint)
+	})
+}
+
+// pass lets what comes after a target begin, or not.
+func (w *work) pass(t spec.Target, passed bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.passed[t.Fingerprint] = passed
+}
+
+// took takes note of what came of a target.
+func (w *work) took(t spec.Target, took time.Duration, r Result) {
+	r.Key, r.Fingerprint, r.Took = t.Key, t.Fingerprint, took
+	w.pass(t, r.OK)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.results[t.Fingerprint] = r
+}
+
+// answer is what came of the job, in the order of its targets.
+func (w *work) answer() Answer {
+	a := Answer{Name: w.job.Name, Results: []Result{}}
+	if w.job.Want == nil {
+		a.Problem, a.Hint = "nothing says what to deliver", "see that its file is in certs.d"
 	}
+	for _, t := range w.targets {
+		if r, ok := w.results[t.Fingerprint]; ok {
+			a.Results = append(a.Results, r)
+		}
+	}
+	return a
 }
 
 // failed is the result of what an error kept from working.
 func failed(err error) Result {
-	r := Result{Problem: err.Error()}
-	if b, ok := errors.AsType[*blocked](err); ok {
+	r := Result{Problem: oneLine(err.Error()), Hint: "mend that; acmed deploy tries again at once"}
+	b, isBlocked := errors.AsType[*blocked](err)
+	switch {
+	case isBlocked:
 		r.Hint = b.hint
-	} else {
-		r.Hint = "mend that; acmed deploy tries again at once"
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		r.Hint = "make room there"
+	case errors.Is(err, syscall.EROFS):
+		r.Hint = "nothing can be written there; acmed-deploy@.service keeps /usr and /boot as they are, and a drop-in can allow more"
+	case errors.Is(err, fs.ErrPermission):
+		r.Hint = "let acmed write there, or have it done as root by acmed-deploy.socket"
 	}
 	return r
-}
-
-// checkWaits tells whether the check is not to be asked yet, and with it nothing is to be changed.
-func (w *work) checkWaits() bool {
-	return slices.ContainsFunc(w.targets, func(t spec.Target) bool {
-		return t.Stage == spec.StageCheck && !w.passed[t.Fingerprint] && slices.Contains(w.job.Wait, t.Fingerprint)
-	})
-}
-
-// place writes the files: all of them under other names first, so that a disk that is full changes nothing.
-func (w *work) place(disk ops) {
-	due := w.due(spec.StageFiles)
-	if w.checkWaits() || len(due) == 0 {
-		return
-	}
-	began := time.Now()
-	errs := make([]error, len(due))
-	var bad error
-	for i, t := range due {
-		p, err := plan(w.deploy.Files[t.Index], w.job)
-		if err == nil {
-			w.files = append(w.files, p)
-			err = p.write(disk)
-		}
-		errs[i], bad = err, cmp.Or(bad, err)
-	}
-	for i := 0; bad == nil && i < len(due); i++ {
-		errs[i] = w.files[i].place(disk)
-		bad = errs[i]
-	}
-	if bad != nil {
-		w.withdraw(disk)
-	}
-	for i, t := range due {
-		switch {
-		case errs[i] != nil:
-			w.took(t, began, failed(errs[i]))
-		case bad == nil:
-			w.took(t, began, Result{OK: true})
-		default: // it waits for the others
-			w.took(t, began, Result{Withdrawn: true, Problem: "not written, for another file could not be"})
-		}
-	}
-}
-
-// withdraw brings back what the files held before.
-func (w *work) withdraw(disk ops) {
-	for _, p := range w.files {
-		_ = p.withdraw(disk) // what cannot be brought back is replaced by the next attempt
-	}
-	w.files = nil
-}
-
-// settle forgets what the files held before.
-func (w *work) settle(disk ops) {
-	for _, p := range w.files {
-		p.settle(disk)
-	}
-}
-
-// check asks each distinct check once. Where it fails, the files are taken back.
-func (e *Executor) check(ctx context.Context, works []*work) {
-	for _, group := range grouped(works, spec.StageCheck, func(w *work, _ spec.Target) string { return strings.Join(w.deploy.Check, "\x00") }) {
-		if ctx.Err() != nil {
-			return
-		}
-		began := time.Now()
-		end := command{argv: group[0].w.deploy.Check, timeout: checkTimeout, grace: e.grace}.run(ctx)
-		for _, m := range group {
-			if end.problem != "" {
-				m.w.refuse(e.disk)
-			}
-			m.w.took(m.t, began, end.result())
-		}
-	}
-}
-
-// refuse takes the files back that a check did not want.
-func (w *work) refuse(disk ops) {
-	w.withdraw(disk)
-	for i, r := range w.results {
-		w.results[i] = Result{Key: r.Key, Fingerprint: r.Fingerprint, Withdrawn: true, Took: r.Took,
-			Problem: "taken back, for the check failed"}
-		delete(w.passed, r.Fingerprint)
-	}
-}
-
-func (e ended) result() Result {
-	return Result{OK: e.problem == "", Problem: e.problem, Hint: hintOf(e), Note: e.note, Output: outputOf(e)}
-}
-
-func hintOf(e ended) string {
-	if e.problem == "" {
-		return ""
-	}
-	return e.hint
-}
-
-// outputOf keeps what a command said only where somebody has to read it.
-func outputOf(e ended) string {
-	if e.problem == "" {
-		return ""
-	}
-	return e.output
-}
-
-// reload reloads each distinct unit once.
-func (e *Executor) reload(ctx context.Context, works []*work) {
-	for _, group := range grouped(works, spec.StageReload, func(w *work, t spec.Target) string { return w.deploy.Reload[t.Index] }) {
-		if ctx.Err() != nil {
-			return
-		}
-		began := time.Now()
-		unit := group[0].w.deploy.Reload[group[0].t.Index]
-		r := e.reloadOne(ctx, unit)
-		for _, m := range group {
-			m.w.took(m.t, began, r)
-		}
-	}
-}
-
-func (e *Executor) reloadOne(ctx context.Context, unit string) Result {
-	ctx, cancel := context.WithTimeout(ctx, reloadLimit)
-	defer cancel()
-	note, err := e.units.Reload(ctx, unit)
-	if err != nil {
-		return failed(err)
-	}
-	return Result{OK: true, Note: note}
 }
 
 // member is a target of a work that shares something with others.
@@ -282,30 +194,62 @@ func grouped(works []*work, stage spec.Stage, key func(*work, spec.Target) strin
 	return groups
 }
 
-// run runs the commands of each job one after the other, those of several jobs at once.
-func (e *Executor) run(ctx context.Context, works []*work) {
+// atOnce calls f for 0 to n-1, for a few of them at a time, and waits for them all.
+func atOnce(n int, f func(i int)) {
 	slots := make(chan struct{}, parallel)
 	var all sync.WaitGroup
-	for _, w := range works {
-		due := w.due(spec.StageRun)
-		if len(due) == 0 {
-			continue
-		}
+	for i := range n {
 		slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-slots }()
-			for _, t := range due {
-				if ctx.Err() != nil {
-					return
-				}
-				began := time.Now()
-				r := w.deploy.Run[t.Index]
-				end := command{argv: r.Command, timeout: r.Timeout, user: r.User, env: variables(w.job), grace: e.grace}.run(ctx)
-				w.took(t, began, end.result())
-			}
+			f(i)
 		})
 	}
 	all.Wait()
+}
+
+// reload reloads each distinct unit once.
+func (e *Executor) reload(ctx context.Context, works []*work) {
+	unit := func(w *work, t spec.Target) string { return w.deploy.Reload[t.Index] }
+	for _, group := range grouped(works, spec.StageReload, unit) {
+		began := time.Now()
+		r := e.reloadOne(ctx, unit(group[0].w, group[0].t))
+		if !r.OK && ctx.Err() != nil {
+			return // nobody knows what came of it
+		}
+		for _, m := range group {
+			m.w.took(m.t, time.Since(began), r)
+		}
+	}
+}
+
+func (e *Executor) reloadOne(ctx context.Context, unit string) Result {
+	ctx, cancel := context.WithTimeout(ctx, reloadLimit)
+	defer cancel()
+	if ctx.Err() != nil {
+		return Result{}
+	}
+	note, err := e.units.Reload(ctx, unit)
+	if err != nil {
+		return failed(err)
+	}
+	return Result{OK: true, Note: note}
+}
+
+// run runs the commands of each job one after the other, those of several jobs at once.
+func (e *Executor) run(ctx context.Context, works []*work) {
+	jobs := grouped(works, spec.StageRun, func(w *work, _ spec.Target) string { return w.job.Name })
+	atOnce(len(jobs), func(i int) {
+		for _, m := range jobs[i] {
+			if ctx.Err() != nil {
+				return
+			}
+			began := time.Now()
+			r := m.w.deploy.Run[m.t.Index]
+			end := command{argv: r.Command, timeout: r.Timeout, user: r.User, env: variables(m.w.job), grace: e.grace}.run(ctx)
+			m.w.took(m.t, time.Since(began), end.result())
+		}
+	})
 }
 
 // variables tell a command what it is run for. The last two are certbot's, for the hooks that people have.
@@ -316,7 +260,7 @@ func variables(job *Job) []string {
 	}
 	all := strings.Join(names, " ")
 	return []string{
-		"ACMED_CERT=" + job.Name, "ACMED_LIVE=" + job.Live, "ACMED_NAMES=" + all, fmt.Sprintf("ACMED_SHA256=%s", job.Leaf),
+		"ACMED_CERT=" + job.Name, "ACMED_LIVE=" + job.Live, "ACMED_NAMES=" + all, "ACMED_SHA256=" + job.Leaf,
 		"RENEWED_LINEAGE=" + job.Live, "RENEWED_DOMAINS=" + all,
 	}
 }

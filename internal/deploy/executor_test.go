@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,10 +13,6 @@ import (
 	"acmed/internal/deploy"
 	"acmed/internal/spec"
 )
-
-func now() time.Time { return time.Now() }
-
-func sh(script string) []string { return []string{"/bin/sh", "-c", script} }
 
 func TestStagesFollowEachOther(t *testing.T) {
 	full := func(dir string) spec.Deploy {
@@ -128,113 +125,173 @@ func TestACheckTakesBackOnlyItsOwn(t *testing.T) {
 	}
 }
 
-func TestCommands(t *testing.T) {
-	for sentence, c := range map[string]struct {
-		argv    []string
-		problem string
-		note    string
-		output  string
-	}{
-		"succeed":               {argv: sh("echo fine")},
-		"fail":                  {argv: sh("echo sorry >&2; exit 7"), problem: "exited with status 7", output: "sorry\n"},
-		"end by a signal":       {argv: sh("kill -KILL $$"), problem: "was ended by a signal: killed"},
-		"hang":                  {argv: sh("echo waiting; sleep 1000"), problem: "took longer than 500ms and was ended", output: "waiting\n"},
-		"ignore SIGTERM":        {argv: sh("trap '' TERM; while :; do sleep 1000; done"), problem: "took longer than 500ms and was ended"},
-		"fork and leave":        {argv: sh("sleep 1000 & echo forked"), note: "left a process behind, which was ended"},
-		"are not there":         {argv: []string{"no-such-program"}, problem: `there is no program "no-such-program" in ` + "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-		"are not where said":    {argv: []string{"/no/such"}, problem: "stat /no/such: no such file or directory"},
-		"are no programs":       {argv: []string{"/etc/passwd"}, problem: "/etc/passwd is not a program that may be run"},
-		"are relative":          {argv: []string{"./a"}, problem: `"./a" is neither a name nor an absolute path`},
-		"get words as they are": {argv: []string{"printf", "%s\n", "$(id) ; `id`", "a b"}},
-		"say strange things":    {argv: sh(`printf 'a\033[2Jb\377'; exit 1`), problem: "exited with status 1", output: "a\uFFFD[2Jb\uFFFD"},
-	} {
-		t.Run(sentence, func(t *testing.T) {
-			t.Parallel()
-			problem, note, output := deploy.RunCommand(t.Context(), c.argv, 500*time.Millisecond, 50*time.Millisecond, "")
-			if strings.HasPrefix(sentence, "s") || strings.HasPrefix(sentence, "f") || strings.HasPrefix(sentence, "e") { // need no limit
-				problem, note, output = deploy.RunCommand(t.Context(), c.argv, time.Minute, time.Second, "")
-			}
-			if problem != c.problem || note != c.note || c.output != "" && output != c.output {
-				t.Errorf("got %q, %q, %q", problem, note, output)
-			}
-		})
-	}
-}
-
-func TestNothingOutlivesItsTime(t *testing.T) {
+func TestAFileThatWaitsHoldsUpTheOthers(t *testing.T) {
 	dir := folderFor(t)
-	script := fmt.Sprintf("trap '' TERM; sleep 1234 & setsid sleep 1234 & (setsid sh -c 'sleep 1234 & echo $! >>%[1]s/pids' &) ; echo $! $$ >>%[1]s/pids; sleep 1234", dir)
-	problem, _, _ := deploy.RunCommand(t.Context(), sh(script), time.Second, 50*time.Millisecond, "")
-	if !strings.HasPrefix(problem, "took longer") {
-		t.Errorf("got %q", problem)
+	d := spec.Deploy{Files: []spec.File{{Path: dir + "/key", Content: "privkey"}, {Path: dir + "/crt", Content: "cert"}}}
+	j := job(t, "www.example.com", d)
+	j.Wait = []string{d.Targets(j.Leaf)[1].Fingerprint}
+	if results := one(t, newExecutor(t, nil), j); len(results) != 0 || len(names(t, dir)) != 0 {
+		t.Errorf("got %+v, and %v", results, names(t, dir))
 	}
-	late := time.After(30 * time.Second) // the kernel ends what was killed when it comes to it
-	for pid := range strings.FieldsSeq(read(t, dir+"/pids")) {
-		for state := "?"; state != "" && !strings.Contains(state, ") Z "); state = read(t, "/proc/"+pid+"/stat") {
-			select {
-			case <-late:
-				t.Fatalf("process %s lives on: %s", pid, state)
-			case <-time.After(time.Millisecond):
+}
+
+func TestAnAnswerIsInTheOrderOfTheTargets(t *testing.T) {
+	dir := folderFor(t)
+	j := job(t, "www.example.com", spec.Deploy{
+		Files: []spec.File{{Path: dir + "/b", Content: "cert"}, {Path: dir + "/a", Content: "cert"}}, Check: []string{"true"},
+		Reload: []string{"b.service", "a.service"}, Run: []spec.Run{{Command: []string{"true"}}, {Command: sh(":")}},
+		Probe: []spec.Probe{{Address: "127.0.0.1:443"}},
+	})
+	answers := newExecutor(t, nil).Deploy(t.Context(), []deploy.Job{j})
+	var keys []string
+	for _, r := range answers[0].Results {
+		keys = append(keys, r.Key)
+		if !r.OK || r.Took <= 0 || len(r.Fingerprint) != 32 {
+			t.Errorf("%+v", r)
+		}
+	}
+	want := []string{"file " + dir + "/b", "file " + dir + "/a", "check", "reload b.service", "reload a.service", "run true", "run /bin/sh -c :"}
+	if !slices.Equal(keys, want) {
+		t.Errorf("got %q, want %q", keys, want)
+	}
+}
+
+func TestJobsThatAskForNothing(t *testing.T) {
+	e := newExecutor(t, nil)
+	nothing, none := job(t, "www.example.com", spec.Deploy{}), job(t, "www.example.com", spec.Deploy{})
+	none.Want = nil
+	for i, a := range e.Deploy(t.Context(), []deploy.Job{nothing, none}) {
+		if len(a.Results) != 0 || a.Results == nil || (a.Problem == "") != (i == 0) || a.Name != "www.example.com" {
+			t.Errorf("%d: %+v", i, a)
+		}
+	}
+	if got := e.Deploy(t.Context(), nil); len(got) != 0 {
+		t.Errorf("%+v", got)
+	}
+	if _, err := deploy.NewExecutor(deploy.ExecutorConfig{}); err == nil {
+		t.Error("an executor without units")
+	}
+}
+
+// TestJobsRunAtOnceButNotAllOfThem has commands wait until eight of them run, and count how many do.
+func TestJobsRunAtOnceButNotAllOfThem(t *testing.T) {
+	dir := folderFor(t)
+	script := fmt.Sprintf(`cd %s; touch began.$$ on.$$
+until [ "$(ls | grep -c began)" -ge 8 ]; do sleep 0.01; done
+ls | grep -c on. >count.$$; rm on.$$`, dir)
+	jobs := make([]deploy.Job, 20)
+	for i := range jobs {
+		jobs[i] = job(t, fmt.Sprintf("host%d.example.com", i), spec.Deploy{Run: []spec.Run{{Command: sh(script), Timeout: time.Minute}}})
+	}
+	for _, a := range newExecutor(t, nil).Deploy(t.Context(), jobs) {
+		if len(a.Results) != 1 || !a.Results[0].OK {
+			t.Fatalf("%+v", a)
+		}
+	}
+	counts := 0
+	for _, name := range names(t, dir) {
+		if strings.HasPrefix(name, "count") {
+			counts++
+			if n, err := strconv.Atoi(strings.TrimSpace(read(t, dir+"/"+name))); err != nil || n > 8 {
+				t.Errorf("%d ran at once, %v", n, err)
 			}
 		}
 	}
-}
-
-func TestAFloodIsBounded(t *testing.T) {
-	problem, _, output := deploy.RunCommand(t.Context(), sh("yes | head -c 20000000; echo the end; exit 3"), time.Minute, time.Second, "")
-	if problem != "exited with status 3" || len(output) > 64<<10 || !strings.HasSuffix(output, "y\nthe end\n") {
-		t.Errorf("%q, and %d bytes", problem, len(output))
+	if counts != len(jobs) {
+		t.Errorf("%d of them ran", counts)
 	}
 }
 
-func TestTheEnvironmentIsClean(t *testing.T) {
-	for _, name := range []string{"NOTIFY_SOCKET", "LISTEN_FDS", "WATCHDOG_USEC", "CREDENTIALS_DIRECTORY", "SECRET"} {
-		t.Setenv(name, "leaked")
-	}
+func TestCommandsOfAJobFollowEachOther(t *testing.T) {
 	dir := folderFor(t)
-	j := job(t, "www.example.com", spec.Deploy{Run: []spec.Run{{Command: sh("env >" + dir + "/env; pwd >>" + dir + "/env"), Timeout: time.Minute}}})
-	one(t, newExecutor(t, nil), j)
-	env := read(t, dir+"/env")
-	for _, want := range []string{
-		"ACMED_CERT=www.example.com\n", "ACMED_LIVE=/var/lib/acmed/live/www.example.com\n", "ACMED_NAMES=www.example.com\n",
-		"ACMED_SHA256=" + j.Leaf + "\n", "RENEWED_LINEAGE=/var/lib/acmed/live/www.example.com\n", "RENEWED_DOMAINS=www.example.com\n",
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n", "HOME=", "USER=", "LANG=C.UTF-8\n", "\n/\n",
-	} {
-		if !strings.Contains("\n"+env, want) {
-			t.Errorf("no %q in\n%s", want, env)
-		}
+	var d spec.Deploy
+	for i := range 5 {
+		d.Run = append(d.Run, spec.Run{Command: sh(fmt.Sprintf("[ ! -e %[1]s/on ] || exit 9; touch %[1]s/on; echo %[2]d >>%[1]s/ran; rm %[1]s/on; [ %[2]d != 2 ]", dir, i)), Timeout: time.Minute})
 	}
-	if strings.Contains(env, "leaked") || strings.Contains(env, "PRIVATE KEY") {
-		t.Errorf("something leaked:\n%s", env)
+	results := one(t, newExecutor(t, nil), job(t, "www.example.com", d))
+	if ran := read(t, dir+"/ran"); ran != "0\n1\n2\n3\n4\n" {
+		t.Errorf("they ran in this order: %q", ran)
+	}
+	for key, r := range results {
+		if r.OK == (r.Problem == "exited with status 1") {
+			t.Errorf("%s: %+v", key, r)
+		}
 	}
 }
 
-func TestCommandsRunAsTheirUser(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if problem, _, _ := deploy.RunCommand(t.Context(), []string{"id"}, time.Minute, time.Second, "root"); problem != "only root can run it as root" {
-			t.Errorf("got %q", problem)
-		}
-		return
-	}
-	if problem, _, out := deploy.RunCommand(t.Context(), sh("id -un; id -Gn; echo $HOME; exit 1"), time.Minute, time.Second, "nobody"); problem == "" || !strings.HasPrefix(out, "nobody\nnogroup\n/") {
-		t.Errorf("%q, and it ran as %q", problem, out)
-	}
-	if problem, _, _ := deploy.RunCommand(t.Context(), []string{"id"}, time.Minute, time.Second, "no-such-user"); !strings.Contains(problem, "no user no-such-user") {
-		t.Errorf("got %q", problem)
-	}
-}
-
-func TestAnEndStopsWhatIsUnderWay(t *testing.T) {
+func TestAfterTheEndNothingBegins(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	dir := folderFor(t)
-	d := spec.Deploy{Reload: []string{"a.service"}, Run: []spec.Run{{Command: sh("touch " + dir + "/began; sleep 1000"), Timeout: time.Hour}, {Command: []string{"true"}, Timeout: time.Hour}}}
-	done := make(chan []deploy.Answer, 1)
-	go func() { done <- newExecutor(t, nil).Deploy(ctx, []deploy.Job{job(t, "www.example.com", d)}) }()
-	for tick := time.NewTicker(10 * time.Millisecond); len(names(t, dir)) == 0; <-tick.C {
-	}
 	cancel()
-	answers := <-done
-	if r := answers[0].Results; len(r) != 2 || !r[0].OK || r[1].OK {
+	dir, u := folderFor(t), &units{}
+	d := spec.Deploy{
+		Files: []spec.File{{Path: dir + "/key", Content: "privkey"}}, Check: sh("touch " + dir + "/check"), Reload: []string{"a.service"},
+		Run: []spec.Run{{Command: sh("touch " + dir + "/run"), Timeout: time.Minute}},
+	}
+	j := job(t, "www.example.com", d)
+	for stage := range len(d.Targets(j.Leaf)) {
+		j.Done = nil
+		for _, t := range d.Targets(j.Leaf)[:stage] {
+			j.Done = append(j.Done, t.Fingerprint)
+		}
+		if a := newExecutor(t, u).Deploy(ctx, []deploy.Job{j, j}); len(a) != 2 || len(a[0].Results)+len(a[1].Results) != 0 {
+			t.Errorf("stage %d: %+v", stage, a)
+		}
+	}
+	if len(names(t, dir)) > 0 || len(u.reloads) > 0 {
+		t.Errorf("something began: %v, %v", names(t, dir), u.reloads)
+	}
+}
+
+// TestACheckThatIsCutShortSaysNothing ends while the check of new files runs: they are taken back without a word.
+func TestACheckThatIsCutShortSaysNothing(t *testing.T) {
+	dir := folderFor(t)
+	write(t, dir+"/key", "old", 0o600)
+	j := job(t, "www.example.com", spec.Deploy{
+		Check: sh("touch " + dir + "/began; sleep 1000"), Reload: []string{"a.service"},
+		Files: []spec.File{{Path: dir + "/key", Content: "privkey"}, {Path: dir + "/crt", Content: "cert"}},
+	})
+	u := &units{}
+	answers := until(t, newExecutor(t, u), j, dir+"/began")
+	if len(answers[0].Results) != 0 || len(u.reloads) != 0 {
+		t.Errorf("got %+v, and reloads %v", answers, u.reloads)
+	}
+	if read(t, dir+"/key") != "old" || !slices.Equal(names(t, dir), []string{"began", "key"}) {
+		t.Errorf("there is %v", names(t, dir))
+	}
+}
+
+func TestAReloadThatIsCutShortSaysNothing(t *testing.T) {
+	dir := folderFor(t)
+	u := &units{hang: dir + "/began"}
+	answers := until(t, newExecutor(t, u), job(t, "www.example.com", spec.Deploy{Reload: []string{"a.service", "b.service"}}), dir+"/began")
+	if len(answers[0].Results) != 0 || len(u.reloads) != 1 {
+		t.Errorf("got %+v, and reloads %v", answers, u.reloads)
+	}
+}
+
+func TestACommandThatIsCutShortIsRunAgain(t *testing.T) {
+	dir := folderFor(t)
+	d := spec.Deploy{Reload: []string{"a.service"}, Run: []spec.Run{{Command: sh("trap '' TERM; touch " + dir + "/began; sleep 1000"), Timeout: time.Hour}, {Command: []string{"true"}, Timeout: time.Hour}}}
+	answers := until(t, newExecutor(t, nil), job(t, "www.example.com", d), dir+"/began")
+	if r := answers[0].Results; len(r) != 2 || !r[0].OK || r[1].OK || !strings.Contains(r[1].Problem, "no more time") {
 		t.Errorf("got %+v", r)
 	}
+}
+
+// until delivers a job until a file is there, and a little longer.
+func until(t *testing.T, e *deploy.Executor, j deploy.Job, file string) []deploy.Answer {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan []deploy.Answer, 1)
+	go func() { done <- e.Deploy(ctx, []deploy.Job{j}) }()
+	for tick := time.NewTicker(10 * time.Millisecond); ; <-tick.C {
+		if _, err := os.Stat(file); err == nil {
+			break
+		}
+		if t.Context().Err() != nil {
+			break
+		}
+	}
+	cancel()
+	return <-done
 }

@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"io"
+	"path/filepath"
 	"time"
 )
 
@@ -23,3 +24,19 @@ func NewProber(limit, attempt time.Duration) *Prober { return &Prober{limit: lim
 
 // StartTLS is startTLS.
 func StartTLS(conn io.ReadWriter, protocol string) error { return startTLS(conn, protocol) }
+
+// StateOf judges the states of a unit.
+func StateOf(unit, load, active string) (running bool, err error) { return stateOf(unit, load, active) }
+
+// JudgeReload judges the result of a job.
+func JudgeReload(unit, result string) (note string, err error) { return judge(unit, result) }
+
+// ReadEntry reads what is at a path, as it is read to be compared.
+func ReadEntry(path string) ([]byte, error) {
+	dir, err := openFolder(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.close()
+	return readEntry(dir, filepath.Base(path), 1<<10)
+}

@@ -9,7 +9,9 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,47 +25,38 @@ type perms struct {
 }
 
 // placement is one file on its way to where a consumer reads it.
+//
+// What it held before is kept beside it, as a second name of it or as a mark that there was nothing. These tell, and
+// nothing in memory does, what is to be brought back: so it does not matter how many attempts were interrupted.
 type placement struct {
+	target  spec.Target
+	began   time.Time
 	path    string
 	perms   perms
 	data    []byte
-	same    func(old []byte) bool // whether what is there says the same
-	written bool                  // under its temporary name
-	placed  bool                  // under its own name
-	fresh   bool                  // there was nothing before
+	kept    bool  // by an attempt that was interrupted
+	changes bool  // what is there is not what it shall be
+	err     error // what went wrong with it
 }
 
-// plan says what is to be written for a file of a spec.
-func plan(f spec.File, job *Job) (*placement, error) {
-	p := &placement{path: f.Path}
-	var err error
-	if p.perms, err = permsOf(f); err != nil {
-		return nil, err
-	}
-	p.data, p.same, err = content(f, job)
-	return p, err
-}
-
-// content makes what a file holds, and what tells whether it holds that already.
-func content(f spec.File, job *Job) (data []byte, same func([]byte) bool, err error) {
+// content makes what a file holds.
+func content(f spec.File, job *Job) ([]byte, error) {
 	files := job.Files
 	switch f.Content {
 	case "privkey":
-		data = files.Privkey
+		return files.Privkey, nil
 	case "cert":
-		data = files.Cert
+		return files.Cert, nil
 	case "chain":
-		data = files.Chain
+		return files.Chain, nil
 	case "fullchain":
-		data = files.Fullchain
+		return files.Fullchain, nil
 	case "combined":
-		data = append(bytes.Clone(files.Privkey), files.Fullchain...)
+		return slices.Concat(files.Privkey, files.Fullchain), nil
 	case "pkcs12":
-		return keyStore(f, files)
-	default:
-		return nil, nil, fmt.Errorf("making %q: no such content", f.Content)
+		return keyStore(f.PasswordFile, files)
 	}
-	return data, func(old []byte) bool { return bytes.Equal(old, data) }, nil
+	return nil, fmt.Errorf("making %q: no such content", f.Content)
 }
 
 // permsOf resolves the owner and group of a file. A file with a key inside is its owner's alone unless the spec says
@@ -76,17 +69,15 @@ func permsOf(f spec.File) (p perms, err error) {
 		}
 	}
 	if f.Owner != "" {
-		if p.uid, err = lookUp(f.Owner, "user", func(name string) (string, error) {
+		p.uid, err = lookUp(f.Owner, "user", func(name string) (string, error) {
 			u, err := user.Lookup(name)
 			if err != nil {
 				return "", err
 			}
 			return u.Uid, nil
-		}); err != nil {
-			return p, err
-		}
+		})
 	}
-	if f.Group != "" {
+	if f.Group != "" && err == nil {
 		p.gid, err = lookUp(f.Group, "group", func(name string) (string, error) {
 			g, err := user.LookupGroup(name)
 			if err != nil {
@@ -111,9 +102,10 @@ func lookUp(name, what string, find func(string) (string, error)) (uint32, error
 	return uint32(n), err
 }
 
-// The names beside a file: of what is about to take its place, and of what it held before.
-func newName(base string) string { return "." + base + ".acmed-new" }
-func oldName(base string) string { return "." + base + ".acmed-old" }
+// The names beside a file. None is one that servers read that are given a whole folder.
+func newName(base string) string  { return "." + base + ".acmed-new" }  // what is about to take its place
+func oldName(base string) string  { return "." + base + ".acmed-old" }  // what it held before
+func noneName(base string) string { return "." + base + ".acmed-none" } // that there was nothing before
 
 // at calls f with the folder of a placement.
 func (p *placement) at(f func(dir *folder, base string) error) error {
@@ -125,39 +117,53 @@ func (p *placement) at(f func(dir *folder, base string) error) error {
 	return f(dir, filepath.Base(p.path))
 }
 
-// write writes the file under its temporary name, unless it says the same already.
-func (p *placement) write(disk ops) error {
+// prepare finds out what is to be written where, and what there is.
+func (p *placement) prepare(f spec.File, job *Job) (err error) {
+	if p.perms, err = permsOf(f); err != nil {
+		return err
+	}
+	if p.data, err = content(f, job); err != nil {
+		return err
+	}
+	p.path = f.Path
 	return p.at(func(dir *folder, base string) error {
-		unchanged, err := p.unchanged(dir, base)
-		if err != nil || unchanged {
+		if p.kept, err = dir.holds(oldName(base), noneName(base)); err != nil {
 			return err
 		}
-		f, err := disk.create(dir, newName(base))
-		if err != nil {
-			return err
-		}
-		p.written = true
-		err = disk.write(f, p.data)
-		if err == nil {
-			err = disk.own(f, p.perms)
-		}
-		if err == nil {
-			err = disk.sync(f)
-		}
-		return errors.Join(err, f.Close())
+		same, err := p.unchanged(dir, base)
+		p.changes = !same
+		return err
 	})
 }
 
-// unchanged tells whether there is anything to do, and refuses what nobody would want to be replaced.
+// write writes the file under its temporary name, unless it says the same already.
+func (p *placement) write(disk ops) error {
+	if !p.changes {
+		return nil
+	}
+	return p.at(func(dir *folder, base string) error { return p.create(disk, dir, newName(base)) })
+}
+
+// create makes a whole file, durably.
+func (p *placement) create(disk ops, dir *folder, name string) error {
+	f, err := disk.create(dir, name)
+	if err != nil {
+		return err
+	}
+	if err = disk.write(f, p.data); err == nil {
+		err = disk.own(f, p.perms)
+	}
+	if err == nil {
+		err = disk.sync(f)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// unchanged tells whether there is nothing to do, and refuses what nobody would want to be replaced.
 func (p *placement) unchanged(dir *folder, base string) (bool, error) {
-	var st unix.Stat_t
-	err := unix.Fstatat(dir.fd(), base, &st, unix.AT_SYMLINK_NOFOLLOW)
-	switch {
-	case errors.Is(err, unix.ENOENT):
-		p.fresh = true
-		return false, nil
-	case err != nil:
-		return false, &fs.PathError{Op: "stat", Path: p.path, Err: err}
+	st, err := dir.lstat(base)
+	if err != nil || st == nil {
+		return false, err
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFLNK:
@@ -169,62 +175,99 @@ func (p *placement) unchanged(dir *folder, base string) (bool, error) {
 	if st.Uid != p.perms.uid || st.Gid != p.perms.gid || fs.FileMode(st.Mode&0o7777) != p.perms.mode {
 		return false, nil
 	}
-	old, err := readEntry(dir, base)
-	return err == nil && p.same(old), nil
+	old, err := readEntry(dir, base, int64(len(p.data)))
+	return err == nil && bytes.Equal(old, p.data), nil // what cannot be read is replaced
 }
 
-// maxExisting is how much of a file is compared.
-const maxExisting = 1 << 20
-
-func readEntry(dir *folder, base string) ([]byte, error) {
+// readEntry reads a little more than so much of a regular file. Nothing else can hold it up: who owns the folder may
+// have put a named pipe there since it was looked at.
+func readEntry(dir *folder, base string, most int64) ([]byte, error) {
 	fd, err := unix.Openat(dir.fd(), base, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
 	f := os.NewFile(uintptr(fd), dir.join(base))
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxExisting))
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(errors.New("it is no file"), err)
+	}
+	return io.ReadAll(io.LimitReader(f, most+1))
 }
 
-// place gives the file its own name, and keeps what had it.
-func (p *placement) place(disk ops) error {
-	if !p.written {
-		return nil
-	}
+// keep keeps what is there, if it changes or not. What an interrupted attempt has kept is older, and so what is to be
+// brought back. With durably, it is there before anything else changes.
+func (p *placement) keep(disk ops, durably bool) error {
 	return p.at(func(dir *folder, base string) error {
-		if !p.fresh {
-			if err := disk.keep(dir, base, oldName(base)); err != nil {
+		if p.kept {
+			return nil
+		}
+		there, err := dir.holds(base)
+		switch {
+		case err != nil:
+			return err
+		case there:
+			err = disk.link(dir, base, oldName(base))
+		default:
+			err = disk.mark(dir, noneName(base))
+		}
+		if err == nil && durably {
+			err = disk.syncDir(dir)
+		}
+		return err
+	})
+}
+
+// place gives the file its own name.
+func (p *placement) place(disk ops) error {
+	return p.at(func(dir *folder, base string) error {
+		if p.changes {
+			if err := disk.rename(dir, newName(base), base); err != nil {
 				return err
 			}
 		}
-		if err := disk.rename(dir, newName(base), base); err != nil {
-			return err
-		}
-		p.written, p.placed = false, true
-		return disk.syncDir(dir)
+		return disk.syncDir(dir) // also for an attempt that was interrupted just before this
 	})
 }
 
-// settle forgets what the file held before. What cannot be removed is removed the next time.
-func (p *placement) settle(disk ops) {
-	_ = p.at(func(dir *folder, base string) error { return disk.remove(dir, oldName(base)) })
-}
-
-// withdraw brings back what the file held before this attempt, or before one that was interrupted.
+// withdraw brings back what was kept.
 func (p *placement) withdraw(disk ops) error {
 	return p.at(func(dir *folder, base string) error {
-		if p.written {
-			return disk.remove(dir, newName(base))
-		}
-		err := disk.rename(dir, oldName(base), base)
-		if errors.Is(err, unix.ENOENT) && p.fresh && p.placed {
+		old, err := dir.holds(oldName(base))
+		none, nerr := dir.holds(noneName(base))
+		switch err = errors.Join(err, nerr); {
+		case err != nil:
+		case old:
+			err = disk.rename(dir, oldName(base), base)
+		case none:
 			err = disk.remove(dir, base)
-		} else if errors.Is(err, unix.ENOENT) {
-			return nil // it was not changed
+		}
+		if err == nil && (old || none) {
+			err = disk.syncDir(dir)
 		}
 		if err != nil {
+			return fmt.Errorf("bringing back what %s held before: %w", p.path, err)
+		}
+		return tidy(disk, dir, base)
+	})
+}
+
+// settle forgets what was kept.
+func (p *placement) settle(disk ops) error {
+	p.kept = false
+	return p.at(func(dir *folder, base string) error { return tidy(disk, dir, base) })
+}
+
+// tidy leaves nothing beside the file, durably: what was kept must not be taken for older than it is another time.
+func tidy(disk ops, dir *folder, base string) error {
+	beside := []string{newName(base), oldName(base), noneName(base)}
+	left, err := dir.holds(beside...)
+	if err != nil || !left {
+		return err
+	}
+	for _, name := range beside {
+		if err := disk.remove(dir, name); err != nil {
 			return err
 		}
-		return disk.syncDir(dir)
-	})
+	}
+	return disk.syncDir(dir)
 }

@@ -1,11 +1,11 @@
 package deploy_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 	"software.sslmate.com/src/go-pkcs12"
 
-	"acmed/internal/deploy"
 	"acmed/internal/spec"
 )
 
@@ -75,43 +74,83 @@ func stamps(t *testing.T, dir string) (s string) {
 func TestWhereFilesAreNotWritten(t *testing.T) {
 	for sentence, c := range map[string]struct {
 		prepare func(dir string) error // of the folder that holds "a/key"
-		path    string                 // below it; "": a/key
+		path    string                 // below it, or absolute; "": a/key
 		says    string
 	}{
 		"a folder that is not there": {func(dir string) error { return os.Remove(dir + "/a") }, "", "does not exist"},
 		"a link on the way": {func(dir string) error {
 			return errors.Join(os.Rename(dir+"/a", dir+"/b"), os.Symlink("b", dir+"/a"))
 		}, "", "is a link to b"},
+		"a link further up":              {func(dir string) error { return errors.Join(os.Mkdir(dir+"/a/b", 0o755), os.Symlink("a", dir+"/c")) }, "c/b/key", "/c is a link to a"},
+		"a link to root's own":           {func(dir string) error { return os.Symlink("/etc", dir+"/a/etc") }, "a/etc/key", "is a link to /etc"},
+		"a link to itself":               {func(dir string) error { return errors.Join(os.Remove(dir+"/a"), os.Symlink("a", dir+"/a")) }, "", "is a link to a"},
 		"a file on the way":              {func(dir string) error { return errors.Join(os.Remove(dir+"/a"), os.WriteFile(dir+"/a", nil, 0o600)) }, "", "is not a folder"},
+		"a device on the way":            {nil, "/dev/null/key", "is not a folder"},
 		"a folder of everybody's":        {func(dir string) error { return os.Chmod(dir+"/a", 0o777) }, "", "others could replace"},
 		"a sticky folder of everybody's": {func(dir string) error { return os.Chmod(dir+"/a", 0o777|os.ModeSticky) }, "", "others could replace"},
+		"the system's temporary folder":  {nil, "/tmp/key", "others could replace"},
 		"a folder of a group's":          {func(dir string) error { return os.Chmod(dir+"/a", 0o775) }, "", "others could replace"},
 		"a folder of everybody's above":  {func(dir string) error { return errors.Join(os.Mkdir(dir+"/a/b", 0o755), os.Chmod(dir+"/a", 0o777)) }, "a/b/key", "others could replace"},
+		"a stranger's folder":            {giveAway, strangers("a/key"), strangersWords()},
+		"a stranger's folder above":      {func(dir string) error { return errors.Join(os.Mkdir(dir+"/a/b", 0o755), giveAway(dir)) }, strangers("a/b/key"), strangersWords()},
 		"a folder in its place":          {func(dir string) error { return os.Mkdir(dir+"/a/key", 0o755) }, "", "is no file"},
 		"a named pipe in its place":      {func(dir string) error { return unix.Mkfifo(dir+"/a/key", 0o600) }, "", "is no file"},
 		"a socket in its place":          {func(dir string) error { return unix.Mknod(dir+"/a/key", unix.S_IFSOCK|0o600, 0) }, "", "is no file"},
+		"a device in its place":          {nil, "/dev/null", "is no file"},
+		"a name that is too long":        {nil, "a/" + strings.Repeat("k", 255), "file name too long"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			dir := folderFor(t)
-			if err := errors.Join(os.Mkdir(dir+"/a", 0o755), os.Chmod(dir+"/a", 0o755), c.prepare(dir)); err != nil {
+			if err := errors.Join(os.Mkdir(dir+"/a", 0o755), os.Chmod(dir+"/a", 0o755)); err != nil {
 				t.Fatal(err)
 			}
-			path := filepath.Join(dir, "a/key")
-			if c.path != "" {
-				path = filepath.Join(dir, c.path)
+			if c.prepare != nil {
+				if err := c.prepare(dir); err != nil {
+					t.Fatal(err)
+				}
+			}
+			path := cmp.Or(c.path, "a/key")
+			if !filepath.IsAbs(path) {
+				path = filepath.Join(dir, path)
 			}
 			before := tree(t, dir)
-			j := job(t, "www.example.com", spec.Deploy{Files: []spec.File{{Path: path, Content: "privkey"}}, Reload: []string{"a.service"}})
-			u := &units{}
-			r := one(t, newExecutor(t, u), j)["file "+path]
-			if r.OK || !strings.Contains(r.Problem, c.says) || r.Hint == "" {
+			d := spec.Deploy{Files: []spec.File{{Path: path, Content: "privkey"}, {Path: dir + "/good", Content: "cert"}}, Reload: []string{"a.service"}}
+			j, u := job(t, "www.example.com", d), &units{}
+			results := one(t, newExecutor(t, u), j)
+			if r := results[d.Targets(j.Leaf)[0].Key]; r.OK || r.Withdrawn || !strings.Contains(r.Problem, c.says) || r.Hint == "" {
 				t.Errorf("got %+v, want a problem with %q", r, c.says)
+			}
+			if r := results["file "+dir+"/good"]; r.OK || !r.Withdrawn || r.Hint == "" {
+				t.Errorf("of the file beside it: %+v", r)
 			}
 			if after := tree(t, dir); after != before || len(u.reloads) > 0 {
 				t.Errorf("it changed\n%s\nto\n%s\nand reloaded %v", before, after, u.reloads)
 			}
 		})
 	}
+}
+
+// giveAway gives the folder a to somebody else, which root alone can do.
+func giveAway(dir string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	return os.Chown(dir+"/a", 65534, 65534)
+}
+
+// strangers is a path in what giveAway gave away. All but root have a folder of root's for that.
+func strangers(path string) string {
+	if os.Geteuid() != 0 {
+		return "/etc/key"
+	}
+	return path
+}
+
+func strangersWords() string {
+	if os.Geteuid() != 0 {
+		return "permission denied"
+	}
+	return "belongs to user 65534, who could replace"
 }
 
 func tree(t *testing.T, dir string) (s string) {
@@ -127,17 +166,26 @@ func tree(t *testing.T, dir string) (s string) {
 }
 
 func TestALinkInItsPlaceIsReplacedNotFollowed(t *testing.T) {
-	dir := folderFor(t)
-	write(t, dir+"/precious", "mine", 0o600)
-	if err := os.Symlink("precious", dir+"/key"); err != nil {
-		t.Fatal(err)
-	}
-	j := job(t, "www.example.com", spec.Deploy{Files: []spec.File{{Path: dir + "/key", Content: "privkey"}}})
-	if r := one(t, newExecutor(t, nil), j)["file "+dir+"/key"]; !r.OK {
-		t.Errorf("%+v", r)
-	}
-	if read(t, dir+"/precious") != "mine" || read(t, dir+"/key") != string(j.Files.Privkey) {
-		t.Error("the link was followed")
+	for sentence, to := range map[string]string{"to a file": "precious", "to a folder": "folder", "to nothing": "nothing", "to itself": "key"} {
+		for _, check := range []string{"true", "false"} {
+			t.Run(sentence+", checked: "+check, func(t *testing.T) {
+				dir := folderFor(t)
+				write(t, dir+"/precious", "mine", 0o600)
+				if err := errors.Join(os.Mkdir(dir+"/folder", 0o755), os.Symlink(to, dir+"/key")); err != nil {
+					t.Fatal(err)
+				}
+				j := job(t, "www.example.com", spec.Deploy{Check: []string{check}, Files: []spec.File{{Path: dir + "/key", Content: "privkey"}}})
+				if r := one(t, newExecutor(t, nil), j)["file "+dir+"/key"]; r.OK != (check == "true") {
+					t.Errorf("%+v", r)
+				}
+				if read(t, dir+"/precious") != "mine" || len(names(t, dir+"/folder")) > 0 || len(names(t, dir)) != 3 {
+					t.Errorf("the link was followed: %v", names(t, dir))
+				}
+				if link, err := os.Readlink(dir + "/key"); (err == nil) != (check == "false") || err == nil && link != to {
+					t.Errorf("it leads to %q, %v", link, err)
+				}
+			})
+		}
 	}
 }
 
@@ -152,99 +200,5 @@ func TestUnknownAccountsAreNamed(t *testing.T) {
 	}
 	if left := names(t, dir); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
-	}
-}
-
-// TestEveryStepMayFail stops or fails the delivery of two files at each change of the disk: a file holds the old or the
-// new content, never anything else, both are of the same certificate unless it was stopped between the two renames,
-// and the next attempt brings both.
-func TestEveryStepMayFail(t *testing.T) {
-	stopped := errors.New("stopped")
-	for _, fault := range []error{stopped, syscall.ENOSPC, syscall.EIO, syscall.EROFS} {
-		for _, check := range [][]string{nil, {"true"}, {"false"}} {
-			for n := 1; failAt(t, n, fault, fault == stopped, check); n++ {
-			}
-		}
-	}
-}
-
-// failAt fails the n-th step, and all that follow if it stops there. It tells whether there was an n-th step.
-func failAt(t *testing.T, n int, fault error, stops bool, check []string) bool {
-	t.Helper()
-	dir := folderFor(t)
-	d := spec.Deploy{Check: check, Files: []spec.File{{Path: dir + "/key", Content: "privkey"}, {Path: dir + "/crt", Content: "fullchain"}}}
-	old, next := job(t, "www.example.com", d), job(t, "www.example.com", d)
-	write(t, dir+"/key", string(old.Files.Privkey), 0o600)
-	write(t, dir+"/crt", string(old.Files.Fullchain), 0o644)
-	e := newExecutor(t, nil)
-	step := 0
-	e.SetStep(func(_, _ string, do func() error) error {
-		if step++; step == n || stops && step > n {
-			return fault
-		}
-		return do()
-	})
-	results := one(t, e, next)
-	reached := step >= n
-	where := fmt.Sprintf("step %d, %v, check %v", n, fault, check)
-	key, crt := read(t, dir+"/key"), read(t, dir+"/crt")
-	for file, pair := range map[string][2]string{key: {string(old.Files.Privkey), string(next.Files.Privkey)}, crt: {string(old.Files.Fullchain), string(next.Files.Fullchain)}} {
-		if !slices.Contains(pair[:], file) {
-			t.Fatalf("%s: a file holds neither the old nor the new content:\n%s", where, file)
-		}
-	}
-	accepted := results["file "+dir+"/key"].OK && results["file "+dir+"/crt"].OK
-	if isNew := key == string(next.Files.Privkey) && crt == string(next.Files.Fullchain); accepted && !isNew {
-		t.Errorf("%s: it is said to be there, and is not", where)
-	}
-
-	e = newExecutor(t, nil)
-	for _, r := range one(t, e, next) {
-		if !r.OK && slices.Equal(check, []string{"true"}) {
-			t.Errorf("%s: the next attempt: %+v", where, r)
-		}
-	}
-	want := next
-	if slices.Equal(check, []string{"false"}) {
-		want = old
-	}
-	key, crt = read(t, dir+"/key"), read(t, dir+"/crt")
-	if key != string(want.Files.Privkey) || crt != string(want.Files.Fullchain) {
-		t.Errorf("%s: after the next attempt the files are not what they should be", where)
-	}
-	if left := names(t, dir); len(left) != 2 {
-		t.Errorf("%s: left behind: %v", where, left)
-	}
-	return reached
-}
-
-func TestVerifyBelievesNothing(t *testing.T) {
-	good := job(t, "www.example.com", spec.Deploy{})
-	other := job(t, "www.example.com", spec.Deploy{})
-	for sentence, c := range map[string]struct {
-		change func(*deploy.Job)
-		good   bool
-	}{
-		"what belongs together":   {func(*deploy.Job) {}, true},
-		"another key":             {func(j *deploy.Job) { j.Files.Privkey = other.Files.Privkey }, false},
-		"another leaf":            {func(j *deploy.Job) { j.Files.Cert = other.Files.Cert }, false},
-		"another chain":           {func(j *deploy.Job) { j.Files.Chain = other.Files.Chain }, false},
-		"a full chain with more":  {func(j *deploy.Job) { j.Files.Fullchain = append(slices.Clone(j.Files.Fullchain), "junk"...) }, false},
-		"a name more":             {func(j *deploy.Job) { j.Want.DNSNames = []string{"www.example.com", "b.example.com"} }, false},
-		"another name":            {func(j *deploy.Job) { j.Want.DNSNames = []string{"b.example.com"} }, false},
-		"no key":                  {func(j *deploy.Job) { j.Files.Privkey = nil }, false},
-		"a certificate for a key": {func(j *deploy.Job) { j.Files.Privkey = j.Files.Cert }, false},
-		"two keys":                {func(j *deploy.Job) { j.Files.Privkey = slices.Concat(j.Files.Privkey, j.Files.Privkey) }, false},
-		"a huge file":             {func(j *deploy.Job) { j.Files.Privkey = make([]byte, 1<<20) }, false},
-		"no chain":                {func(j *deploy.Job) { j.Files.Chain, j.Files.Fullchain = nil, j.Files.Cert }, false},
-	} {
-		j := good
-		w := *good.Want
-		j.Want = &w
-		c.change(&j)
-		leaf, err := deploy.Verify(j.Want, j.Files, now())
-		if (err == nil) != c.good || c.good && leaf != good.Leaf {
-			t.Errorf("%s: %q, %v", sentence, leaf, err)
-		}
 	}
 }

@@ -23,6 +23,29 @@ func (d *folder) fd() int                 { return int(d.file.Fd()) }
 func (d *folder) join(name string) string { return filepath.Join(d.path, name) }
 func (d *folder) close()                  { d.file.Close() }
 
+// lstat tells what is known of an entry; nil: there is none.
+func (d *folder) lstat(name string) (*unix.Stat_t, error) {
+	var st unix.Stat_t
+	err := unix.Fstatat(d.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return nil, nil
+	case err != nil:
+		return nil, &fs.PathError{Op: "stat", Path: d.join(name), Err: err}
+	}
+	return &st, nil
+}
+
+// holds tells whether there is an entry of any of these names.
+func (d *folder) holds(names ...string) (bool, error) {
+	for _, name := range names {
+		if st, err := d.lstat(name); err != nil || st != nil {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
 // blocked is why a path is not written to: its text says what is wrong, and hint what to do.
 type blocked struct{ problem, hint string }
 

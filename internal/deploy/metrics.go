@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,7 +16,7 @@ type Metrics struct {
 
 // NewMetrics makes collectors of their own.
 func NewMetrics() *Metrics {
-	return &Metrics{
+	m := &Metrics{
 		targets: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "acmed_deploy_targets_total", Help: "Consumers that were given a certificate, by kind and by what came of it.",
 		}, []string{"kind", "result"}),
@@ -27,6 +28,14 @@ func NewMetrics() *Metrics {
 			Name: "acmed_deploys_refused_total", Help: "Deliveries of a certificate that could not begin.",
 		}),
 	}
+	for _, kind := range kinds() {
+		for _, result := range []string{accepted, refused} {
+			m.targets.WithLabelValues(kind, result)
+		}
+		m.duration.WithLabelValues(kind)
+	}
+	m.targets.WithLabelValues("file", withdrawn)
+	return m
 }
 
 // Collectors are to be registered once.
@@ -40,19 +49,35 @@ func (m *Metrics) Observe(a Answer) {
 		m.refused.Inc()
 	}
 	for _, r := range a.Results {
-		kind, _, _ := strings.Cut(r.Key, " ") // file, check, reload, run or probe
-		m.targets.WithLabelValues(kind, r.outcome()).Inc()
-		m.duration.WithLabelValues(kind).Observe(r.Took.Seconds())
+		m.targets.WithLabelValues(r.kind(), r.outcome()).Inc()
+		m.duration.WithLabelValues(r.kind()).Observe(r.Took.Seconds())
 	}
 }
+
+// kind is the first word of a target's key, if it is one that there is.
+func (r Result) kind() string {
+	kind, _, _ := strings.Cut(r.Key, " ")
+	if slices.Contains(kinds(), kind) {
+		return kind
+	}
+	return "other"
+}
+
+func kinds() []string { return []string{"file", "check", "reload", "run", "probe"} }
+
+// The values of the label result.
+const (
+	accepted  = "accepted"
+	withdrawn = "withdrawn"
+	refused   = "failed"
+)
 
 func (r Result) outcome() string {
 	switch {
 	case r.OK:
-		return "accepted"
+		return accepted
 	case r.Withdrawn:
-		return "withdrawn"
-	default:
-		return "failed"
+		return withdrawn
 	}
+	return refused
 }

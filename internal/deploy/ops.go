@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -14,27 +15,46 @@ type stepper func(op, path string, do func() error) error
 // link is followed.
 type ops struct{ step stepper }
 
-// create makes a file that only its owner can read, and removes what an interrupted attempt left under its name.
+// perform has a step done, and says of an error what it is about.
+func (o ops) perform(op, path string, do func() error) error {
+	err := o.step(op, path, do)
+	if _, said := errors.AsType[*fs.PathError](err); err != nil && !said {
+		err = &fs.PathError{Op: op, Path: path, Err: err}
+	}
+	return err
+}
+
+// create makes a file that nobody can open before it is given away, and removes what an interrupted attempt left under
+// its name.
 func (o ops) create(dir *folder, name string) (f *os.File, err error) {
-	err = o.step("create", dir.join(name), func() error {
-		const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
-		fd, err := unix.Openat(dir.fd(), name, flags, 0o600)
-		if errors.Is(err, unix.EEXIST) {
-			if err := unix.Unlinkat(dir.fd(), name, 0); err != nil {
-				return err
-			}
-			fd, err = unix.Openat(dir.fd(), name, flags, 0o600)
-		}
+	const flags = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	if err := o.remove(dir, name); err != nil {
+		return nil, err
+	}
+	err = o.perform("create", dir.join(name), func() error {
+		fd, err := unix.Openat(dir.fd(), name, flags, 0)
 		if err == nil {
 			f = os.NewFile(uintptr(fd), dir.join(name))
 		}
 		return err
 	})
+	if err != nil && f != nil {
+		f.Close() // nothing was written to it
+	}
 	return f, err
 }
 
+// mark makes an empty file.
+func (o ops) mark(dir *folder, name string) error {
+	f, err := o.create(dir, name)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
 func (o ops) write(f *os.File, data []byte) error {
-	return o.step("write", f.Name(), func() error {
+	return o.perform("write", f.Name(), func() error {
 		_, err := f.Write(data)
 		return err
 	})
@@ -42,7 +62,7 @@ func (o ops) write(f *os.File, data []byte) error {
 
 // own gives the file its owner and then its mode: it never belongs to one with the rights meant for another.
 func (o ops) own(f *os.File, p perms) error {
-	return o.step("own", f.Name(), func() error {
+	return o.perform("own", f.Name(), func() error {
 		if err := f.Chown(int(p.uid), int(p.gid)); err != nil {
 			return err
 		}
@@ -50,28 +70,34 @@ func (o ops) own(f *os.File, p perms) error {
 	})
 }
 
-func (o ops) sync(f *os.File) error { return o.step("sync", f.Name(), f.Sync) }
+func (o ops) sync(f *os.File) error { return o.perform("sync", f.Name(), f.Sync) }
 
-func (o ops) syncDir(dir *folder) error { return o.step("sync", dir.path, dir.file.Sync) }
-
-// keep gives what is at name a second name, unless that is taken: then it is older, and the one to be kept.
-func (o ops) keep(dir *folder, name, as string) error {
-	return o.step("link", dir.join(as), func() error {
-		err := unix.Linkat(dir.fd(), name, dir.fd(), as, 0)
-		if errors.Is(err, unix.EEXIST) {
-			return nil
+// syncDir makes durable which names the folder holds, where the file system can.
+func (o ops) syncDir(dir *folder) error {
+	return o.perform("sync", dir.path, func() error {
+		if err := dir.file.Sync(); !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOTSUP) {
+			return err
 		}
-		return err
+		return nil
 	})
 }
 
-func (o ops) rename(dir *folder, from, to string) error {
-	return o.step("rename", dir.join(to), func() error { return unix.Renameat(dir.fd(), from, dir.fd(), to) })
+// link gives what is at name a second name, even if it is a link.
+func (o ops) link(dir *folder, name, as string) error {
+	return o.perform("link", dir.join(as), func() error { return unix.Linkat(dir.fd(), name, dir.fd(), as, 0) })
 }
 
-// remove removes a file. It is no error when there is none.
+func (o ops) rename(dir *folder, from, to string) error {
+	return o.perform("rename", dir.join(to), func() error { return unix.Renameat(dir.fd(), from, dir.fd(), to) })
+}
+
+// remove removes a file or link. It is no error when there is none, and then no change.
 func (o ops) remove(dir *folder, name string) error {
-	return o.step("remove", dir.join(name), func() error {
+	there, err := dir.holds(name)
+	if err != nil || !there {
+		return err
+	}
+	return o.perform("remove", dir.join(name), func() error {
 		if err := unix.Unlinkat(dir.fd(), name, 0); !errors.Is(err, unix.ENOENT) {
 			return err
 		}

@@ -3,91 +3,150 @@ package deploy
 import (
 	"bytes"
 	"crypto"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
+	"golang.org/x/sys/unix"
 	"software.sslmate.com/src/go-pkcs12"
 
-	"acmed/internal/spec"
 	"acmed/internal/store"
 )
 
-// keyStore makes a PKCS #12 file (RFC 7292) with the algorithms that current Java and OpenSSL read. It has a random
-// salt, so that one that says the same is not the same.
-func keyStore(f spec.File, files store.Files) (data []byte, same func([]byte) bool, err error) {
-	text, err := os.ReadFile(f.PasswordFile)
+// keyStore makes a PKCS #12 file (RFC 7292) with the algorithms that current Java and OpenSSL read.
+//
+// Its salts are drawn from key, chain and password, so that it is the same file for the same content, and another one
+// for any other. To see whether a file is up to date, it is compared and not decoded: who could write to it before
+// could have it ask for years of hashing.
+func keyStore(passwordFile string, files store.Files) ([]byte, error) {
+	password, err := readPassword(passwordFile)
 	if err != nil {
-		return nil, nil, &blocked{"the password cannot be read: " + err.Error(), "write it to " + f.PasswordFile}
+		return nil, err
 	}
-	password := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
 	key, chain, err := parse(files)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	data, err = pkcs12.Modern2023.Encode(key, chain[0], chain[1:], password)
+	salts, err := hkdf.Key(sha256.New, files.Privkey, []byte(password), "acmed PKCS #12\x00"+string(files.Fullchain), 1024)
 	if err != nil {
-		return nil, nil, fmt.Errorf("encoding PKCS #12: %w", err)
+		return nil, fmt.Errorf("encoding PKCS #12: %w", err)
 	}
-	return data, func(old []byte) bool { return holds(old, password, key, chain) }, nil
+	data, err := pkcs12.Modern2023.WithRand(bytes.NewReader(salts)).Encode(key, chain[0], chain[1:], password)
+	if err != nil {
+		return nil, fmt.Errorf("encoding PKCS #12: %w", err)
+	}
+	return data, nil
 }
 
-// holds tells whether a PKCS #12 file has the key and the chain.
-func holds(old []byte, password string, key crypto.Signer, chain []*x509.Certificate) bool {
-	oldKey, leaf, issuers, err := pkcs12.DecodeChain(old, password)
-	k, ok := oldKey.(interface{ Public() crypto.PublicKey })
-	if err != nil || !ok || len(issuers) != len(chain)-1 || !leaf.Equal(chain[0]) {
-		return false
+// maxPassword is the most bytes of a password file.
+const maxPassword = 4096
+
+// readPassword reads what is on the first and only line of a file.
+func readPassword(path string) (string, error) {
+	text, err := readPlain(path, maxPassword)
+	password := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
+	if err == nil && password == "" {
+		err = &os.PathError{Op: "read", Path: path, Err: errors.New("it is empty")}
 	}
-	for i, c := range issuers {
-		if !c.Equal(chain[i+1]) {
-			return false
-		}
+	if err != nil {
+		return "", &blocked{"the password cannot be had: " + err.Error(), "write it to " + path}
 	}
-	public, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
-	return ok && public.Equal(k.Public())
+	return password, nil
 }
 
-// maxPEM bounds what is parsed.
-const maxPEM = 256 << 10
+// readPlain reads a regular file of so many bytes at most. Nothing else can hold it up.
+func readPlain(path string, most int64) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, &os.PathError{Op: "read", Path: path, Err: errors.New("it is no file")}
+	case info.Size() > most:
+		return nil, &os.PathError{Op: "read", Path: path, Err: fmt.Errorf("it has over %d bytes", most)}
+	}
+	return io.ReadAll(io.LimitReader(f, most))
+}
+
+const (
+	maxPEM = 256 << 10 // of a chain; the store takes no more
+	maxKey = 16 << 10  // of a key; one of RSA with 8192 bits has 7 KiB
+)
 
 // parse reads the key and the chain, the leaf first: strictly, for they may come from who has fewer rights.
 func parse(files store.Files) (crypto.Signer, []*x509.Certificate, error) {
-	blocks, err := decode(files.Privkey, "PRIVATE KEY")
-	if err != nil || len(blocks) != 1 {
-		return nil, nil, errors.Join(errors.New("reading the key: it is not one PKCS #8 key in PEM"), err)
+	key, err := parseKey(files.Privkey)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the key: %w", err)
+	}
+	chain, err := parseChain(files.Fullchain)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the chain: %w", err)
+	}
+	return key, chain, nil
+}
+
+func parseKey(text []byte) (crypto.Signer, error) {
+	blocks, err := decode(text, "PRIVATE KEY", maxKey)
+	if err != nil {
+		return nil, err
+	}
+	if len(blocks) != 1 {
+		return nil, fmt.Errorf("it holds %d keys", len(blocks))
 	}
 	key, err := x509.ParsePKCS8PrivateKey(blocks[0])
+	if err != nil {
+		return nil, err
+	}
 	signer, ok := key.(crypto.Signer)
-	if err != nil || !ok {
-		return nil, nil, errors.Join(errors.New("reading the key: it is none for TLS"), err)
+	if !ok {
+		return nil, errors.New("it is none that signs")
 	}
-	ders, err := decode(files.Fullchain, "CERTIFICATE")
-	if err != nil || len(ders) == 0 {
-		return nil, nil, errors.Join(errors.New("reading the chain: it is not certificates in PEM"), err)
+	return signer, nil
+}
+
+func parseChain(text []byte) (chain []*x509.Certificate, err error) {
+	blocks, err := decode(text, "CERTIFICATE", maxPEM)
+	if err != nil {
+		return nil, err
 	}
-	var chain []*x509.Certificate
-	for _, der := range ders {
+	for _, der := range blocks {
 		c, err := x509.ParseCertificate(der)
 		if err != nil {
-			return nil, nil, fmt.Errorf("reading the chain: %w", err)
+			return nil, err
 		}
 		chain = append(chain, c)
 	}
-	return signer, chain, nil
+	if len(chain) == 0 {
+		return nil, errors.New("it is empty")
+	}
+	return chain, nil
 }
 
-// decode gives the blocks of a text that holds nothing but PEM of one type.
-func decode(text []byte, kind string) (ders [][]byte, err error) {
-	if len(text) > maxPEM {
+// decode gives the blocks of a text that holds nothing but PEM of one type, as acmed itself writes it: consumers are
+// given the text and not what was understood of it.
+func decode(text []byte, kind string, most int) (ders [][]byte, err error) {
+	if len(text) > most {
 		return nil, fmt.Errorf("it has %d bytes", len(text))
 	}
-	for rest := text; len(bytes.TrimSpace(rest)) > 0; {
+	for rest := text; len(rest) > 0; {
 		block, more := pem.Decode(rest)
-		if block == nil || block.Type != kind || len(block.Headers) > 0 || !bytes.HasPrefix(bytes.TrimSpace(rest), []byte("-----BEGIN "+kind+"-----")) {
+		if block == nil {
+			return nil, errors.New("something else is in it")
+		}
+		plain := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: block.Bytes})
+		if !bytes.Equal(plain, rest[:len(rest)-len(more)]) {
 			return nil, errors.New("something else is in it")
 		}
 		ders, rest = append(ders, block.Bytes), more

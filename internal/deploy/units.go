@@ -23,8 +23,11 @@ func (systemd) Reload(ctx context.Context, unit string) (note string, err error)
 	}
 	defer conn.Close()
 	running, err := isRunning(ctx, conn, unit)
-	if err != nil || !running {
-		return "not running", err
+	if err != nil {
+		return "", err
+	}
+	if !running {
+		return notRunning, nil
 	}
 	result := make(chan string, 1) // or go-systemd stalls
 	if _, err := conn.ReloadOrTryRestartUnitContext(ctx, unit, "replace", result); err != nil {
@@ -34,9 +37,12 @@ func (systemd) Reload(ctx context.Context, unit string) (note string, err error)
 	case r := <-result:
 		return judge(unit, r)
 	case <-ctx.Done():
-		return "", &blocked{"the reload of " + unit + " does not end", "systemctl status " + unit}
+		return "", &blocked{"the reload of " + unit + " does not end", "systemctl status " + unit + "; journalctl -u " + unit}
 	}
 }
+
+// notRunning is the note on a unit that has nothing to read again: it reads its files when it starts.
+const notRunning = "not running"
 
 // connect takes systemd's own socket where it lets us, which needs no message bus.
 func connect(ctx context.Context) (*dbus.Conn, error) {
@@ -48,17 +54,33 @@ func connect(ctx context.Context) (*dbus.Conn, error) {
 	return dbus.NewSystemConnectionContext(ctx)
 }
 
-// isRunning tells whether a unit can be reloaded. One that does not run reads its files when it starts.
+// isRunning tells whether a unit can be reloaded.
 func isRunning(ctx context.Context, conn *dbus.Conn, unit string) (bool, error) {
 	properties, err := conn.GetUnitPropertiesContext(ctx, unit)
 	if err != nil {
 		return false, fmt.Errorf("asking systemd about %s: %w", unit, err)
 	}
-	if load, _ := properties["LoadState"].(string); load != "loaded" {
-		return false, &blocked{fmt.Sprintf("systemd does not know the unit %s (%s)", unit, load), "see systemctl list-units; write the name with its suffix"}
-	}
+	load, _ := properties["LoadState"].(string)
 	state, _ := properties["ActiveState"].(string)
-	return state == "active" || state == "reloading" || state == "activating", nil
+	return stateOf(unit, load, state)
+}
+
+// stateOf judges the states that systemd tells of a unit.
+func stateOf(unit, load, active string) (running bool, err error) {
+	switch load {
+	case "loaded":
+	case "masked":
+		return false, &blocked{unit + " is masked", "systemctl unmask " + unit + ", or take it out of the spec"}
+	case "not-found":
+		return false, &blocked{"systemd does not know the unit " + unit, "systemctl list-units tells what there is; write the name with its suffix"}
+	default:
+		return false, &blocked{fmt.Sprintf("systemd cannot read the unit %s: %s", unit, load), "systemctl status " + unit}
+	}
+	switch active {
+	case "inactive", "failed", "deactivating":
+		return false, nil
+	}
+	return true, nil
 }
 
 // judge words the result of a job.
@@ -67,7 +89,7 @@ func judge(unit, result string) (note string, err error) {
 	case "done":
 		return "", nil
 	case "skipped":
-		return "not running", nil
+		return notRunning, nil
 	}
 	return "", &blocked{fmt.Sprintf("the reload of %s ended with %q", unit, result), "journalctl -u " + unit + " tells why"}
 }

@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -22,21 +21,14 @@ func Verify(want *spec.Certificate, files store.Files, now time.Time) (leaf stri
 	if err != nil {
 		return "", err
 	}
-	if !bytes.Equal(slices.Concat(files.Cert, files.Chain), files.Fullchain) {
-		return "", errors.New("the full chain is not the certificate and its chain")
+	if err := checkParts(files); err != nil {
+		return "", err
 	}
 	var ders [][]byte
 	for _, c := range chain {
 		ders = append(ders, c.Raw)
 	}
-	ids := make([]acme.Identifier, 0, len(want.DNSNames)+len(want.IPAddresses))
-	for _, name := range want.DNSNames {
-		ids = append(ids, acme.Identifier{Type: "dns", Value: name})
-	}
-	for _, a := range want.IPAddresses {
-		ids = append(ids, acme.Identifier{Type: "ip", Value: a.String()})
-	}
-	issued, err := acme.Verify(ders, key.Public(), ids, now)
+	issued, err := acme.Verify(ders, key.Public(), identifiers(want), now)
 	if err != nil {
 		if e, ok := errors.AsType[*acme.Error](err); ok {
 			err = errors.New(e.Detail)
@@ -45,4 +37,27 @@ func Verify(want *spec.Certificate, files store.Files, now time.Time) (leaf stri
 	}
 	sum := sha256.Sum256(issued.DER[0])
 	return hex.EncodeToString(sum[:]), nil
+}
+
+// checkParts sees that the full chain, which is what is judged, is made of the other two, and where it is cut.
+func checkParts(files store.Files) error {
+	leaf, err := decode(files.Cert, "CERTIFICATE", maxPEM)
+	if err != nil || len(leaf) != 1 {
+		return errors.New("reading the certificate: it is not one certificate in PEM")
+	}
+	if !slices.Equal(slices.Concat(files.Cert, files.Chain), files.Fullchain) {
+		return errors.New("reading the chain: the full chain is not the certificate and its chain")
+	}
+	return nil
+}
+
+func identifiers(want *spec.Certificate) []acme.Identifier {
+	ids := make([]acme.Identifier, 0, len(want.DNSNames)+len(want.IPAddresses))
+	for _, name := range want.DNSNames {
+		ids = append(ids, acme.Identifier{Type: "dns", Value: name})
+	}
+	for _, a := range want.IPAddresses {
+		ids = append(ids, acme.Identifier{Type: "ip", Value: a.String()})
+	}
+	return ids
 }

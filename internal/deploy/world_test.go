@@ -90,12 +90,18 @@ type units struct {
 	mu       sync.Mutex
 	problems map[string]string
 	reloads  []string
+	hang     string // "": it does not, else the file that says so
 }
 
-func (u *units) Reload(_ context.Context, unit string) (string, error) {
+func (u *units) Reload(ctx context.Context, unit string) (string, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.reloads = append(u.reloads, unit)
+	if u.hang != "" {
+		err := os.WriteFile(u.hang, nil, 0o600)
+		<-ctx.Done()
+		return "", errors.Join(ctx.Err(), err)
+	}
 	if p := u.problems[unit]; p != "" {
 		return "", errors.New(p)
 	}
