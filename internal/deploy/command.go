@@ -67,6 +67,9 @@ func (c command) run(ctx context.Context) ended {
 	cmd.Cancel = func() error { return all.terminate(cmd.Process.Pid) }
 	cmd.WaitDelay = c.grace
 	if err := cmd.Start(); err != nil {
+		if ctx.Err() != nil {
+			return c.judge(ctx, limited, err, "")
+		}
 		return ended{problem: "cannot be started: " + err.Error(), hint: "see that " + program + " is a program that may be run there"}
 	}
 	err = cmd.Wait()
