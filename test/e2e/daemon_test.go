@@ -39,9 +39,10 @@ func serve(t *testing.T, ca *pebble.Server, s setup) *machine {
 termsOfServiceAgreed: true
 defaults: {issuers: [pebble]}
 http: %s
+log: {level: debug}
 `, s.http))
 	m.copyIn(ca.RootsFile, "/etc/acmed/pebble.pem")
-	m.write("/etc/acmed/issuers.d/pebble.yaml", fmt.Sprintf("directory: %s\ncaBundle: /etc/acmed/pebble.pem\n", ca.DirectoryURL))
+	m.write("/etc/acmed/issuers.d/pebble.yaml", fmt.Sprintf("directory: %s\ncaBundle: /etc/acmed/pebble.pem\n%s", ca.DirectoryURL, m.bind()))
 	if s.dropIn != "" {
 		m.write("/etc/systemd/system/acmed.service.d/test.conf", "[Service]\n"+s.dropIn)
 		m.run("systemctl", "daemon-reload")
@@ -75,7 +76,7 @@ func (m *machine) active() error {
 
 // The steps build on each other: one container, one daemon.
 func TestDaemon(t *testing.T) {
-	ca := pebble.Start(t, pebble.Options{HTTPPort: 80, NonceReject: 5, AuthzReuse: 50})
+	ca := startCA(t, pebble.Options{HTTPPort: 80, NonceReject: 5, AuthzReuse: 50})
 	m := serve(t, ca, byResponder())
 	for _, step := range []struct {
 		sentence string
@@ -264,7 +265,7 @@ func quiet(t *testing.T, m *machine, _ *pebble.Server) {
 }
 
 func TestDaemonListensItself(t *testing.T) {
-	ca := pebble.Start(t, pebble.Options{HTTPPort: 80})
+	ca := startCA(t, pebble.Options{HTTPPort: 80})
 	m := serve(t, ca, setup{http: "{solver: listen}", socket: "acmed-listen.socket"})
 	m.order("www.example.com")
 	m.issued("www.example.com")
@@ -274,7 +275,7 @@ func TestDaemonListensItself(t *testing.T) {
 }
 
 func TestWatchdogRestartsADaemonThatHangs(t *testing.T) {
-	ca := pebble.Start(t, pebble.Options{HTTPPort: 80})
+	ca := startCA(t, pebble.Options{HTTPPort: 80})
 	s := byResponder()
 	s.dropIn = "WatchdogSec=3s\nTimeoutAbortSec=1s\nRestartSec=1s\n"
 	m := serve(t, ca, s)

@@ -257,7 +257,7 @@ func leavesNothing(t *testing.T, m *machine) {
 
 // TestDaemonDeliversByTheHelper goes all the way, from a spec to a consumer that has read the new certificate.
 func TestDaemonDeliversByTheHelper(t *testing.T) {
-	ca := pebble.Start(t, pebble.Options{HTTPPort: 80})
+	ca := startCA(t, pebble.Options{HTTPPort: 80})
 	m := serve(t, ca, byResponder())
 	consume(m)
 	m.eventually(patience, "the consumer has it", func() error {

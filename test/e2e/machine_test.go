@@ -40,6 +40,7 @@ func boot(t *testing.T) *machine {
 		t.Fatal(err)
 	}
 	t.Cleanup(m.shutdown)
+	t.Cleanup(m.keepSecrets)
 	m.eventually(bootTimeout, "the container boots", func() error {
 		pid := strconv.Itoa(m.process.Process.Pid)
 		children, err := os.ReadFile(filepath.Join("/proc", pid, "task", pid, "children"))
