@@ -13,25 +13,73 @@ import (
 )
 
 func (a *app) listCommand() *cobra.Command {
-	return &cobra.Command{
+	var f filter
+	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the certificates: phase, expiry, next action and why",
-		Args:  argsUpTo(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := a.client()
-			if err != nil {
-				return err
-			}
-			list, err := client.List(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if len(list) == 0 {
-				a.say("there are no certificates yet; an empty file in certs.d, named after a host, makes one")
-			}
-			return a.result(list, func(now time.Time) string { return listText(list, now) })
-		},
+		Long: `List the certificates: phase, expiry, next action and why. What somebody should look at comes first, then what
+expires first. Flags leave out the others; a certificate must pass all that are given.`,
+		Example: `  acmed list --failing
+  acmed list --due 7d --issuer letsencrypt`,
+		Args: argsUpTo(0),
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.list(cmd.Context(), f) },
 	}
+	flags := cmd.Flags()
+	flags.BoolVar(&f.failing, "failing", false, "only those that somebody should look at")
+	flags.Var(&f.due, "due", "only those to be renewed, or to expire, by a `TIME` such as 2026-12-24, or within 7d")
+	flags.StringVar(&f.issuer, "issuer", "", "only those of `ISSUER`")
+	_ = cmd.RegisterFlagCompletionFunc("issuer", a.completeIssuers) // fails only for a flag that is not there
+	return cmd
+}
+
+func (a *app) list(ctx context.Context, f filter) error {
+	client, err := a.client()
+	if err != nil {
+		return err
+	}
+	all, err := client.List(ctx)
+	if err != nil {
+		return err
+	}
+	list := f.apply(all, time.Now())
+	switch {
+	case len(all) == 0:
+		a.say("there are no certificates yet; an empty file in certs.d, named after a host, makes one")
+	case len(list) == 0:
+		a.say("none of %s is among them", count(len(all), "certificate"))
+	}
+	return a.result(list, func(now time.Time) string { return listText(list, now) })
+}
+
+// filter says which certificates are listed.
+type filter struct {
+	failing bool
+	due     deadline // zero: whenever
+	issuer  string   // "": any
+}
+
+// apply returns what passes, what needs attention first, and then what ends first.
+func (f *filter) apply(all []control.Summary, now time.Time) []control.Summary {
+	by := f.due.after(now)
+	list := slices.DeleteFunc(slices.Clone(all), func(s control.Summary) bool {
+		return f.failing && !s.Problem || f.issuer != "" && s.Issuer != f.issuer || !by.IsZero() && !dueBy(s, by)
+	})
+	slices.SortStableFunc(list, func(a, b control.Summary) int {
+		switch {
+		case a.Problem && !b.Problem:
+			return -1
+		case b.Problem && !a.Problem:
+			return 1
+		default:
+			return a.NotAfter.Compare(b.NotAfter)
+		}
+	})
+	return list
+}
+
+// dueBy tells whether a certificate is to be renewed or ends by then. One that does not exist yet is due.
+func dueBy(s control.Summary, by time.Time) bool {
+	return s.Renewal.IsZero() || !s.Renewal.After(by) || !s.NotAfter.After(by)
 }
 
 func (a *app) statusCommand() *cobra.Command {
@@ -74,15 +122,9 @@ func (a *app) overview(ctx context.Context, client *control.Client) error {
 	if err != nil {
 		return err
 	}
-	o := overview{info, urgent(list)}
+	urgent := filter{failing: true}
+	o := overview{info, urgent.apply(list, time.Now())}
 	return a.result(o, func(now time.Time) string { return overviewText(o, now) })
-}
-
-// urgent returns those of list that somebody should look at, the first to expire first.
-func urgent(list []control.Summary) []control.Summary {
-	bad := slices.DeleteFunc(slices.Clone(list), func(s control.Summary) bool { return !s.Problem })
-	slices.SortStableFunc(bad, func(a, b control.Summary) int { return a.NotAfter.Compare(b.NotAfter) })
-	return bad
 }
 
 func (a *app) renewCommand() *cobra.Command {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,7 +34,7 @@ func TestGolden(t *testing.T) {
 		"status-bad":      certificateText(bad, noon()),
 		"status-targets":  certificateText(deliveredCertificate(), noon()),
 		"status-missing":  certificateText(control.Certificate{Name: "new.example.com", Phase: control.Missing, DNSNames: []string{"new.example.com"}, SpecFile: "new.example.com.yaml"}, noon()),
-		"overview":        overviewText(overview{sampleInfo(), urgent(summaries())}, noon()),
+		"overview":        overviewText(overview{sampleInfo(), (&filter{failing: true}).apply(summaries(), noon())}, noon()),
 		"overview-calm":   overviewText(overview{Info: control.Info{Version: "v0.1.0", PID: 1, Started: in(-time.Minute), Config: "acmed.yaml", StateDir: "state", HTTP01: "the responder"}}, noon()),
 		"overview-many":   overviewText(overview{control.Info{Version: "v0.1.0", Certificates: 12}, slices.Repeat(summaries()[1:2], 12)}, noon()),
 		"reload":          reloadText(control.ReloadResult{Added: []string{"a", "b"}, Edited: []string{"c"}, Removed: many(12)}),
@@ -93,10 +94,34 @@ func deliveredCertificate() control.Certificate {
 
 func summaries() []control.Summary {
 	return []control.Summary{
-		{Name: "www.example.com", Phase: control.Valid, NotAfter: in(60 * day), Next: in(30 * day), Reason: "renewal due", Issuer: "letsencrypt", Revision: 7},
-		{Name: "mail.example.com", Phase: control.BackingOff, NotAfter: in(12 * day), Next: in(10 * time.Minute), Reason: "backing off", Error: "connection: no answer from 192.0.2.1", Problem: true},
+		{Name: "www.example.com", Phase: control.Valid, NotAfter: in(60 * day), Renewal: in(30 * day), Next: in(30 * day), Reason: "renewal due", Issuer: "letsencrypt", Revision: 7},
+		{Name: "mail.example.com", Phase: control.BackingOff, NotAfter: in(12 * day), Renewal: in(-day), Next: in(10 * time.Minute), Reason: "backing off", Error: "connection: no answer from 192.0.2.1", Problem: true},
 		{Name: "new.example.com", Phase: control.Missing, Next: in(0), Reason: "no certificate yet"},
 		{Name: "old.example.com", Phase: control.Expired, NotAfter: in(-time.Hour), Next: in(100 * time.Second), Problem: true},
+	}
+}
+
+func TestFilter(t *testing.T) {
+	for sentence, tt := range map[string]struct {
+		filter filter
+		want   string
+	}{
+		"what needs attention comes first, then what ends first": {filter{}, "old mail new www"},
+		"only what somebody should look at":                      {filter{failing: true}, "old mail"},
+		"only what is due, which a missing one always is":        {filter{due: deadline{at: in(29 * day)}}, "old mail new"},
+		"all that are due within a time from now":                {filter{due: deadline{in: 31 * day}}, "old mail new www"},
+		"only those of an issuer":                                {filter{issuer: "letsencrypt"}, "www"},
+		"all that is asked for must hold":                        {filter{issuer: "letsencrypt", failing: true}, ""},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			var got []string
+			for _, s := range tt.filter.apply(summaries(), noon()) {
+				got = append(got, strings.TrimSuffix(s.Name, ".example.com"))
+			}
+			if strings.Join(got, " ") != tt.want {
+				t.Errorf("got %v; want %s", got, tt.want)
+			}
+		})
 	}
 }
 

@@ -30,6 +30,7 @@ type Summary struct {
 	Issuer    string    `json:"issuer"`             // in use, else the first of the spec
 	NotAfter  time.Time `json:"notAfter,omitzero"`  // zero: there is no certificate
 	Revision  int       `json:"revision,omitzero"`  // zero: there is no certificate
+	Renewal   time.Time `json:"renewal,omitzero"`   // when its successor is due; zero: at once
 	Next      time.Time `json:"next,omitzero"`      // of the next action; zero: none is planned
 	Reason    string    `json:"reason,omitempty"`   // what Next waits for
 	Error     string    `json:"error,omitempty"`    // the last failure in a few words; "": none counts

@@ -21,7 +21,7 @@ func summary(v reconcile.View, want *spec.Certificate, bad *spec.Problem, now ti
 	s := control.Summary{
 		Name: v.Name, Phase: control.Phase(v.Phase), Issuer: cmp.Or(v.Issuer, want.Issuers[0]), NotAfter: v.NotAfter, Revision: v.Revision,
 		Names: names[:min(len(names), control.ListedNames)], MoreNames: max(0, len(names)-control.ListedNames),
-		Next: nextAction(v, now).At, Reason: reasonText(v), Error: v.Error, Problem: troubled(v) || bad != nil,
+		Renewal: v.Renewal, Next: nextAction(v, now).At, Reason: reasonText(v), Error: v.Error, Problem: troubled(v) || bad != nil,
 	}
 	if s.Error == "" {
 		s.Error = v.Stuck
