@@ -43,7 +43,7 @@ func serve(env *testscript.Env, socket string) error {
 	if err != nil {
 		return err
 	}
-	server, err := control.NewServer(control.ServerConfig{Certificates: fake{}, Deliveries: fake{}, Daemon: fake{}})
+	server, err := control.NewServer(control.ServerConfig{Certificates: fake{}, Deliveries: fake{}, Planner: fake{}, Daemon: fake{}})
 	if err != nil {
 		return err
 	}
@@ -64,6 +64,15 @@ type fake struct{}
 
 func (fake) Info(context.Context) (control.Info, error)      { return sampleInfo(), nil }
 func (fake) List(context.Context) ([]control.Summary, error) { return summaries(), nil }
+
+func (fake) Plan(_ context.Context, req control.PlanRequest) (control.Plan, error) {
+	plan := samplePlan()
+	if len(req.Drafts) > 0 {
+		plan.Steps = []control.Step{{Name: req.Drafts[0].Path, Do: "issue", Issuer: "letsencrypt", Reason: req.Drafts[0].Text}}
+		plan.Problems = nil
+	}
+	return plan, nil
+}
 
 func (fake) Reload(_ context.Context, req control.ReloadRequest) (control.ReloadResult, error) {
 	if req.AcceptRemovals {

@@ -37,6 +37,8 @@ func TestGolden(t *testing.T) {
 		"overview":        overviewText(overview{sampleInfo(), (&filter{failing: true}).apply(summaries(), noon())}, noon()),
 		"overview-calm":   overviewText(overview{Info: control.Info{Version: "v0.1.0", PID: 1, Started: in(-time.Minute), Config: "acmed.yaml", StateDir: "state", HTTP01: "the responder"}}, noon()),
 		"overview-many":   overviewText(overview{control.Info{Version: "v0.1.0", Certificates: 12}, slices.Repeat(summaries()[1:2], 12)}, noon()),
+		"plan":            planText(samplePlan(), noon()),
+		"plan-nothing":    planText(control.Plan{Unchanged: 12}, noon()),
 		"reload":          reloadText(control.ReloadResult{Added: []string{"a", "b"}, Edited: []string{"c"}, Removed: many(12)}),
 		"reload-nothing":  reloadText(control.ReloadResult{}),
 		"check-problems":  checkedText(checked{Files: 3, Problems: sampleInfo().Problems}),
@@ -122,6 +124,26 @@ func TestFilter(t *testing.T) {
 				t.Errorf("got %v; want %s", got, tt.want)
 			}
 		})
+	}
+}
+
+func samplePlan() control.Plan {
+	return control.Plan{
+		Steps: []control.Step{
+			{Name: "mail.example.com", Do: "redeploy", At: in(20 * day), Reason: "consumers have not accepted it as the spec wants it", Targets: []string{"reload dovecot.service"}},
+			{Name: "new.example.com", Do: "issue", Issuer: "letsencrypt", Reason: "there is no certificate yet"},
+			{Name: "old.example.com", Do: "retire", Reason: "its spec is gone"},
+			{Name: "same.example.com", Do: "nothing", At: in(20 * day), Reason: "what was issued is what the spec asks for"},
+			{Name: "www.example.com", Do: "reissue", Issuer: "letsencrypt", Reason: "its spec asks for something else than was issued",
+				Differs: []string{"dnsNames: + shop.example.com", "privateKey: ECDSA-256 → RSA-2048"}, Targets: []string{"check", "reload nginx.service"}},
+		},
+		Unchanged: 12,
+		Costs: []control.Cost{
+			{Issuer: "letsencrypt", Limit: "orders of the account", Needs: 2, Left: 240, Max: 250, Per: 3 * 3600},
+			{Issuer: "letsencrypt", Limit: "certificates of example.com", Needs: 2, Left: 1, Max: 45, Per: 7 * 24 * 3600},
+		},
+		Problems: sampleInfo().Problems,
+		Held:     sampleInfo().Held,
 	}
 }
 

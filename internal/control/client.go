@@ -27,6 +27,7 @@ type Client struct {
 var (
 	_ Certificates = (*Client)(nil)
 	_ Deliveries   = (*Client)(nil)
+	_ Planner      = (*Client)(nil)
 	_ Daemon       = (*Client)(nil)
 )
 
@@ -59,6 +60,11 @@ func (c *Client) Status(ctx context.Context, name string) (Certificate, error) {
 // Reload makes the daemon read its files again and waits for it.
 func (c *Client) Reload(ctx context.Context, req ReloadRequest) (ReloadResult, error) {
 	return call[ReloadResult](ctx, c, http.MethodPost, pathReload, req)
+}
+
+// Plan asks what an edit would do.
+func (c *Client) Plan(ctx context.Context, req PlanRequest) (Plan, error) {
+	return call[Plan](ctx, c, http.MethodPost, pathPlan, req)
 }
 
 // Renew asks for renewals and passes on what the daemon reports.

@@ -2,7 +2,7 @@
 //
 // It owns the wire types, the socket, the server and the client. Who may ask is decided by the socket's mode and
 // its folder's, so the package knows no passwords. It never decides anything about a certificate: the daemon
-// implements Certificates, Deliveries and Daemon, and Client offers the same methods on the other end.
+// implements Certificates, Deliveries, Planner and Daemon, and Client offers the same methods on the other end.
 package control
 
 import "context"
@@ -30,6 +30,12 @@ type Deliveries interface {
 	Rollback(context.Context, RollbackRequest) (RollbackResult, error)
 }
 
+// Planner tells what an edit would do.
+type Planner interface {
+	// Plan changes nothing. Bad files are in the result, not in the error.
+	Plan(context.Context, PlanRequest) (Plan, error)
+}
+
 // Daemon is what can be asked and wanted of the daemon itself.
 type Daemon interface {
 	Info(context.Context) (Info, error)
@@ -44,7 +50,8 @@ const (
 	pathList     = "/v1/certificates"
 	pathStatus   = "/v1/certificate" // ?name=
 	pathRenew    = "/v1/renew"       // answers a stream of lines
-	pathDeploy   = "/v1/deploy"      // the same
+	pathPlan     = "/v1/plan"
+	pathDeploy   = "/v1/deploy" // the same
 	pathHold     = "/v1/hold"
 	pathRollback = "/v1/rollback"
 )

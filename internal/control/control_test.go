@@ -353,7 +353,13 @@ func TestChangesAreLoggedWithTheirResult(t *testing.T) {
 }
 
 func TestNewServerWantsItsParts(t *testing.T) {
-	for _, c := range []control.ServerConfig{{}, {Certificates: &fake{}, Daemon: &fake{}}, {Deliveries: &fake{}, Daemon: &fake{}}, {Certificates: &fake{}, Deliveries: &fake{}}} {
+	for _, c := range []control.ServerConfig{
+		{},
+		{Deliveries: &fake{}, Planner: &fake{}, Daemon: &fake{}},
+		{Certificates: &fake{}, Planner: &fake{}, Daemon: &fake{}},
+		{Certificates: &fake{}, Deliveries: &fake{}, Daemon: &fake{}},
+		{Certificates: &fake{}, Deliveries: &fake{}, Planner: &fake{}},
+	} {
 		if _, err := control.NewServer(c); err == nil {
 			t.Errorf("NewServer(%+v) is content", c)
 		}
@@ -361,7 +367,7 @@ func TestNewServerWantsItsParts(t *testing.T) {
 }
 
 func TestServeReportsABrokenListener(t *testing.T) {
-	server, err := control.NewServer(control.ServerConfig{Certificates: &fake{}, Deliveries: &fake{}, Daemon: &fake{}})
+	server, err := control.NewServer(control.ServerConfig{Certificates: &fake{}, Deliveries: &fake{}, Planner: &fake{}, Daemon: &fake{}})
 	if err != nil {
 		t.Fatal(err)
 	}

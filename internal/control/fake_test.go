@@ -20,6 +20,7 @@ type fake struct {
 	t      *testing.T
 	info   func(context.Context) (control.Info, error)
 	reload func(context.Context, control.ReloadRequest) (control.ReloadResult, error)
+	plan   func(context.Context, control.PlanRequest) (control.Plan, error)
 	list   func(context.Context) ([]control.Summary, error)
 	status func(context.Context, string) (control.Certificate, error)
 	renew  func(context.Context, control.RenewRequest, func(control.Event)) error
@@ -51,6 +52,14 @@ func (f *fake) Rollback(ctx context.Context, req control.RollbackRequest) (contr
 		return control.RollbackResult{}, nil
 	}
 	return f.rollback(ctx, req)
+}
+
+func (f *fake) Plan(ctx context.Context, req control.PlanRequest) (control.Plan, error) {
+	if f.plan == nil {
+		f.t.Errorf("Plan(%+v) called", req)
+		return control.Plan{}, nil
+	}
+	return f.plan(ctx, req)
 }
 
 func (f *fake) Info(ctx context.Context) (control.Info, error) {
@@ -98,7 +107,7 @@ func serve(t *testing.T, f *fake, ln net.Listener) (logs *observer.ObservedLogs,
 	t.Helper()
 	f.t = t
 	core, logs := observer.New(zapcore.InfoLevel)
-	server, err := control.NewServer(control.ServerConfig{Certificates: f, Deliveries: f, Daemon: f, Log: zap.New(core)})
+	server, err := control.NewServer(control.ServerConfig{Certificates: f, Deliveries: f, Planner: f, Daemon: f, Log: zap.New(core)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,7 @@ const (
 type ServerConfig struct {
 	Certificates Certificates // required
 	Deliveries   Deliveries   // required
+	Planner      Planner      // required
 	Daemon       Daemon       // required
 	Log          *zap.Logger  // every change that is asked for, with its result; nil: nothing is logged
 }
@@ -34,20 +35,21 @@ type ServerConfig struct {
 type Server struct {
 	certs      Certificates
 	deliveries Deliveries
+	planner    Planner
 	daemon     Daemon
 	log        *zap.Logger
 }
 
 // NewServer returns a server that does nothing until Serve.
 func NewServer(c ServerConfig) (*Server, error) {
-	if c.Certificates == nil || c.Deliveries == nil || c.Daemon == nil {
-		return nil, errors.New("control server: Certificates, Deliveries and Daemon are required")
+	if c.Certificates == nil || c.Deliveries == nil || c.Planner == nil || c.Daemon == nil {
+		return nil, errors.New("control server: Certificates, Deliveries, Planner and Daemon are required")
 	}
 	log := c.Log
 	if log == nil {
 		log = zap.NewNop()
 	}
-	return &Server{certs: c.Certificates, deliveries: c.Deliveries, daemon: c.Daemon, log: log}, nil
+	return &Server{certs: c.Certificates, deliveries: c.Deliveries, planner: c.Planner, daemon: c.Daemon, log: log}, nil
 }
 
 // Serve answers on ln until ctx ends, which is no error, and closes ln. Requests that are under way see their
@@ -90,6 +92,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST "+pathRenew, func(w http.ResponseWriter, r *http.Request) {
 		streamed(s, w, r, "renewal requested", s.certs.Renew)
 	})
+	mux.HandleFunc("POST "+pathPlan, s.plan)
 	mux.HandleFunc("POST "+pathDeploy, func(w http.ResponseWriter, r *http.Request) {
 		streamed(s, w, r, "delivery requested", s.deliveries.Deploy)
 	})
@@ -120,6 +123,17 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	cert, err := s.certs.Status(r.Context(), r.FormValue("name"))
 	answer(w, r, cert, err)
+}
+
+// plan is asked with a body for the drafts, and nevertheless changes nothing: it is not logged.
+func (s *Server) plan(w http.ResponseWriter, r *http.Request) {
+	var req PlanRequest
+	if err := decode(w, r, &req); err != nil {
+		answer(w, r, nil, err)
+		return
+	}
+	plan, err := s.planner.Plan(r.Context(), req)
+	answer(w, r, plan, err)
 }
 
 func (s *Server) reload(w http.ResponseWriter, r *http.Request) {

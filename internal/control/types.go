@@ -221,6 +221,50 @@ type Event struct {
 	OK      bool      `json:"ok,omitzero"`   // with Done: what was asked for has happened, or without Wait is under way
 }
 
+// PlanRequest asks what would happen if files came in force. Without drafts, those on disk.
+type PlanRequest struct {
+	Drafts []Draft `json:"drafts,omitempty"`
+}
+
+// Draft is the text of a spec that lies somewhere else than in certs.d, or is not to be read from there.
+type Draft struct {
+	Path string `json:"path"` // its base name names the certificate
+	Text string `json:"text"`
+}
+
+// Plan is what would happen.
+type Plan struct {
+	Steps     []Step    `json:"steps"`              // sorted by name
+	Unchanged int       `json:"unchanged,omitzero"` // certificates that would stay as they are
+	Costs     []Cost    `json:"costs,omitempty"`    // of all the steps together
+	Problems  []Problem `json:"problems,omitempty"` // of files that would not come in force
+	Held      *Held     `json:"held,omitempty"`     // nil: no removal would wait
+}
+
+// Step is what would be done about one certificate.
+type Step struct {
+	Name    string    `json:"name"`
+	Do      string    `json:"do"`               // "issue", "reissue", "redeploy", "retire" or "nothing"
+	At      time.Time `json:"at,omitzero"`      // of the next renewal; zero: an order is due at once, or never
+	Issuer  string    `json:"issuer,omitempty"` // that would be asked first
+	Reason  string    `json:"reason,omitempty"`
+	Differs []string  `json:"differs,omitempty"` // from what was issued
+	Targets []string  `json:"targets,omitempty"` // consumers that would be served
+}
+
+// Cost is what orders take from a limit that acmed keeps to at an issuer, below the CA's own.
+type Cost struct {
+	Issuer string `json:"issuer"`
+	Limit  string `json:"limit"`
+	Needs  int    `json:"needs"`
+	Left   int    `json:"left"` // now
+	Max    int    `json:"max"`
+	Per    int64  `json:"perSeconds"` // time in which Max are let through
+}
+
+// Exceeded tells that not all of it can happen at once.
+func (c Cost) Exceeded() bool { return c.Needs > c.Left }
+
 // ReloadRequest asks the daemon to read its files again.
 type ReloadRequest struct {
 	AcceptRemovals bool `json:"acceptRemovals,omitzero"` // let go of a held removal

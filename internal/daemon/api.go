@@ -17,6 +17,7 @@ type api struct{ d *daemon }
 var (
 	_ control.Certificates = api{}
 	_ control.Deliveries   = api{}
+	_ control.Planner      = api{}
 	_ control.Daemon       = api{}
 )
 

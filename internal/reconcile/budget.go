@@ -41,6 +41,11 @@ func (b bucket) free(tat, now time.Time) time.Time {
 	return b.arrival(tat, now).Add(-b.per + b.interval())
 }
 
+// left is how many more it lets through at once.
+func (b bucket) left(tat, now time.Time) int {
+	return int((b.per - b.arrival(tat, now).Sub(now)) / b.interval())
+}
+
 // spend is the arrival time after one more at now.
 func (b bucket) spend(tat, now time.Time) time.Time {
 	return b.arrival(tat, now).Add(b.interval())

@@ -98,8 +98,11 @@ func urgent(is *store.Revision, now time.Time) bool {
 // matches tells whether what was issued is what is asked for: names, key, profile, and an issuer of the list.
 func matches(want *spec.Certificate, is *store.Revision, issuers []IssuerState) bool {
 	return sameSet(want.DNSNames, is.DNSNames) && sameSet(addresses(want), is.IPAddresses) &&
-		want.PrivateKey.String() == is.Key && want.Profile == is.Profile &&
-		slices.ContainsFunc(issuers, func(s IssuerState) bool { return s.Name == is.Issuer && s.Directory == is.Directory })
+		want.PrivateKey.String() == is.Key && want.Profile == is.Profile && matchesIssuer(is, issuers)
+}
+
+func matchesIssuer(is *store.Revision, issuers []IssuerState) bool {
+	return slices.ContainsFunc(issuers, func(s IssuerState) bool { return s.Name == is.Issuer && s.Directory == is.Directory })
 }
 
 func addresses(c *spec.Certificate) []string {

@@ -66,12 +66,10 @@ func (l *Loader) check(file string) []*Problem {
 		p.File = path
 		return []*Problem{p}
 	}
-	text, err := readText(path)
+	text, err := ReadFile(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return []*Problem{{File: path, Problem: "does not exist"}}
 	case err != nil:
-		return []*Problem{fileProblem(path, err)}
+		return problemsOf(path, err)
 	case filepath.Dir(path) == l.config.IssuerDir:
 		return l.parser.issuer(path, text).problems
 	}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"acmed/internal/control"
+	"acmed/internal/spec"
+)
+
+func (a *app) planCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "plan [FILE…]",
+		Short: "Tell what an edit would do: issue, reissue, redeploy, or nothing",
+		Long: `Tell what acmed would do if the files of certs.d, issuers.d and acmed.yaml came in force as they are now, or the specs
+given, wherever they lie: which certificates would be issued, reissued (and what differs), handed out again or retired,
+and what that takes from the limits of each issuer. Nothing is changed, and no CA is asked. The exit code is 1 when a
+file is bad.`,
+		Example: `  acmed plan
+  acmed plan draft/www.example.com.yaml`,
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return []string{"yaml"}, cobra.ShellCompDirectiveFilterFileExt
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return a.plan(cmd.Context(), args) },
+	}
+}
+
+func (a *app) plan(ctx context.Context, files []string) error {
+	req, err := drafts(files)
+	if err != nil {
+		return err
+	}
+	client, err := a.client()
+	if err != nil {
+		return err
+	}
+	plan, err := client.Plan(ctx, req)
+	if err != nil {
+		return err
+	}
+	if err := a.result(plan, func(now time.Time) string { return planText(plan, now) }); err != nil {
+		return err
+	}
+	if len(plan.Problems) > 0 {
+		a.say("%s", problemsText(plan.Problems))
+		return errReported
+	}
+	return nil
+}
+
+// drafts reads files here: the daemon may not be allowed to.
+func drafts(files []string) (req control.PlanRequest, err error) {
+	var errs []error
+	for _, file := range files {
+		path, err := filepath.Abs(file)
+		if err != nil {
+			return req, fmt.Errorf("finding %s: %w", file, err)
+		}
+		text, err := spec.ReadFile(path)
+		errs = append(errs, err)
+		req.Drafts = append(req.Drafts, control.Draft{Path: path, Text: string(text)})
+	}
+	return req, errors.Join(errs...)
+}
+
+// planText is the answer of `acmed plan`.
+func planText(p control.Plan, now time.Time) string {
+	var blocks []string
+	if len(p.Steps) > 0 {
+		blocks = append(blocks, stepsText(p.Steps, now))
+	}
+	if len(p.Costs) > 0 {
+		blocks = append(blocks, costsText(p.Costs))
+	}
+	if p.Unchanged > 0 || len(p.Steps) == 0 {
+		blocks = append(blocks, count(p.Unchanged, "certificate")+" would stay as before\n")
+	}
+	if p.Held != nil {
+		blocks = append(blocks, heldText(p.Held))
+	}
+	return strings.Join(blocks, "\n")
+}
+
+func stepsText(steps []control.Step, now time.Time) string {
+	var b strings.Builder
+	b.WriteString("NAME\tWOULD\tBECAUSE\n")
+	for _, s := range steps {
+		why := s.Reason
+		if len(s.Differs) > 0 {
+			why = strings.Join(s.Differs, "; ")
+		}
+		if !s.At.IsZero() {
+			why += prefixed("; renewal ", relative(s.At, now))
+		}
+		fmt.Fprintf(&b, "%s\t%s\t%s\n", s.Name, joined(" by ", s.Do, s.Issuer), why)
+		for _, t := range s.Targets {
+			fmt.Fprintf(&b, "\t\t  then %s\n", t)
+		}
+	}
+	return columns(b.String())
+}
+
+func costsText(costs []control.Cost) string {
+	var b strings.Builder
+	b.WriteString("ISSUER\tLIMIT\tNEEDS\tLEFT\n")
+	for _, c := range costs {
+		left := fmt.Sprintf("%d of %d in %s", c.Left, c.Max, span(time.Duration(c.Per)*time.Second))
+		if c.Exceeded() {
+			left += ": the rest has to wait"
+		}
+		fmt.Fprintf(&b, "%s\t%s\t%d\t%s\n", c.Issuer, c.Limit, c.Needs, left)
+	}
+	return columns(b.String())
+}

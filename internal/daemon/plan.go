@@ -1,0 +1,81 @@
+package daemon
+
+import (
+	"context"
+	"time"
+
+	"acmed/internal/control"
+	"acmed/internal/reconcile"
+	"acmed/internal/spec"
+)
+
+// Plan implements control.Planner. Certificates whose specs would not change are only counted, unless they were asked
+// for.
+func (a api) Plan(ctx context.Context, req control.PlanRequest) (control.Plan, error) {
+	set, asked, err := a.planned(req)
+	if err != nil {
+		return control.Plan{}, err
+	}
+	plan := control.Plan{Steps: []control.Step{}, Problems: wireProblems(set.Problems), Held: wireHeld(set.Held)}
+	var costs []reconcile.Cost
+	for _, name := range asked {
+		if ctx.Err() != nil {
+			return control.Plan{}, ctx.Err()
+		}
+		p, err := a.d.reconciler.Plan(name, set)
+		if err != nil {
+			return control.Plan{}, err
+		}
+		plan.Steps = append(plan.Steps, step(p))
+		costs = append(costs, p.Costs...)
+	}
+	plan.Unchanged = max(0, set.Len()-len(asked))
+	for _, c := range reconcile.Sum(costs) {
+		plan.Costs = append(plan.Costs, control.Cost{
+			Issuer: c.Issuer, Limit: c.Limit, Needs: c.Needs, Left: c.Left, Max: c.Max, Per: int64(c.Per / time.Second),
+		})
+	}
+	return plan, nil
+}
+
+// planned returns the set that would come in force, and the certificates to be planned for.
+func (a api) planned(req control.PlanRequest) (set *spec.Set, names []string, err error) {
+	config, current := a.d.specs.settings(), a.d.specs.set()
+	if len(req.Drafts) > 0 {
+		texts := map[string][]byte{}
+		for _, d := range req.Drafts {
+			texts[d.Path] = []byte(d.Text)
+		}
+		return spec.Draft(config, current, texts)
+	}
+	if config, err = spec.LoadConfig(config.File); err != nil {
+		return nil, nil, err
+	}
+	known, err := a.d.store.Known()
+	if err != nil {
+		return nil, nil, err
+	}
+	if set, err = spec.Preview(spec.LoaderConfig{Config: config, Recall: a.d.store.Recall, Known: known}); err != nil {
+		return nil, nil, err
+	}
+	_, names = compare(current, set)
+	return set, names, nil
+}
+
+func step(p reconcile.Plan) control.Step {
+	s := control.Step{Name: p.Name, Do: "nothing", At: p.At, Issuer: p.Issuer, Differs: p.Differs, Targets: p.Targets,
+		Reason: reasonText(reconcile.View{Why: p.Why})}
+	switch {
+	case p.Do == reconcile.Issue && p.Why == reconcile.Missing:
+		s.Do = "issue"
+	case p.Do == reconcile.Issue:
+		s.Do = "reissue"
+	case p.Do == reconcile.Deploy:
+		s.Do, s.Reason = "redeploy", "consumers have not accepted it as the spec wants it"
+	case p.Do == reconcile.Retire:
+		s.Do = "retire"
+	default:
+		s.Reason = "what was issued is what the spec asks for"
+	}
+	return s
+}

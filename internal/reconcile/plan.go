@@ -1,0 +1,176 @@
+package reconcile
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"acmed/internal/spec"
+	"acmed/internal/store"
+)
+
+// Plan is what acmed would do about one certificate if a set of specs came in force now.
+type Plan struct {
+	Name    string
+	Do      Action // Issue, Deploy, Retire or Wait
+	Why     Reason
+	At      time.Time // of an order that is not due yet; zero: none, or at once
+	Issuer  string    // for Issue: who would be asked first
+	Differs []string  // for Edited: what the spec asks for, and what was issued
+	Targets []string  // keys of the consumers that would be served
+	Costs   []Cost    // of the order
+}
+
+// Cost is what one order, or several, take from a limit that acmed keeps to at an issuer.
+type Cost struct {
+	Issuer string
+	Limit  string // in words
+	Max    int
+	Per    time.Duration
+	Needs  int
+	Left   int
+
+	key string
+}
+
+// Plan tells what would be done about name if set came in force, and changes nothing.
+func (r *Reconciler) Plan(name string, set *spec.Set) (Plan, error) {
+	p := Plan{Name: name, Do: Wait}
+	rec, err := r.store.Record(name)
+	if err != nil {
+		return p, err
+	}
+	now := time.Now().Round(0)
+	in := Input{Want: set.Certificate(name), Have: rec, Host: r.host, Floor: r.floor, Deploys: r.deploy != nil}
+	if in.Want == nil {
+		p.Do, p.Why = Retire, Unwanted
+		return p, nil
+	}
+	if in.Live, err = r.store.Live(name); err != nil {
+		return p, err
+	}
+	for _, issuer := range in.Want.Issuers {
+		if s := set.Issuer(issuer); s != nil {
+			in.Issuers = append(in.Issuers, IssuerState{Name: issuer, Directory: s.Directory})
+		}
+	}
+	due, why := Due(&in, now)
+	p.Why = why
+	switch {
+	case due.After(now):
+		p.At = due
+		p.deliver(&in, now)
+	case len(in.Issuers) > 0:
+		p.Do, p.Issuer = Issue, in.Issuers[0].Name
+		p.Differs = differences(&in)
+		p.Targets = everyTarget(&in)
+		p.Costs, err = r.costsOf(&in, set.Issuer(p.Issuer), now)
+	}
+	return p, err
+}
+
+// deliver fills in who has to accept the revision that stays.
+func (p *Plan) deliver(in *Input, now time.Time) {
+	is := in.Have.Serving()
+	if !in.Deploys || is == nil {
+		return
+	}
+	done := progressOf(in, is, now).done
+	for _, t := range in.targets(is) {
+		if !slices.Contains(done, t.Fingerprint) {
+			p.Targets = append(p.Targets, t.Key)
+		}
+	}
+	if len(p.Targets) > 0 {
+		p.Do, p.Why = Deploy, Behind
+	}
+}
+
+func everyTarget(in *Input) (keys []string) {
+	if !in.Deploys {
+		return nil
+	}
+	for _, t := range in.Want.Deploy.Targets("") {
+		keys = append(keys, t.Key)
+	}
+	return keys
+}
+
+// differences are the attributes by which what is asked for is not what was issued.
+func differences(in *Input) (out []string) {
+	want, is := in.Want, in.Have.Issued
+	if is == nil {
+		return nil
+	}
+	out = append(out, setDifference("dnsNames", want.DNSNames, is.DNSNames)...)
+	out = append(out, setDifference("ipAddresses", addresses(want), is.IPAddresses)...)
+	change := func(field, from, to string) {
+		if from != to {
+			out = append(out, field+": "+orNone(from)+" → "+orNone(to))
+		}
+	}
+	change("privateKey", is.Key, want.PrivateKey.String())
+	change("profile", is.Profile, want.Profile)
+	if !matchesIssuer(is, in.Issuers) {
+		change("issuers", is.Issuer+" at "+is.Directory, strings.Join(want.Issuers, ", "))
+	}
+	return out
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// setDifference is a line such as "dnsNames: + new.example.com, - old.example.com", or nothing.
+func setDifference(field string, want, have []string) []string {
+	var parts []string
+	for sign, list := range map[string][2][]string{"+ ": {want, have}, "- ": {have, want}} {
+		for _, name := range list[0] {
+			if !slices.Contains(list[1], name) {
+				parts = append(parts, sign+name)
+			}
+		}
+	}
+	if len(parts) == 0 {
+		return nil
+	}
+	slices.Sort(parts)
+	return []string{field + ": " + strings.Join(parts, ", ")}
+}
+
+// costsOf is what an order takes from the limits at issuer, and what is left of them.
+func (r *Reconciler) costsOf(in *Input, issuer *spec.Issuer, now time.Time) ([]Cost, error) {
+	ledger, err := r.store.Issuer(issuer.Name)
+	if err != nil || exempt(in, issuer, now) {
+		return nil, err
+	}
+	var costs []Cost
+	ledger.View(func(s *store.IssuerState) {
+		for _, b := range orderBuckets(identifiers(in.Want), issuer.Limits) {
+			costs = append(costs, Cost{
+				Issuer: issuer.Name, Limit: b.words, Max: b.limit, Per: b.per, Needs: 1, Left: b.left(s.Budgets[b.key], now), key: b.key,
+			})
+		}
+	})
+	return costs, nil
+}
+
+// Sum adds costs up by issuer and limit, in the order in which they come.
+func Sum(costs []Cost) (sums []Cost) {
+	index := map[string]int{}
+	for _, c := range costs {
+		id := c.Issuer + " " + c.key
+		i, known := index[id]
+		if !known {
+			i = len(sums)
+			index[id] = i
+			sums = append(sums, c)
+			continue
+		}
+		sums[i].Needs += c.Needs
+	}
+	return sums
+}
