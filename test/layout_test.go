@@ -44,6 +44,8 @@ func mayImport() map[string][]string {
 		"internal/deploy":    foundation,
 		"internal/control":   foundation,
 		"internal/acmetest":  foundation,
+		"internal/sectigo":   nil,
+		"internal/eab":       {"spec"},
 		"internal/daemon":    {"*"},
 		"cmd/acmed":          {"*"},
 		"test":               {"*"},

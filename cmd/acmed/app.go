@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -58,7 +59,8 @@ acmed obtains it from an ACME CA, installs it, and renews it in time for ever.`,
 	flags.Var(oneOf(&a.output, "FORMAT", "text", "json"), "output", "how the result is written, text or json")
 	root.AddCommand(a.runCommand(), a.respondCommand(), a.deployHelperCommand(), a.listCommand(), a.statusCommand(),
 		a.renewCommand(), a.deployCommand(), a.rollbackCommand(), a.holdCommand(), a.unholdCommand(), a.reloadCommand(),
-		a.checkCommand(), a.planCommand(), a.schemaCommand(), a.versionCommand(), a.manCommand())
+		a.checkCommand(), a.planCommand(), a.sectigoCommand(), a.zeroSSLCommand(), a.schemaCommand(), a.versionCommand(),
+		a.manCommand())
 	return root
 }
 
@@ -69,6 +71,28 @@ func (a *app) needsCommand(root *cobra.Command) error {
 		return err
 	}
 	return &failure{errReported, exitUsage, ""}
+}
+
+// group builds a command that only has others below it.
+func (a *app) group(use, short, long string, below ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: use, Short: short, Long: long,
+		Args: unknownCommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.needsCommand(cmd) },
+
+		SuggestionsMinimumDistance: 2,
+	}
+	cmd.AddCommand(below...)
+	return cmd
+}
+
+// configuration returns acmed.yaml, or what goes without one where the system has none.
+func (a *app) configuration() (*spec.Config, error) {
+	config, err := spec.LoadConfig(cmp.Or(a.config, defaultConfig))
+	if a.config == "" && errors.Is(err, fs.ErrNotExist) {
+		return spec.DefaultConfig(defaultConfig), nil
+	}
+	return config, err
 }
 
 // client returns the daemon's client.

@@ -100,8 +100,8 @@ func (a *app) checkState(dir string) []string {
 // countFiles counts what a check without arguments reads.
 func countFiles(config *spec.Config) int {
 	n := 1
-	for _, dir := range []string{config.IssuerDir, config.SpecDir} {
-		files, _ := filepath.Glob(filepath.Join(dir, "[^.]*.yaml")) // the pattern is good
+	for _, pattern := range []string{config.SectigoFile(), filepath.Join(config.IssuerDir, "[^.]*.yaml"), filepath.Join(config.SpecDir, "[^.]*.yaml")} {
+		files, _ := filepath.Glob(pattern) // the patterns are good, unless a folder's name is odd
 		n += len(files)
 	}
 	return n

@@ -46,7 +46,7 @@ func (a *app) rollbackCommand() *cobra.Command {
 		Long: `Make the revision before the live one live again, have its consumers served, and leave it so for a day, or until
 the time given: nothing is ordered meanwhile, unless the certificate would expire. When that time is over, or after
 acmed unhold, the newest revision goes live again. Mend before then what is wrong with it.`,
-		Args:              argsExactly(1, "roll back what? give a name"),
+		Args:              oneArg("roll back what? give a name"),
 		ValidArgsFunction: a.completeNames(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := a.client()
@@ -75,7 +75,7 @@ func (a *app) holdCommand() *cobra.Command {
 		Long: `Leave a certificate as it is until a time: nothing is ordered, and no new revision goes live. Its consumers go on being
 served. So that it does not expire, a hold ends when a twentieth of its lifetime is left.`,
 		Example:           `  acmed hold www.example.com --until 36h`,
-		Args:              argsExactly(1, "hold what? give a name"),
+		Args:              oneArg("hold what? give a name"),
 		ValidArgsFunction: a.completeNames(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			end := until.after(time.Now())
@@ -93,7 +93,7 @@ func (a *app) unholdCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:               "unhold NAME",
 		Short:             "End a hold",
-		Args:              argsExactly(1, "release what? give a name"),
+		Args:              oneArg("release what? give a name"),
 		ValidArgsFunction: a.completeNames(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.hold(cmd, args[0], time.Time{})

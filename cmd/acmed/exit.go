@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"acmed/internal/control"
+	"acmed/internal/sectigo"
 )
 
 // The exit codes; see the package comment.
@@ -43,6 +44,9 @@ func (a *app) exit(err error) int {
 	if e, ok := errors.AsType[*control.Error](err); ok {
 		hint = e.Hint
 	}
+	if e, ok := errors.AsType[*sectigo.Error](err); ok && hint == "" {
+		hint = e.Hint
+	}
 	switch {
 	case errors.Is(err, errReported):
 		return code
@@ -72,24 +76,34 @@ func argsUpTo(n int) cobra.PositionalArgs {
 	}
 }
 
-// unknownCommand refuses arguments of the root command, which are commands that do not exist.
+// unknownCommand refuses arguments of a command that has others below it: they are commands that do not exist.
 func unknownCommand(root *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	hint := "acmed --help"
+	hint := root.CommandPath() + " --help"
 	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
 		hint = "did you mean " + strings.Join(near, ", ") + "?"
 	}
 	return &failure{fmt.Errorf("there is no command %q", args[0]), exitUsage, hint}
 }
 
-// argsExactly asks for n arguments.
-func argsExactly(n int, question string) cobra.PositionalArgs {
+// oneArg asks for one argument.
+func oneArg(question string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) < n {
+		if len(args) == 0 {
 			return usagef(cmd, "%s", question)
 		}
-		return argsUpTo(n)(cmd, args)
+		return argsUpTo(1)(cmd, args)
+	}
+}
+
+// twoArgs asks for two arguments or more.
+func twoArgs(question string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < 2 {
+			return usagef(cmd, "%s", question)
+		}
+		return nil
 	}
 }

@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"acmed/internal/control"
+	"acmed/test/scm"
 )
 
 func TestMain(m *testing.M) {
@@ -33,8 +37,30 @@ func TestScripts(t *testing.T) {
 			socket := filepath.Join(dir, "s")
 			env.Setenv("ACMED_SOCKET", socket)
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // else every command takes a second
+			playSectigo(env)
 			return serve(env, socket)
 		},
+	})
+}
+
+// playSectigo gives a script an SCM at $SCM_URL and a ZeroSSL at $ZEROSSL_URL.
+func playSectigo(env *testscript.Env) {
+	fake := scm.New(scm.Options{})
+	zeroSSL := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost || r.URL.String() != "/acme/eab-credentials?access_key=access-1" {
+			fmt.Fprint(w, `{"success":false,"error":{"code":101,"type":"invalid_access_key"}}`)
+			return
+		}
+		fmt.Fprint(w, `{"success":true,"eab_kid":"kid-of-zerossl","eab_hmac_key":"emVyb3NzbC1zZWNyZXQtemVyb3NzbA"}`)
+	}))
+	env.Setenv("SCM_URL", fake.URL)
+	env.Setenv("ZEROSSL_URL", zeroSSL.URL)
+	env.Defer(func() {
+		fake.Close()
+		zeroSSL.Close()
+		for _, fault := range fake.Misuse() {
+			env.T().Fatal("SCM was asked what its reference does not know: " + fault)
+		}
 	})
 }
 

@@ -8,8 +8,8 @@ import (
 )
 
 // CheckFiles lints as a Loader would read, but at once and without a past. Without files it lints acmed.yaml and
-// every file of issuerDir and specDir. A file of issuerDir is an issuer, that of c is acmed.yaml, any other is a
-// certificate wherever it lies.
+// every file of issuerDir and specDir, and sectigo.yaml. A file of issuerDir is an issuer, that of c is acmed.yaml, the
+// sectigo.yaml beside it is that, and any other is a certificate wherever it lies.
 func CheckFiles(c *Config, files []string) []*Problem {
 	l, err := NewLoader(LoaderConfig{Config: c})
 	if err != nil {
@@ -17,7 +17,8 @@ func CheckFiles(c *Config, files []string) []*Problem {
 	}
 	l.issuers.hasty, l.certificates.hasty = true, true
 	if len(files) == 0 {
-		return append(checkConfigFile(c.File), l.Load(time.Time{}, LoadOptions{}).Set.Problems...)
+		own := append(checkConfigFile(c.File), checkSectigo(c.SectigoFile())...)
+		return append(own, l.Load(time.Time{}, LoadOptions{}).Set.Problems...)
 	}
 	load(l.issuers, l, time.Time{}, LoadOptions{}, &Loaded{})
 	l.know()
@@ -33,6 +34,15 @@ func CheckFiles(c *Config, files []string) []*Problem {
 func checkConfigFile(file string) []*Problem {
 	_, err := LoadConfig(file)
 	if file == "" || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return problemsOf(file, err)
+}
+
+// checkSectigo accepts that there is no file.
+func checkSectigo(file string) []*Problem {
+	_, err := LoadSectigo(file)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return problemsOf(file, err)
@@ -59,8 +69,11 @@ func (l *Loader) check(file string) []*Problem {
 	if err != nil {
 		return []*Problem{fileProblem(file, err)}
 	}
-	if path == l.config.File {
+	switch path {
+	case l.config.File:
 		return checkConfigFile(path)
+	case l.config.SectigoFile():
+		return checkSectigo(path)
 	}
 	if p := l.certificates.stray(filepath.Base(path)); p != nil {
 		p.File = path

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -50,6 +51,9 @@ type value struct {
 
 // A fault is what is wrong with a value, apart from where it is.
 type fault struct{ problem, hint string }
+
+// err is for a value that came from elsewhere than a file.
+func (f *fault) err() error { return errors.New(strings.TrimSuffix(f.problem+": "+f.hint, ": ")) }
 
 func (v value) fault(problem, hint string) {
 	v.doc.add(Problem{Line: v.Line, Column: v.Column, Field: v.path, Problem: problem, Hint: hint})

@@ -16,6 +16,15 @@ var (
 // hostChars are what ASCII a host name may hold, and all that is not ASCII.
 const hostChars = `[^\x00-\x2c\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]+`
 
+// ParseDNSName reads a name as specs write it and returns it in A-labels and lower case. A wildcard is a name too.
+func ParseDNSName(s string) (string, error) {
+	name, wrong := parseDNSName(s)
+	if wrong != nil {
+		return "", wrong.err()
+	}
+	return name, nil
+}
+
 // parseDNSName reads a name for a certificate: a host, or a wildcard whose first label is *.
 func parseDNSName(s string) (string, *fault) {
 	base, wild := strings.CutPrefix(s, "*.")

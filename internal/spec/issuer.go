@@ -2,7 +2,7 @@ package spec
 
 import (
 	"fmt"
-	"slices"
+	"path/filepath"
 )
 
 var issuerKind = object(checkIssuer,
@@ -73,27 +73,6 @@ var limitsKind = object(nil,
 		func(l *Limits) *int { return &l.OrdersInFlight }, integer(1, 1<<30)),
 )
 
-// A builtin is an issuer that needs no file, or only one with the external account binding.
-type builtin struct {
-	name, directory string
-	needsBinding    bool
-}
-
-// builtins are the public CAs whose directory is the same for everybody.
-var builtins = []builtin{
-	{name: "letsencrypt", directory: "https://acme-v02.api.letsencrypt.org/directory"},
-	{name: "letsencrypt-staging", directory: "https://acme-staging-v02.api.letsencrypt.org/directory"},
-	{name: "actalis", directory: "https://acme-api.actalis.com/acme/directory", needsBinding: true},
-	{name: "google", directory: "https://dv.acme-v02.api.pki.goog/directory", needsBinding: true},
-	{name: "google-test", directory: "https://dv.acme-v02.test-api.pki.goog/directory", needsBinding: true},
-	{name: "sectigo-dv", directory: "https://acme.sectigo.com/v2/DV", needsBinding: true},
-	{name: "sectigo-ev", directory: "https://acme.sectigo.com/v2/EV", needsBinding: true},
-	{name: "sectigo-ov", directory: "https://acme.sectigo.com/v2/OV", needsBinding: true},
-	{name: "sslcom-ecc", directory: "https://acme.ssl.com/sslcom-dv-ecc", needsBinding: true},
-	{name: "sslcom-rsa", directory: "https://acme.ssl.com/sslcom-dv-rsa", needsBinding: true},
-	{name: "zerossl", directory: "https://acme.zerossl.com/v2/DV90", needsBinding: true},
-}
-
 // defaultLimits keep below what Let's Encrypt publishes: 300 orders in three hours, 50 certificates of a registered
 // domain and 5 of the same names in a week, 5 failures of a name in an hour. Others publish no numbers.
 func defaultLimits(name string) Limits {
@@ -112,10 +91,16 @@ func (p *parser) baseIssuer(name string) *Issuer {
 		TermsOfServiceAgreed: p.config.TermsOfServiceAgreed,
 		Limits:               defaultLimits(name),
 	}
-	if n := slices.IndexFunc(builtins, func(b builtin) bool { return b.name == name }); n >= 0 {
-		i.Directory = builtins[n].directory
+	if ca := catalogued(name); ca != nil {
+		i.Directory, i.Credentials = ca.Directory, ca.Credentials
 	}
 	return i
+}
+
+// ParseIssuer reads the text of an issuer of that file name with the defaults of c. The error joins values of *Problem.
+func ParseIssuer(c *Config, file string, text []byte) (*Issuer, error) {
+	d := (&parser{config: c}).issuer(file, text)
+	return d.value, joined(d.problems)
 }
 
 func (p *parser) issuer(file string, text []byte) draft[Issuer] {
@@ -126,7 +111,11 @@ func (p *parser) issuer(file string, text []byte) draft[Issuer] {
 	}
 	i := p.baseIssuer(nameOf(file))
 	i.File = file
+	public := i.Directory
 	issuerKind.read(*root, i)
+	if i.Directory != public {
+		i.Credentials = "" // another CA under a name of the catalogue
+	}
 	if len(doc.problems) > 0 {
 		return draft[Issuer]{problems: doc.result()}
 	}
@@ -135,14 +124,12 @@ func (p *parser) issuer(file string, text []byte) draft[Issuer] {
 
 // know returns the parser for certificates that may name the issuers which files describe, and those built in.
 func (p *parser) know(files map[string]*Issuer) *parser {
-	known := make(map[string]*fault, len(builtins)+len(files))
-	for _, b := range builtins {
-		known[b.name] = nil
-		if b.needsBinding {
-			known[b.name] = &fault{
-				b.name + " needs an external account binding",
-				"write it to " + p.config.IssuerDir + "/" + b.name + suffix,
-			}
+	known := map[string]*fault{}
+	for _, ca := range Catalogue() {
+		known[ca.Name] = nil
+		if i := p.baseIssuer(ca.Name); ca.Credentials != "" {
+			i.File = filepath.Join(p.config.IssuerDir, ca.Name+suffix)
+			known[ca.Name] = &fault{ca.Name + " needs an external account binding", i.BindingHint()}
 		}
 	}
 	for name := range files {

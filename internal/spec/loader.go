@@ -93,8 +93,8 @@ func (l *Loader) SetConfig(c *Config) {
 		return
 	}
 	l.config, l.parser, l.builtins = c, &parser{config: c}, nil
-	for _, b := range builtins {
-		l.builtins = append(l.builtins, l.parser.baseIssuer(b.name))
+	for _, ca := range Catalogue() {
+		l.builtins = append(l.builtins, l.parser.baseIssuer(ca.Name))
 	}
 	l.issuers.dir, l.issuers.moved = c.IssuerDir, true
 	l.certificates.dir, l.certificates.moved = c.SpecDir, true

@@ -26,7 +26,7 @@ type schema struct {
 	AnyOf                []schema          `json:"anyOf,omitempty"`
 }
 
-// Schema returns the JSON Schema of a sort of file: "certificate", "config" or "issuer"; false for any other. It is
+// Schema returns the JSON Schema of a sort of file: "certificate", "config", "issuer" or "sectigo"; false for any other. It is
 // made of the tables by which those files are read. A file that is accepted conforms to it; one that conforms may still
 // be refused, for some rules are beyond a schema.
 func Schema(sort string) (text []byte, ok bool) {
@@ -41,6 +41,9 @@ func Schema(sort string) (text []byte, ok bool) {
 	case "issuer":
 		s = issuerKind.schema
 		s.Title = "A file of issuers.d: a CA"
+	case "sectigo":
+		s = sectigoKind.schema
+		s.Title = "sectigo.yaml: how acmed sectigo asks Sectigo Certificate Manager"
 	default:
 		return nil, false
 	}

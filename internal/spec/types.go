@@ -75,6 +75,7 @@ type Issuer struct {
 	Contact              []string
 	TermsOfServiceAgreed bool
 	Binding              *ExternalAccountBinding // nil: none
+	Credentials          string                  // how to get a binding at this CA, after "get one"; "": not known, or none is needed
 	CABundle             string                  // file of PEM roots; "": the system's
 	Proxy                string                  // URL; "": HTTPS_PROXY and NO_PROXY decide
 	Limits               Limits

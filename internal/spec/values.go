@@ -1,7 +1,6 @@
 package spec
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -104,7 +103,7 @@ var (
 func ParseDuration(s string) (time.Duration, error) {
 	d, wrong := parseDuration(s)
 	if wrong != nil {
-		return 0, errors.New(wrong.problem + ": " + wrong.hint)
+		return 0, wrong.err()
 	}
 	return d, nil
 }
