@@ -38,7 +38,8 @@ func (s *solvers) solver(c spec.Challenge) (acme.Solver, error) {
 		return s.webroot(c.Webroot)
 	case s.config.Solver == "off":
 		return nil, unavailable("nothing answers http-01 challenges: http.solver is off",
-			"set http.solver in acmed.yaml, or challenge.webroot in the spec, and run acmed reload")
+			"set http.solver in acmed.yaml, or challenge.webroot in the spec, and run acmed reload; a CA that validates names "+
+				"elsewhere, such as Sectigo, has not validated this one")
 	default:
 		return s.folder, nil
 	}

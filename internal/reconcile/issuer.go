@@ -141,11 +141,22 @@ func (r *Reconciler) register(ctx context.Context, i *issuer, client *acme.Clien
 	}
 	url, err := client.Register(ctx, reg)
 	if err != nil {
-		return err
+		return unbound(err, i.spec)
 	}
 	a.URL = url
 	r.log.Info("registered account", fieldIssuer(i.spec.Name), fieldAccount(url))
 	return r.store.SaveAccount(i.spec.Name, *a)
+}
+
+// unbound says where a CA that makes accounts only for those it knows hands out what it wants to see.
+func unbound(err error, s *spec.Issuer) error {
+	e, ok := errors.AsType[*acme.Error](err)
+	if !ok || e.Problem != "externalAccountRequired" {
+		return err
+	}
+	told := *e // the client may share the error
+	told.Hint = s.BindingHint()
+	return &told
 }
 
 // bindingKey reads the HMAC key, which CAs hand out in base64url, on use.

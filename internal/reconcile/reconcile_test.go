@@ -3,6 +3,7 @@ package reconcile_test
 import (
 	"maps"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -471,6 +472,9 @@ func TestAMissingBindingHoldsTheIssuerUntilItIsMended(t *testing.T) {
 		time.Sleep(time.Hour)
 		w.expect("a", reconcile.PhaseBackoff, reconcile.IssuerHold)
 		w.expect("b", reconcile.PhaseBackoff, reconcile.IssuerHold)
+		if hint := w.record("a").Failures["ca"].Hint + w.record("b").Failures["ca"].Hint; !strings.Contains(hint, "get one from the CA; write its key identifier") {
+			t.Errorf("what to do: %q", hint)
+		}
 		issuer := w.issuer("ca", letsencrypt())
 		issuer.Binding = &spec.ExternalAccountBinding{KID: "kid", HMACKeyFile: writeKey(t, key)}
 		w.put(spec.NewSet([]*spec.Certificate{cert("a"), cert("b")}, []*spec.Issuer{issuer}))
