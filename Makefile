@@ -37,8 +37,8 @@ fmt:
 deb: # dist/acmed_VERSION_ARCH.deb, the same bytes for the same commit
 	deploy/package/build
 
-e2e: deb # needs root on Debian: the package in a container with a real systemd
-	go test -tags=e2e -count=1 -timeout=20m ./test/e2e
+e2e: deb # needs root on Debian: the package in containers with a real systemd; DEBIAN=trixie is one release only
+	go test -tags=e2e -count=1 -v -timeout=30m ./test/e2e
 
 clean:
 	rm -rf bin dist

@@ -31,9 +31,9 @@ func byResponder() setup { return setup{http: "{fallback: redirect}", socket: "a
 
 // serve boots a container in which the daemon runs as packaged, with
 // certificates from ca.
-func serve(t *testing.T, ca *pebble.Server, s setup) *machine {
+func serve(t *testing.T, release string, ca *pebble.Server, s setup) *machine {
 	t.Helper()
-	m := boot(t)
+	m := boot(t, release)
 	m.install()
 	m.write("/etc/acmed/acmed.yaml", fmt.Sprintf(`contact: ["mailto:pki@example.com"]
 termsOfServiceAgreed: true
@@ -75,9 +75,11 @@ func (m *machine) active() error {
 }
 
 // The steps build on each other: one container, one daemon.
-func TestDaemon(t *testing.T) {
+func TestDaemon(t *testing.T) { onEach(t, testDaemon) }
+
+func testDaemon(t *testing.T, release string) {
 	ca := startCA(t, pebble.Options{HTTPPort: 80, NonceReject: 5, AuthzReuse: 50})
-	m := serve(t, ca, byResponder())
+	m := serve(t, release, ca, byResponder())
 	for _, step := range []struct {
 		sentence string
 		check    func(*testing.T, *machine, *pebble.Server)
@@ -264,9 +266,11 @@ func quiet(t *testing.T, m *machine, _ *pebble.Server) {
 	}
 }
 
-func TestDaemonListensItself(t *testing.T) {
+func TestDaemonListensItself(t *testing.T) { onEach(t, testDaemonListensItself) }
+
+func testDaemonListensItself(t *testing.T, release string) {
 	ca := startCA(t, pebble.Options{HTTPPort: 80})
-	m := serve(t, ca, setup{http: "{solver: listen}", socket: "acmed-listen.socket"})
+	m := serve(t, release, ca, setup{http: "{solver: listen}", socket: "acmed-listen.socket"})
 	m.order("www.example.com")
 	m.issued("www.example.com")
 	if state := m.show("acmed-http.service", "ActiveState"); state != "inactive" {
@@ -274,11 +278,13 @@ func TestDaemonListensItself(t *testing.T) {
 	}
 }
 
-func TestWatchdogRestartsADaemonThatHangs(t *testing.T) {
+func TestWatchdogRestartsADaemonThatHangs(t *testing.T) { onEach(t, testWatchdog) }
+
+func testWatchdog(t *testing.T, release string) {
 	ca := startCA(t, pebble.Options{HTTPPort: 80})
 	s := byResponder()
 	s.dropIn = "WatchdogSec=3s\nTimeoutAbortSec=1s\nRestartSec=1s\n"
-	m := serve(t, ca, s)
+	m := serve(t, release, ca, s)
 	pid := m.show("acmed.service", "MainPID")
 	m.run("systemctl", "kill", "--kill-whom=main", "--signal=STOP", "acmed.service")
 	m.eventually(patience, "the watchdog ends it and systemd starts it again", func() error {
@@ -292,8 +298,10 @@ func TestWatchdogRestartsADaemonThatHangs(t *testing.T) {
 	}
 }
 
-func TestConfigurationThatCannotWorkIsNotTriedAgain(t *testing.T) {
-	m := boot(t)
+func TestConfigurationThatCannotWorkIsNotTriedAgain(t *testing.T) { onEach(t, testBadConfiguration) }
+
+func testBadConfiguration(t *testing.T, release string) {
+	m := boot(t, release)
 	m.install()
 	m.write("/etc/acmed/acmed.yaml", "color: red\n")
 	if _, err := m.try("systemctl", "start", "acmed.service"); err == nil {

@@ -4,6 +4,10 @@
 //	make e2e
 //	make e2e DEBIAN=trixie
 //
+// They run on each release of Debian that the package is for, one after the
+// other, and the output tells the time of each. Every test boots a machine of its
+// own, which takes a second: the files of a release stay in .cache/e2e.
+//
 // The packaged program also runs on disks that lose their power, their room or
 // their right to write. The figures of more power cuts than usual:
 //

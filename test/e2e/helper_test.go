@@ -33,9 +33,11 @@ const (
 // ask is what a daemon would say, in a language that every Debian speaks.
 const ask = `$s = IO::Socket::UNIX->new("/run/acmed/deploy.sock") or die "connect: $!\n"; print $s $ARGV[0]; $s->shutdown(1); print <$s>`
 
-// TestDeployHelper has the real units deliver for consumers that the machine really has. The steps build on each other.
-func TestDeployHelper(t *testing.T) {
-	m := boot(t)
+func TestDeployHelper(t *testing.T) { onEach(t, testDeployHelper) }
+
+// testDeployHelper has the real units deliver for consumers that the machine really has. The steps build on each other.
+func testDeployHelper(t *testing.T, release string) {
+	m := boot(t, release)
 	m.install()
 	consume(m)
 	issueFor(m, delivered)
@@ -255,10 +257,12 @@ func leavesNothing(t *testing.T, m *machine) {
 	}
 }
 
-// TestDaemonDeliversByTheHelper goes all the way, from a spec to a consumer that has read the new certificate.
-func TestDaemonDeliversByTheHelper(t *testing.T) {
+func TestDaemonDeliversByTheHelper(t *testing.T) { onEach(t, testDelivery) }
+
+// testDelivery goes all the way, from a spec to a consumer that has read the new certificate.
+func testDelivery(t *testing.T, release string) {
 	ca := startCA(t, pebble.Options{HTTPPort: 80})
-	m := serve(t, ca, byResponder())
+	m := serve(t, release, ca, byResponder())
 	consume(m)
 	m.eventually(patience, "the consumer has it", func() error {
 		if status, err := m.try("acmed", "status", delivered); err != nil {

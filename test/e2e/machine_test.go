@@ -16,31 +16,74 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// machine is a booted container. Its files are a throw-away layer over rootfs.
+// machine is a container with a systemd of its own.
 type machine struct {
-	t       *testing.T
+	t *testing.T
+	*container
+}
+
+// container is what all subtests of a machine share.
+type container struct {
+	files   string // its root: a throw-away layer over rootfs
 	process *exec.Cmd
 	leader  int // pid of the container's init, 0 before it is known
 	console *bytes.Buffer
 }
 
-const bootTimeout = time.Minute
+const bootTimeout = 2 * time.Minute
 
-func boot(t *testing.T) *machine {
+// boot starts a machine, which takes a second or two.
+func boot(t *testing.T, release string) *machine {
 	t.Helper()
-	m := &machine{t: t, console: new(bytes.Buffer)}
+	m := &machine{t, &container{files: layer(t, release), console: new(bytes.Buffer)}}
+	t.Cleanup(m.shutdown)
+	t.Cleanup(m.keepSecrets)
+	m.start()
+	return m
+}
+
+// layer is a folder with the files of a release. What is written to it is kept in memory, until the test ends.
+func layer(t *testing.T, release string) string {
+	t.Helper()
+	dir := t.TempDir()
+	mount(t, "tmpfs", dir, "")
+	root, upper, work := filepath.Join(dir, "root"), filepath.Join(dir, "upper"), filepath.Join(dir, "work")
+	for _, folder := range []string{root, upper, work} {
+		if err := os.Mkdir(folder, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mount(t, "overlay", root, "lowerdir="+rootfs(release)+",upperdir="+upper+",workdir="+work)
+	return root
+}
+
+func mount(t *testing.T, kind, dir, options string) {
+	t.Helper()
+	if err := unix.Mount(kind, dir, kind, 0, options); err != nil {
+		t.Fatalf("mounting %s with %q: %v", kind, options, err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Errorf("unmounting %s: %v", dir, err)
+		}
+	})
+}
+
+// start boots what lies in the machine's files.
+func (m *machine) start() {
+	m.t.Helper()
 	// Without CAP_NET_ADMIN newer versions of systemd give services no network of their own.
-	m.process = exec.Command("systemd-nspawn", "--capability=CAP_NET_ADMIN", "--quiet", "--directory="+rootfs(), "--volatile=overlay", "--boot",
+	m.process = exec.Command("systemd-nspawn", "--capability=CAP_NET_ADMIN", "--quiet", "--directory="+m.files, "--boot",
 		"--register=no", "--keep-unit", "--console=pipe", "--machine=acmed-e2e", "--resolv-conf=off", "--timezone=off")
 	m.process.Stdout, m.process.Stderr = m.console, m.console
 	m.process.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	if err := m.process.Start(); err != nil {
-		t.Fatal(err)
+		m.t.Fatal(err)
 	}
-	t.Cleanup(m.shutdown)
-	t.Cleanup(m.keepSecrets)
 	m.eventually(bootTimeout, "the container boots", func() error {
 		pid := strconv.Itoa(m.process.Process.Pid)
 		children, err := os.ReadFile(filepath.Join("/proc", pid, "task", pid, "children"))
@@ -53,19 +96,31 @@ func boot(t *testing.T) *machine {
 		_, err = m.try("systemctl", "is-system-running")
 		return err
 	})
-	return m
+}
+
+// reboot ends the machine in order and starts it again: its disk stays, its memory does not.
+func (m *machine) reboot() {
+	m.t.Helper()
+	m.run("systemctl", "--no-block", "reboot")
+	hung := time.AfterFunc(bootTimeout, func() { _ = m.process.Process.Kill() })
+	_ = m.process.Wait() // its status asks whoever keeps the unit to start it again
+	if !hung.Stop() {
+		m.t.Fatalf("the container has not ended after %s:\n%s", bootTimeout, m.console)
+	}
+	m.leader = 0
+	m.start()
 }
 
 // with is the same machine in a subtest.
-func (m machine) with(t *testing.T) *machine {
-	m.t = t
-	return &m
-}
+func (m *machine) with(t *testing.T) *machine { return &machine{t, m.container} }
 
 func (m *machine) shutdown() {
 	if m.t.Failed() && m.leader != 0 {
 		journal, err := m.try("journalctl", "--no-pager", "--lines=80", "--unit=acmed*")
 		m.t.Logf("journal (%v):\n%s", err, journal)
+	}
+	if m.process.Process == nil {
+		return
 	}
 	// With its init everything in the container ends, and nspawn waits for that.
 	doomed := cmp.Or(m.leader, m.process.Process.Pid)

@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -13,7 +12,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"acmed/test/pebble"
@@ -33,10 +34,12 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(m.Run())
 	}
+	began := time.Now()
 	if err := prepare(); err != nil {
 		fmt.Fprintln(os.Stderr, "preparing the end-to-end tests:", err)
 		os.Exit(1)
 	}
+	fmt.Printf("prepared in %v\n", time.Since(began).Round(time.Second))
 	os.Exit(isolate())
 }
 
@@ -82,7 +85,11 @@ func prepare() error {
 	if err := aptInstall(); err != nil {
 		return err
 	}
-	return bootstrap()
+	var work errgroup.Group
+	for _, release := range releases() {
+		work.Go(func() error { return bootstrap(release) })
+	}
+	return work.Wait()
 }
 
 func aptInstall() error {
@@ -118,7 +125,20 @@ func firstSuccess(attempts ...func() error) (err error) {
 	return err
 }
 
-func debian() string { return cmp.Or(os.Getenv("DEBIAN"), "bookworm") }
+// releases are the versions of Debian that the package is for. What one of them is enough for runs on the first.
+func releases() []string {
+	if release := os.Getenv("DEBIAN"); release != "" {
+		return []string{release}
+	}
+	return []string{"bookworm", "trixie"}
+}
+
+// onEach runs a test on each release of Debian.
+func onEach(t *testing.T, test func(t *testing.T, release string)) {
+	for _, release := range releases() {
+		t.Run(release, func(t *testing.T) { test(t, release) })
+	}
+}
 
 // packages are what the container has beside the minimal system: what systemd needs, and the servers that consume
 // certificates.
@@ -134,28 +154,31 @@ func servers() []string {
 	return []string{"nginx", "apache2", "haproxy", "postfix", "dovecot", "postgresql"}
 }
 
-// rootfs is where the container's files are; a machine never writes there. Other packages are another root.
-func rootfs() string {
+// cache outlives the tests. CI may keep it.
+func cache() string { return filepath.Join("..", "..", ".cache", "e2e") }
+
+// rootfs is where the files of a release are; a machine never writes there. Other packages are another root.
+func rootfs(release string) string {
 	sum := sha256.Sum256([]byte(strings.Join(packages(), " ")))
-	return filepath.Join("..", "..", ".cache", "e2e", fmt.Sprintf("%s-%x", debian(), sum[:4]))
+	return filepath.Join(cache(), fmt.Sprintf("%s-%x", release, sum[:4]))
 }
 
-func bootstrap() error {
-	if _, err := os.Stat(rootfs()); err == nil {
+func bootstrap(release string) error {
+	if _, err := os.Stat(rootfs(release)); err == nil {
 		return nil
 	}
-	unfinished := rootfs() + ".tmp"
+	unfinished := rootfs(release) + ".tmp"
 	if err := errors.Join(os.RemoveAll(unfinished), os.MkdirAll(unfinished, 0o755)); err != nil {
 		return err
 	}
-	err := host("debootstrap", "--variant=minbase", "--include="+strings.Join(packages(), ","), debian(), unfinished)
+	err := host("debootstrap", "--variant=minbase", "--include="+strings.Join(packages(), ","), release, unfinished)
 	if err == nil {
 		err = host("systemctl", append([]string{"--root=" + unfinished, "disable"}, servers()...)...)
 	}
 	if err != nil {
 		return err
 	}
-	return os.Rename(unfinished, rootfs())
+	return os.Rename(unfinished, rootfs(release))
 }
 
 func host(name string, args ...string) error {

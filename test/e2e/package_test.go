@@ -22,8 +22,10 @@ func TestUnitsAreHardened(t *testing.T) {
 	}
 }
 
-func TestPackage(t *testing.T) {
-	m := boot(t)
+func TestPackage(t *testing.T) { onEach(t, testPackage) }
+
+func testPackage(t *testing.T, release string) {
+	m := boot(t, release)
 	m.install()
 
 	t.Run("its units are what systemd expects", func(t *testing.T) {

@@ -26,9 +26,11 @@ func reloaded() map[string]struct{ unit, note, problem, hint string } {
 	}
 }
 
-// TestReloads has the helper reload units of all kinds, with and without a message bus.
-func TestReloads(t *testing.T) {
-	m := boot(t)
+func TestReloads(t *testing.T) { onEach(t, testReloads) }
+
+// testReloads has the helper reload units of all kinds, with and without a message bus.
+func testReloads(t *testing.T, release string) {
+	m := boot(t, release)
 	m.install()
 	var units []string
 	for unit, r := range reloaded() {

@@ -36,7 +36,7 @@ type server struct {
 // TestServers has a renewal served by each server, to whoever connects.
 func TestServers(t *testing.T) {
 	ca := startCA(t, pebble.Options{HTTPPort: 80, NonceReject: 5, AuthzReuse: 50})
-	m := serve(t, ca, byResponder())
+	m := serve(t, releases()[0], ca, byResponder())
 	m.run("systemctl", "start", "acmed-deploy.socket")
 	consumers := []server{nginx(), apache(), haproxy(), postgres(), postfix(), dovecot()}
 	for _, s := range consumers {
