@@ -29,6 +29,7 @@ import (
 
 	"acmed/internal/challenge"
 	"acmed/internal/control"
+	"acmed/internal/notify"
 	"acmed/internal/reconcile"
 	"acmed/internal/scheduler"
 	"acmed/internal/sd"
@@ -87,6 +88,7 @@ type daemon struct {
 	solvers    *solvers
 	couriers   *couriers
 	specs      *specs
+	news       *notify.Notifier // nil: nobody is told
 
 	http01  *challenge.Server // nil: the daemon does not listen itself
 	answers atomic.Pointer[answering]
@@ -136,9 +138,12 @@ func (d *daemon) buildVisits(config *spec.Config) (err error) {
 		return err
 	}
 	host, _ := os.Hostname() // "": renewals are spread by name only
+	if d.news, err = newNotifier(config, d, host); err != nil {
+		return err
+	}
 	d.reconciler, err = reconcile.New(reconcile.Config{
 		Store: d.store, Solver: d.solvers.solver, Wake: func(name string) { d.scheduler.Wake(name) },
-		Deploy: d.couriers.deliver, Credential: sd.Credential, UserAgent: "acmed/" + d.version, Host: host, Floor: buildTime(),
+		Deploy: d.couriers.deliver, Seen: d.seen, Credential: sd.Credential, UserAgent: "acmed/" + d.version, Host: host, Floor: buildTime(),
 		Metrics: m.reconcile, ACMEMetrics: m.acme, Log: d.log,
 	})
 	if err != nil {
@@ -255,6 +260,9 @@ func (d *daemon) work(ctx, outer context.Context) error {
 	group.Go(func() error { return d.specs.run(ctx) })
 	group.Go(func() error { return d.couriers.run(ctx) })
 	group.Go(func() error { return d.reportStatus(ctx) })
+	if d.news != nil {
+		group.Go(func() error { return d.news.Run(ctx) })
+	}
 	if d.http01 == nil && d.solvers.config.Solver != "off" {
 		group.Go(func() error { return d.selfCheck().run(ctx) })
 	}

@@ -13,6 +13,7 @@ import (
 	"acmed/internal/acme"
 	"acmed/internal/challenge"
 	"acmed/internal/deploy"
+	"acmed/internal/notify"
 	"acmed/internal/reconcile"
 	"acmed/internal/scheduler"
 )
@@ -23,12 +24,13 @@ type metrics struct {
 	acme      *acme.Metrics
 	challenge *challenge.Metrics
 	deploy    *deploy.Metrics
+	notify    *notify.Metrics
 	reconcile *reconcile.Metrics
 	scheduler *scheduler.Metrics
 }
 
 func newMetrics() *metrics {
-	return &metrics{prometheus.NewRegistry(), acme.NewMetrics(), challenge.NewMetrics(), deploy.NewMetrics(), reconcile.NewMetrics(), scheduler.NewMetrics()}
+	return &metrics{prometheus.NewRegistry(), acme.NewMetrics(), challenge.NewMetrics(), deploy.NewMetrics(), notify.NewMetrics(), reconcile.NewMetrics(), scheduler.NewMetrics()}
 }
 
 func (d *daemon) register(each string) error {
@@ -51,7 +53,7 @@ func (d *daemon) register(each string) error {
 			func() float64 { return float64(d.specs.countLoads()) }),
 	}
 	for _, part := range [][]prometheus.Collector{
-		d.metrics.acme.Collectors(), d.metrics.challenge.Collectors(), d.metrics.deploy.Collectors(), d.metrics.reconcile.Collectors(), d.metrics.scheduler.Collectors(),
+		d.metrics.acme.Collectors(), d.metrics.challenge.Collectors(), d.metrics.deploy.Collectors(), d.metrics.notify.Collectors(), d.metrics.reconcile.Collectors(), d.metrics.scheduler.Collectors(),
 	} {
 		all = append(all, part...)
 	}

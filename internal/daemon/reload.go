@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"reflect"
 	"time"
 
 	"acmed/internal/control"
@@ -155,6 +156,7 @@ func reconfigure(running, wanted *spec.Config) (*spec.Config, []*spec.Problem) {
 		{"deploySocket", restore(&c.DeploySocket, running.DeploySocket)},
 		{"http", restore(&c.HTTP, running.HTTP)},
 		{"log.format", restore(&c.Log.Format, running.Log.Format)},
+		{"notify", restore(&c.Notify, running.Notify)},
 		{"runtimeDir", restore(&c.RuntimeDir, running.RuntimeDir)},
 		{"stateDir", restore(&c.StateDir, running.StateDir)},
 		{"tlsALPN", restore(&c.TLSALPN, running.TLSALPN)},
@@ -169,8 +171,8 @@ func reconfigure(running, wanted *spec.Config) (*spec.Config, []*spec.Problem) {
 }
 
 // restore sets *field to the value that is in force and tells whether it was another one.
-func restore[T comparable](field *T, inForce T) (differs bool) {
-	differs = *field != inForce
+func restore[T any](field *T, inForce T) (differs bool) {
+	differs = !reflect.DeepEqual(*field, inForce)
 	*field = inForce
 	return differs
 }

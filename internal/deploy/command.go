@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -27,7 +28,22 @@ type command struct {
 	timeout time.Duration
 	user    string   // "": who runs this
 	env     []string // besides the usual
+	stdin   []byte
 	grace   time.Duration
+}
+
+// Run runs a program that serves no certificate as those are run that do: as the user of this process, with these
+// variables and a clean environment, for a minute at most, and nothing of it stays. The error says how it ended, and
+// the last of what it said.
+func Run(ctx context.Context, argv, env []string, stdin []byte) error {
+	e := command{argv: argv, env: env, stdin: stdin, grace: stopGrace}.run(ctx)
+	if e.problem == "" {
+		return nil
+	}
+	if e.output != "" {
+		e.problem += ": " + strings.TrimSpace(e.output)
+	}
+	return errors.New(e.problem)
 }
 
 // ended is how a command ended.
@@ -62,6 +78,9 @@ func (c command) run(ctx context.Context) ended {
 	all, out := newFamily(), &ending{max: maxOutput}
 	cmd := exec.CommandContext(limited, program, c.argv[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", out, out
+	if c.stdin != nil {
+		cmd.Stdin = bytes.NewReader(c.stdin)
+	}
 	cmd.Env = append(append(account.environment(), c.env...), all.mark)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: account.credential}
 	cmd.Cancel = func() error { return all.terminate(cmd.Process.Pid) }

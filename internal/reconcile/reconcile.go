@@ -35,6 +35,8 @@ type Config struct {
 	// Deploy takes a certificate that its consumers are to accept, and sees to it that Delivered is called with what
 	// came of it, once. It never blocks. nil: nobody serves consumers.
 	Deploy func(Delivery)
+	// Seen is told of every View that is new or has changed. It never blocks. nil: nobody is told.
+	Seen func(View)
 	// Credential finds a systemd credential; nil: there are none.
 	Credential  func(name string) (path string, err error)
 	Transport   http.RoundTripper // to every CA; nil: the network
@@ -109,7 +111,7 @@ func New(c Config) (*Reconciler, error) {
 		metrics: c.Metrics, acmeMetrics: c.ACMEMetrics, log: c.Log,
 		issuers: map[string]*issuer{}, flights: map[string]flight{}, requests: map[string]request{},
 		deliveries: map[string]*delivered{}, wishes: map[string][]wish{},
-		board: board{views: map[string]View{}, counts: map[Phase]int{}, watchers: map[string][]chan View{}},
+		board: board{seen: c.Seen, views: map[string]View{}, counts: map[Phase]int{}, watchers: map[string][]chan View{}},
 	}
 	if r.log == nil {
 		r.log = zap.NewNop()

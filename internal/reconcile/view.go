@@ -197,6 +197,7 @@ func (r *Reconciler) Counts() (phases map[Phase]int, failing int) {
 
 // board holds the views.
 type board struct {
+	seen     func(View) // is told of each; nil: nobody is
 	mu       sync.RWMutex
 	views    map[string]View
 	counts   map[Phase]int
@@ -211,6 +212,9 @@ func (b *board) get(name string) View {
 }
 
 func (b *board) set(v View) {
+	if b.seen != nil {
+		b.seen(v)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if old, ok := b.views[v.Name]; ok {

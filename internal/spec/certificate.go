@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -275,19 +274,18 @@ var beforeKind = kind[Renew]{beforeText.what, beforeText.schema, readBefore}
 func readBefore(v value, into *Renew) {
 	var s string
 	beforeText.read(v, &s)
-	percent, found := strings.CutSuffix(s, "%")
-	if !found {
+	if !strings.HasSuffix(s, "%") {
 		if s != "" {
 			durationKind.read(v, &into.Before)
 		}
 		return
 	}
-	n, _ := strconv.ParseFloat(percent, 64)
-	if !percentText.MatchString(s) || n < 1 || n > 99 {
-		v.fault(fmt.Sprintf("%q is not a percentage from 1%% to 99%%", shorten(s)), "such as 33%, the part of the lifetime that is left")
+	share, wrong := parseShare(s)
+	if wrong != nil {
+		v.fault(wrong.problem, wrong.hint)
 		return
 	}
-	into.Fraction = n / 100
+	into.Fraction = share
 }
 
 var labelName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]{0,63}$`)

@@ -39,6 +39,8 @@ var configKind = object(checkConfig,
 		func(c *Config) *Control { return &c.Control }, controlKind),
 	key("log", "what is logged and how",
 		func(c *Config) *Log { return &c.Log }, logKind),
+	key("notify", "who is told of certificates that need people",
+		func(c *Config) *Notify { return &c.Notify }, notifyKind),
 	key("labelNames", "labels of certificates that metrics carry",
 		func(c *Config) *[]string { return &c.LabelNames }, list("a list of labels", labelNameKind)),
 	key("workers", "certificates that are worked on at once, up to 1024",
@@ -155,7 +157,8 @@ func DefaultConfig(file string) *Config {
 
 // resolve makes the paths absolute and gives the sockets their defaults.
 func (c *Config) resolve(dir string) {
-	for _, path := range []*string{&c.SpecDir, &c.IssuerDir, &c.DNSDir, &c.StateDir, &c.RuntimeDir, &c.DeploySocket, &c.Control.Socket} {
+	for _, path := range []*string{&c.SpecDir, &c.IssuerDir, &c.DNSDir, &c.StateDir, &c.RuntimeDir, &c.DeploySocket, &c.Control.Socket,
+		&c.Notify.URLFile, &c.Notify.TokenFile} {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join(dir, *path)
 		}

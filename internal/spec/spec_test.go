@@ -46,10 +46,14 @@ func TestLoadConfigWithEveryKey(t *testing.T) {
 		DNSDir:     "/etc/acmed/dns.d",
 		StateDir:   dir + "/config/state",
 		RuntimeDir: dir + "/config/run", DeploySocket: dir + "/config/run/helper.sock",
-		HTTP:       spec.HTTP{Solver: "listen", Listen: ":80", Fallback: "redirect"},
-		Admin:      spec.Admin{Listen: "0.0.0.0:9402", CertificateMetrics: "on", Insecure: true},
-		Control:    spec.Control{Socket: dir + "/config/run/control.sock"},
-		Log:        spec.Log{Level: "debug", Format: "json"},
+		HTTP:    spec.HTTP{Solver: "listen", Listen: ":80", Fallback: "redirect"},
+		Admin:   spec.Admin{Listen: "0.0.0.0:9402", CertificateMetrics: "on", Insecure: true},
+		Control: spec.Control{Socket: dir + "/config/run/control.sock"},
+		Log:     spec.Log{Level: "debug", Format: "json"},
+		Notify: spec.Notify{
+			Command: []string{"/usr/local/bin/tell", "pki"}, URLFile: dir + "/config/secrets/hook", TokenFile: "/etc/acmed/secrets/token",
+			Events: []string{"failing", "expiring"}, Expiring: []float64{0.25, 0.025},
+		},
 		LabelNames: []string{"team"},
 		Workers:    4,
 	}

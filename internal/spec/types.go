@@ -26,6 +26,7 @@ type Config struct {
 	Admin                Admin
 	Control              Control
 	Log                  Log
+	Notify               Notify
 	LabelNames           []string // labels that acmed_certificate_info carries
 	Workers              int
 }
@@ -46,6 +47,21 @@ type Admin struct {
 	CertificateMetrics string // "auto", "on" or "off"
 	Insecure           bool   // allow an address that is not loopback without TLS and password
 }
+
+// Notify says who is told of certificates that need people. Without a command and a webhook, nobody is.
+type Notify struct {
+	Command   []string  // argv
+	URL       string    // of a webhook
+	URLFile   string    // holds the URL, where that is a secret
+	TokenFile string    // holds a bearer token for the webhook
+	Events    []string  // that are told; nil: all
+	Expiring  []float64 // shares of the lifetime left, in (0, 1); nil: the usual
+}
+
+// Wanted tells whether somebody is to be told.
+func (n *Notify) Wanted() bool { return len(n.Command) > 0 || n.webhook() }
+
+func (n *Notify) webhook() bool { return n.URL != "" || n.URLFile != "" }
 
 // Control is the socket that the command line talks to.
 type Control struct{ Socket string }

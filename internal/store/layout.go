@@ -15,6 +15,8 @@ const (
 	lockFile   = "lock"
 	lostFound  = "lost+found" // the folder may be a filesystem of its own
 
+	noticesFile = "notices.json"
+
 	folderMode  fs.FileMode = 0o711 // others pass through to live/NAME and read what its files let them
 	privateMode fs.FileMode = 0o700
 	publicMode  fs.FileMode = 0o644
@@ -41,7 +43,7 @@ type rule struct {
 }
 
 // fixed tells that the rule is about one path, which every state directory has.
-func (r *rule) fixed() bool { return !strings.Contains(r.pattern, "*") }
+func (r *rule) fixed() bool { return !strings.Contains(r.pattern, "*") && r.pattern != noticesFile }
 
 // rules is the table of docs/state-directory.md. What lies below archive is not judged.
 func rules() []rule {
@@ -77,6 +79,7 @@ func rules() []rule {
 		{"specs/certs/*.yaml", secretMode, (*Reader).checkName},
 		{"specs/issuers", dir | privateMode, nil},
 		{"specs/issuers/*.yaml", secretMode, (*Reader).checkName},
+		{noticesFile, secretMode, (*Reader).checkNotices},
 		{"archive", dir | privateMode, nil},
 	}
 }

@@ -25,6 +25,7 @@ func TestModesDoNotDependOnTheUmask(t *testing.T) {
 		l, err := s.Issuer("ca")
 		must(t, err)
 		must(t, l.Update(func(*store.IssuerState) {}))
+		must(t, s.SaveNotices(nil))
 		syscall.Umask(old)
 
 		seen := map[string]bool{}

@@ -151,6 +151,13 @@ type Account struct {
 	Created   time.Time `json:"created"`
 }
 
+// Notice is what people were told about one certificate and still holds. The zero Notice is that nothing is wrong.
+type Notice struct {
+	Failing     bool    `json:"failing,omitempty"`     // it could not be issued or renewed
+	Undelivered bool    `json:"undelivered,omitempty"` // a consumer has not accepted it
+	Expiring    float64 `json:"expiring,omitempty"`    // the share of its lifetime left that was told last; zero: none
+}
+
 // IssuerState is what acmed must not forget about one issuer: issuers/NAME.json.
 type IssuerState struct {
 	// Hold is until when the CA asked to be left alone; zero: it did not.
