@@ -43,6 +43,7 @@ func mayImport() map[string][]string {
 		"internal/challenge": foundation,
 		"internal/deploy":    foundation,
 		"internal/control":   foundation,
+		"internal/migrate":   {"acme", "store", "spec"},
 		"internal/notify":    foundation,
 		"internal/acmetest":  foundation,
 		"internal/sectigo":   nil,

@@ -60,7 +60,7 @@ acmed obtains it from an ACME CA, installs it, and renews it in time for ever.`,
 	root.AddCommand(a.runCommand(), a.respondCommand(), a.deployHelperCommand(), a.listCommand(), a.statusCommand(),
 		a.renewCommand(), a.deployCommand(), a.rollbackCommand(), a.holdCommand(), a.unholdCommand(), a.reloadCommand(),
 		a.checkCommand(), a.planCommand(), a.sectigoCommand(), a.zeroSSLCommand(), a.schemaCommand(), a.versionCommand(),
-		a.manCommand())
+		a.manCommand(), a.importCommand())
 	return root
 }
 

@@ -1,0 +1,363 @@
+package migrate
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"acmed/internal/spec"
+	"acmed/internal/store"
+)
+
+// Action says what becomes of something.
+type Action string
+
+// The actions.
+const (
+	Import  Action = "import"  // it is carried over whole
+	Order   Action = "order"   // only a spec is written: acmed will order a certificate
+	Present Action = "present" // acmed has it already, and it is left as it is
+	Refuse  Action = "refuse"  // it is not carried over
+)
+
+// Plan says what an import does.
+type Plan struct {
+	Client       string        `json:"client"`
+	Dir          string        `json:"dir"`
+	Issuers      []IssuerFile  `json:"issuers"` // to be written
+	Accounts     []AccountStep `json:"accounts"`
+	Certificates []Step        `json:"certificates"`
+	Notes        []Note        `json:"notes"`
+	Next         Next          `json:"next"`
+
+	config *spec.Config
+}
+
+// IssuerFile is a file of issuers.d that is missing.
+type IssuerFile struct {
+	Name      string `json:"name"`
+	Directory string `json:"directory"`
+	File      string `json:"file"`
+	text      string
+}
+
+// AccountStep is what becomes of an account.
+type AccountStep struct {
+	Issuer string `json:"issuer"`
+	URL    string `json:"url,omitempty"`
+	From   string `json:"from"`
+	Action Action `json:"action"`
+	Why    string `json:"why,omitempty"`
+	have   Account
+}
+
+// Step is what becomes of a certificate.
+type Step struct {
+	Name     string    `json:"name"`
+	Former   string    `json:"former,omitempty"` // what the other client calls it, if not the same
+	From     string    `json:"from"`
+	Action   Action    `json:"action"`
+	Why      string    `json:"why,omitempty"`
+	Issuer   string    `json:"issuer,omitempty"`
+	Names    []string  `json:"names"`
+	Key      string    `json:"key,omitempty"`
+	NotAfter time.Time `json:"notAfter,omitzero"`
+	SpecFile string    `json:"specFile"`
+	Spec     string    `json:"spec,omitempty"` // the text that is written
+	Notes    []Note    `json:"notes"`
+	have     Certificate
+}
+
+// Do tells whether anything is to be done.
+func (p *Plan) Do() bool {
+	return len(p.Issuers) > 0 ||
+		slices.ContainsFunc(p.Accounts, func(a AccountStep) bool { return a.Action == Import }) ||
+		slices.ContainsFunc(p.Certificates, func(s Step) bool { return s.does() })
+}
+
+func (s *Step) does() bool { return s.Action == Import || s.Action == Order }
+
+// Look reads what another client has and plans what an import does. It changes nothing.
+func Look(o Options) (*Plan, error) {
+	set, err := spec.Preview(spec.LoaderConfig{Config: o.Config})
+	if err != nil {
+		return nil, err
+	}
+	all := clients()
+	i := slices.IndexFunc(all, func(c client) bool { return c.name == o.Client })
+	if i < 0 {
+		return nil, fmt.Errorf("importing from %q: acmed does not know that client", o.Client)
+	}
+	found, dir, err := all[i].read(&o, slices.Collect(issuersOf(set)))
+	if err != nil {
+		return nil, err
+	}
+	state, err := openState(o.Config.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	if state != nil {
+		defer func() { _ = state.Close() }() // nothing was written
+	}
+	p := &planner{
+		Plan: &Plan{
+			Client: o.Client, Dir: dir, Notes: found.Notes, Next: all[i].next(dir, o.Config.StateDir), config: o.Config,
+			Issuers: []IssuerFile{}, Accounts: []AccountStep{}, Certificates: []Step{},
+		}, set: set, state: state, now: o.Now,
+		issuers: map[string]string{}, taken: map[string]string{},
+	}
+	if err := p.choose(found, o.Names); err != nil {
+		return nil, err
+	}
+	return p.Plan, p.planAccounts(found)
+}
+
+func issuersOf(set *spec.Set) func(func(*spec.Issuer) bool) {
+	return func(yield func(*spec.Issuer) bool) {
+		for _, i := range set.Issuers() {
+			if !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+// openState reads the state folder, which need not exist yet.
+func openState(dir string) (*store.Reader, error) {
+	if names, err := os.ReadDir(dir); errors.Is(err, fs.ErrNotExist) || err == nil && len(names) == 0 {
+		return nil, nil
+	}
+	return store.OpenReader(dir)
+}
+
+// planner makes a plan.
+type planner struct {
+	*Plan
+	set     *spec.Set // with what the plan adds
+	state   *store.Reader
+	now     time.Time
+	issuers map[string]string // names, by directory
+	taken   map[string]string // what the client calls the certificate that got a name here
+}
+
+// choose plans for the certificates that are named, or for all.
+func (p *planner) choose(found *Found, names []string) error {
+	for _, name := range names {
+		if !slices.ContainsFunc(found.Certificates, func(c Certificate) bool { return c.Name == name }) {
+			return fmt.Errorf("importing %s: %s has no certificate of that name in %s", name, p.Client, p.Dir)
+		}
+	}
+	for _, c := range found.Certificates {
+		if len(names) > 0 && !slices.Contains(names, c.Name) {
+			continue
+		}
+		step, err := p.certificate(c)
+		if err != nil {
+			return err
+		}
+		p.Certificates = append(p.Certificates, step)
+	}
+	return nil
+}
+
+// certificate plans for one certificate.
+func (p *planner) certificate(c Certificate) (Step, error) {
+	name := Name(c.Name)
+	s := Step{Name: name, From: c.From, Notes: slices.Clone(c.Notes), Names: []string{}, have: c}
+	if name != c.Name {
+		s.Former = c.Name
+	}
+	s.SpecFile = filepath.Join(p.config.SpecDir, name+".yaml")
+	if s.Notes == nil {
+		s.Notes = []Note{}
+	}
+	if _, err := os.Lstat(s.SpecFile); err == nil || p.set.Certificate(name) != nil && p.taken[name] == "" {
+		s.Action, s.Why, s.Notes = Present, "there is a spec of that name", []Note{}
+		return s, nil
+	}
+	if other, twice := p.taken[name]; twice {
+		s.Action, s.Why = Refuse, other+" is called that here, too"
+		return s, nil
+	}
+	s.Names = identifiers(&c.Want)
+	if len(s.Names) == 0 {
+		s.Action, s.Why = Refuse, cmp.Or(c.Unfit, "it has no names")
+		return s, nil
+	}
+	if !isDirectory(c.Directory) {
+		s.Action, s.Why = Refuse, cmp.Or(c.Unfit, fmt.Sprintf("the CA's directory is no https URL: %q", abbreviate(c.Directory)))
+		return s, nil
+	}
+	if err := p.clash(&s); err != nil || s.Action != "" {
+		return s, err
+	}
+	return s, p.settle(&s)
+}
+
+// clash refuses a name under which the state folder has something else.
+func (p *planner) clash(s *Step) error {
+	if p.state == nil {
+		return nil
+	}
+	newest, err := p.state.Newest(s.Name)
+	if err != nil || newest == 0 {
+		return err
+	}
+	rev, err := p.state.Revision(s.Name, newest)
+	if err != nil {
+		return err
+	}
+	if s.have.Pair == nil || rev.SHA256 != fingerprint(s.have.Pair) { // else an import was cut short
+		s.Action, s.Why = Refuse, "the state folder has another certificate of that name"
+	}
+	return nil
+}
+
+// settle says what is done, and adds it to the set, so that what comes later does not contradict it.
+func (p *planner) settle(s *Step) error {
+	issuer, made := p.issuer(s.have.Directory)
+	want := s.have.Want
+	want.Issuers = []string{issuer.Name}
+	s.Issuer, s.Key, s.Action = issuer.Name, want.PrivateKey.String(), Import
+	if s.have.Pair == nil {
+		s.Action, s.Why = Order, s.have.Unfit
+	} else {
+		s.NotAfter = s.have.Pair.Chain.Chain[0].NotAfter
+	}
+	s.Spec = specText(p.Client, s, &want)
+	set := p.set
+	if made {
+		set = spec.NewSet(certificatesOf(set), append(slices.Collect(issuersOf(set)), issuer))
+	}
+	set, _, err := spec.Draft(p.config, set, map[string][]byte{s.SpecFile: []byte(s.Spec)})
+	if err != nil {
+		return err
+	}
+	if len(set.Problems) > 0 {
+		problem := set.Problems[0]
+		s.Action, s.Why = Refuse, strings.TrimPrefix(problem.Field+": ", ": ")+problem.Problem
+		return nil
+	}
+	p.set, p.taken[s.Name], p.issuers[s.have.Directory] = set, s.have.Name, issuer.Name
+	if made {
+		p.Issuers = append(p.Issuers, issuerFile(p.Client, issuer))
+	}
+	return nil
+}
+
+func certificatesOf(set *spec.Set) (out []*spec.Certificate) {
+	for _, c := range set.Certificates() {
+		out = append(out, c)
+	}
+	return out
+}
+
+// issuer finds the issuer of a directory, or makes one.
+func (p *planner) issuer(directory string) (i *spec.Issuer, made bool) {
+	builtin := ""
+	for _, i := range p.set.Issuers() {
+		switch {
+		case i.Directory != directory:
+		case p.canAsk(i.Name):
+			return i, false
+		default:
+			builtin = i.Name
+		}
+	}
+	name := cmp.Or(builtin, Name(hostOf(directory)))
+	for n := 2; builtin == "" && p.set.Issuer(name) != nil; n++ {
+		name = fmt.Sprintf("%s-%d", Name(hostOf(directory)), n)
+	}
+	return &spec.Issuer{Name: name, File: filepath.Join(p.config.IssuerDir, name+".yaml"), Directory: directory}, true
+}
+
+// canAsk tells whether specs may name the issuer as it is.
+func (p *planner) canAsk(name string) bool {
+	text := []byte("{dnsNames: [example.com], issuers: [" + name + "]}")
+	set, _, err := spec.Draft(p.config, p.set, map[string][]byte{filepath.Join(p.config.SpecDir, "example.yaml"): text})
+	return err == nil && len(set.Problems) == 0
+}
+
+// planAccounts plans for one account at each issuer: the one that most certificates were ordered with.
+func (p *planner) planAccounts(found *Found) error {
+	for _, directory := range slices.Sorted(maps.Keys(p.issuers)) {
+		var best *Account
+		most := -1
+		for i, a := range found.Accounts {
+			if n := p.orderedWith(&found.Accounts[i]); a.Directory == directory && n > most {
+				best, most = &found.Accounts[i], n
+			}
+		}
+		if best == nil {
+			continue
+		}
+		step, err := p.account(p.issuers[directory], best)
+		if err != nil {
+			return err
+		}
+		p.Accounts = append(p.Accounts, step)
+	}
+	return nil
+}
+
+func (p *planner) orderedWith(a *Account) (n int) {
+	for i := range p.Certificates {
+		if s := &p.Certificates[i]; s.does() && s.have.Directory == a.Directory && s.have.Account == a.URL {
+			n++
+		}
+	}
+	return n
+}
+
+func (p *planner) account(issuer string, a *Account) (AccountStep, error) {
+	s := AccountStep{Issuer: issuer, URL: a.URL, From: a.From, Action: Import, have: *a}
+	if p.state == nil {
+		return s, nil
+	}
+	have, key, err := p.state.Account(issuer)
+	switch {
+	case err != nil:
+		return s, err
+	case have == nil:
+	case samePublic(key, a.Key):
+		s.Action, s.Why = Present, "acmed has it"
+	default:
+		s.Action, s.Why = Refuse, "acmed has an account of its own there"
+	}
+	return s, nil
+}
+
+// identifiers are the names and addresses of a certificate.
+func identifiers(c *spec.Certificate) []string {
+	names := slices.Clone(c.DNSNames)
+	for _, a := range c.IPAddresses {
+		names = append(names, a.String())
+	}
+	return names
+}
+
+// Name makes a name that acmed accepts of what another client calls a certificate.
+func Name(s string) string {
+	s = strings.ToLower(s)
+	if rest, wild := strings.CutPrefix(s, "*."); wild {
+		s = "wildcard." + rest
+	}
+	s = strings.Map(func(r rune) rune {
+		if 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '.' || r == '_' || r == '-' {
+			return r
+		}
+		return '-'
+	}, s)
+	for strings.Contains(s, "..") {
+		s = strings.ReplaceAll(s, "..", ".")
+	}
+	s = strings.Trim(s[:min(len(s), 128)], "._-")
+	return cmp.Or(s, "unnamed")
+}
