@@ -111,7 +111,11 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	defer s.running.Unlock()
 	visits, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
-	var inFlight sync.WaitGroup
+	var workers sync.WaitGroup
+	due := make(chan *item, s.cfg.Workers) // never full: no more visits than that are in flight
+	for range s.cfg.Workers {
+		workers.Go(func() { s.work(visits, due, &workers) })
+	}
 	timer := time.NewTimer(maxWait)
 	defer timer.Stop()
 
@@ -119,7 +123,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		turn := s.turn(time.Now())
 		for _, it := range turn.start {
-			inFlight.Go(func() { s.visit(visits, it) })
+			due <- it
 		}
 		if turn.setBack {
 			s.cfg.Log.Warn("clock was set back", zap.String("next", "everything is looked at again"))
@@ -134,7 +138,8 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	}
 
 	defer time.AfterFunc(s.cfg.Grace, abort).Stop()
-	inFlight.Wait()
+	close(due)
+	workers.Wait()
 	return nil
 }
 
@@ -221,6 +226,21 @@ func (s *Scheduler) beat(before, stuck string) string {
 // setBack tells whether the clock was set back while so much time passed by the wall clock and by the monotonic one.
 func setBack(wall, monotonic time.Duration) bool {
 	return wall < monotonic-clockTolerance
+}
+
+// work makes the visits that are due until there will be no more. It goes from one to the next, so that the stack that
+// one has grown is there for the other.
+func (s *Scheduler) work(ctx context.Context, due <-chan *item, workers *sync.WaitGroup) {
+	over := false
+	defer func() {
+		if !over { // a visit has ended its goroutine
+			workers.Go(func() { s.work(ctx, due, workers) })
+		}
+	}()
+	for it := range due {
+		s.visit(ctx, it)
+	}
+	over = true
 }
 
 // visit visits it and files what it asks for. Whatever happens, its worker becomes free.
