@@ -148,7 +148,7 @@ func (r *Reader) checkRevision(p string) error {
 	if n == 0 {
 		return fmt.Errorf("%s does not belong there: it is not the number of a revision; move it elsewhere", r.abs(p))
 	}
-	if _, err := r.sound(name, n); err != nil {
+	if err := r.sound(name, n); err != nil {
 		return err
 	}
 	files, err := r.files(name, n)

@@ -73,12 +73,6 @@ func (s *Store) makeFolders(name string) error {
 	return s.disk.syncDir("certs")
 }
 
-// exists errs on the side of no: what is to be made then fails with a better error.
-func (r *Reader) exists(p string) bool {
-	_, err := r.root.Lstat(p)
-	return err == nil
-}
-
 // Pending returns the order in flight; nil when there is none. A damaged one is moved into the archive and reported
 // as *DamagedError.
 func (s *Store) Pending(name string) (p *Pending, err error) {

@@ -39,6 +39,62 @@ func TestFilesFollowsNoLink(t *testing.T) {
 	}
 }
 
+// TestKernelsWithoutOpenat2 reads as on a kernel before Linux 5.6.
+func TestKernelsWithoutOpenat2(t *testing.T) {
+	s, dir := newStore(t)
+	issue(t, s, name, newPair(t))
+	must(t, s.SaveRecord(name, store.Record{Forced: true}, store.Lazy))
+	must(t, s.Begin(name, newKey(t), store.Order{URL: "https://ca.test/order/1"}))
+	must(t, s.Age())
+	if good, err := s.Good(name); good.Number != 1 || err != nil {
+		t.Errorf("good: %d, %v", good.Number, err)
+	}
+	if rec, err := s.Record(name); !rec.Forced || err != nil {
+		t.Errorf("record: %+v, %v", rec, err)
+	}
+	if p, err := s.Pending(name); p == nil || p.Order.URL == "" || err != nil {
+		t.Errorf("pending: %+v, %v", p, err)
+	}
+	if names, err := s.Names(); len(names) != 1 || err != nil {
+		t.Errorf("names: %v, %v", names, err)
+	}
+	must(t, s.Drop(name))
+	if p, err := s.Pending(name); p != nil || err != nil {
+		t.Errorf("pending: %+v, %v", p, err)
+	}
+	if rec, err := s.Record("other"); rec.Forced || err != nil {
+		t.Errorf("record: %+v, %v", rec, err)
+	}
+	healthy(t, dir)
+}
+
+func TestNothingIsReadOutsideTheFolder(t *testing.T) {
+	for kernel, age := range map[string]func(*store.Store) error{
+		"with openat2": func(*store.Store) error { return nil }, "without": func(s *store.Store) error { return s.Age() },
+	} {
+		s, dir := newStore(t)
+		issue(t, s, name, newPair(t))
+		must(t, age(s))
+		cert, outside := dir+"/certs/"+name+"/rev/0001/cert.pem", t.TempDir()+"/cert.pem"
+		text, err := os.ReadFile(cert)
+		must(t, err)
+		must(t, os.WriteFile(outside, text, 0o600))
+		for _, target := range []string{outside, "../../../../../.." + outside, "/proc/self/root" + outside} {
+			must(t, os.Remove(cert))
+			must(t, os.Symlink(target, cert))
+			if good, err := s.Good(name); good.Number != 0 || err == nil {
+				t.Errorf("%s: a link to %s was followed: revision %d, %v", kernel, target, good.Number, err)
+			}
+		}
+		must(t, os.Remove(cert))
+		must(t, os.Symlink("cert9.pem", cert))
+		must(t, os.WriteFile(filepath.Dir(cert)+"/cert9.pem", text, 0o600))
+		if good, err := s.Good(name); good.Number != 1 || err != nil {
+			t.Errorf("%s: a link within was not followed: %v", kernel, err)
+		}
+	}
+}
+
 // relink moves what is at p, and makes p a link to it.
 func relink(p, to string) error {
 	if err := os.Rename(p, to); err != nil {

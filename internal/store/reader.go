@@ -22,6 +22,7 @@ type Reader struct {
 	dir  string // absolute
 	uid  uint32 // of the owner
 	root *os.Root
+	base *os.File // the folder that root is
 }
 
 // Files are the PEM files of a revision.
@@ -54,17 +55,23 @@ func newReader(dir string) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the state directory: %w: see that stateDir names a folder that acmed may read", err)
 	}
-	info, err := root.Stat(".")
+	base, err := root.Open(".")
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the state directory: %w", err), root.Close())
 	}
-	return &Reader{dir: abs, uid: owner(info), root: root}, nil
+	r := &Reader{dir: abs, root: root, base: base}
+	info, err := base.Stat()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the state directory: %w", err), r.Close())
+	}
+	r.uid = owner(info)
+	return r, nil
 }
 
 func owner(info fs.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Uid }
 
 // Close lets go of the folder.
-func (r *Reader) Close() error { return r.root.Close() }
+func (r *Reader) Close() error { return errors.Join(r.base.Close(), r.root.Close()) }
 
 // Live returns the number of the revision that live/NAME points at; 0: there is none.
 func (r *Reader) Live(name string) (int, error) {
@@ -139,9 +146,9 @@ func (r *Reader) Revisions(name string) ([]Revision, error) {
 	return revisions, errors.Join(errs...)
 }
 
-// Good returns the newest revision whose files have their checksums and whose key belongs to its leaf; a zero
-// Revision when there is none. Revisions that it had to skip are reported as *DamagedError beside it. Modes are
-// left to Check: a key that an administrator lets a group read must not stop renewal.
+// Good returns the newest revision whose files have their checksums, and so are those that Commit found to belong
+// together; a zero Revision when there is none. Revisions that it had to skip are reported as *DamagedError beside
+// it. Modes are left to Check: a key that an administrator lets a group read must not stop renewal.
 func (r *Reader) Good(name string) (Revision, error) {
 	numbers, err := r.numbers(name)
 	if err != nil {
@@ -149,7 +156,7 @@ func (r *Reader) Good(name string) (Revision, error) {
 	}
 	var skipped []error
 	for _, n := range numbers {
-		rev, err := r.sound(name, n)
+		rev, _, err := r.load(name, n)
 		if err == nil {
 			return rev, errors.Join(skipped...)
 		}
@@ -194,15 +201,6 @@ func (r *Reader) pems(read func(base string) ([]byte, error)) (Files, error) {
 	return f, nil
 }
 
-// within is a reader of a folder below. Whoever reads several files of it saves most of the way to each.
-func (r *Reader) within(p string) (*Reader, error) {
-	root, err := r.root.OpenRoot(p)
-	if err != nil {
-		return nil, r.lost(err)
-	}
-	return &Reader{dir: r.abs(p), uid: r.uid, root: root}, nil
-}
-
 // byName gives the files under their names.
 func (f *Files) byName() map[string]*[]byte {
 	return map[string]*[]byte{privkeyFile: &f.Privkey, certFile: &f.Cert, chainFile: &f.Chain, fullchainFile: &f.Fullchain}
@@ -231,14 +229,11 @@ func (r *Reader) Key(name string, number int) (crypto.Signer, error) {
 }
 
 // meta reads what is known of a revision.
-func (r *Reader) meta(name string, number int) (Revision, error) {
+func (r *Reader) meta(name string, number int) (rev Revision, err error) {
 	if err := valid(name); err != nil {
 		return Revision{}, err
 	}
-	return r.metaAt(path.Join(revisionDir(name, number), metaFile), number)
-}
-
-func (r *Reader) metaAt(p string, number int) (rev Revision, err error) {
+	p := path.Join(revisionDir(name, number), metaFile)
 	if err := r.readSealed(p, &rev); err != nil {
 		return Revision{}, r.lost(err)
 	}
@@ -250,54 +245,37 @@ func (r *Reader) metaAt(p string, number int) (rev Revision, err error) {
 
 // load reads a revision and compares its files with their checksums.
 func (r *Reader) load(name string, number int) (Revision, Files, error) {
-	if err := valid(name); err != nil {
-		return Revision{}, Files{}, err
-	}
-	dir, err := r.within(revisionDir(name, number))
+	rev, err := r.meta(name, number)
 	if err != nil {
 		return Revision{}, Files{}, err
 	}
-	defer func() { _ = dir.Close() }() // nothing was written
-	rev, err := dir.metaAt(metaFile, number)
-	if err != nil {
-		return Revision{}, Files{}, err
-	}
-	files, err := dir.pems(dir.read)
+	dir := revisionDir(name, number)
+	files, err := r.pems(func(base string) ([]byte, error) { return r.read(path.Join(dir, base)) })
 	if err != nil {
 		return Revision{}, Files{}, err
 	}
 	for base, data := range files.byName() {
 		if sum(*data) != rev.Sums[base] {
-			return Revision{}, Files{}, dir.damaged(base, errors.New("its checksum is wrong"))
+			return Revision{}, Files{}, r.damaged(path.Join(dir, base), errors.New("its checksum is wrong"))
 		}
 	}
 	return rev, files, nil
 }
 
-// sound returns a revision whose files can be served.
-func (r *Reader) sound(name string, number int) (Revision, error) {
+// sound tells whether the files of a revision can be served.
+func (r *Reader) sound(name string, number int) error {
 	rev, files, err := r.load(name, number)
 	if err != nil {
-		return Revision{}, err
+		return err
 	}
 	pair, err := tls.X509KeyPair(files.Fullchain, files.Privkey)
 	if err != nil {
-		return Revision{}, r.damaged(revisionDir(name, number), err)
+		return r.damaged(revisionDir(name, number), err)
 	}
 	if sum(pair.Certificate[0]) != rev.SHA256 || string(files.Fullchain) != string(files.Cert)+string(files.Chain) {
-		return Revision{}, r.damaged(revisionDir(name, number), errors.New("its files do not belong together"))
+		return r.damaged(revisionDir(name, number), errors.New("its files do not belong together"))
 	}
-	return rev, nil
-}
-
-// read returns the content of a regular file that belongs to the owner of the folder.
-func (r *Reader) read(p string) ([]byte, error) {
-	f, err := r.root.OpenFile(p, os.O_RDONLY|syscall.O_NONBLOCK, 0) // O_NONBLOCK: a FIFO must not hold us up
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return r.readOpen(f, p, maxFile)
+	return nil
 }
 
 // readSealed decodes a sealed file into v. A file whose checksum is wrong is a *DamagedError.
@@ -335,19 +313,6 @@ func (r *Reader) damaged(p string, err error) *DamagedError {
 }
 
 func (r *Reader) abs(p string) string { return filepath.Join(r.dir, p) }
-
-// list returns the names in a folder, in no order; none when it does not exist.
-func (r *Reader) list(dir string) (names []string, err error) {
-	f, err := r.root.Open(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	return f.Readdirnames(-1)
-}
 
 // listNames returns the valid names among a folder's files that end in suffix, in no order.
 func (r *Reader) listNames(dir, suffix string) ([]string, error) {

@@ -124,7 +124,7 @@ func (s *Store) writeRevision(name string, r *Revision, files *Files) error {
 // Activate points live/NAME at a revision whose files are sound. It costs one fsync.
 func (s *Store) Activate(name string, number int) error {
 	return s.change("activating a revision of", name, func() error {
-		if _, err := s.sound(name, number); err != nil {
+		if err := s.sound(name, number); err != nil {
 			return err
 		}
 		link := liveLink(name)

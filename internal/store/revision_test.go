@@ -165,7 +165,7 @@ func TestActivateRefusesWhatCannotBeServed(t *testing.T) {
 	issue(t, s, name, newPair(t))
 	issue(t, s, name, newPair(t))
 	rev := dir + "/certs/" + name + "/rev/0001/"
-	wantDamaged(t, s.Activate(name, 7), dir+"/certs/"+name+"/rev/0007")
+	wantDamaged(t, s.Activate(name, 7), dir+"/certs/"+name+"/rev/0007/meta.json")
 	flip(t, rev+"chain.pem", 50)
 	wantDamaged(t, s.Activate(name, 1), rev+"chain.pem")
 	if live, err := s.Live(name); live != 2 || err != nil {
