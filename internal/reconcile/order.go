@@ -141,9 +141,7 @@ func (v *visit) finalize(ctx context.Context, i *issuer, client *acme.Client, o 
 	}
 	if !again { // else it is polled less and less often, whatever the CA takes finalize for
 		v.r.land(v.name)
-		if err := i.refund(failureBuckets(namesOf(*o), i.spec.Limits)); err != nil {
-			return nil, err
-		}
+		i.ledger.Note(func(s *store.IssuerState) { refund(s, failureBuckets(namesOf(*o), i.spec.Limits)) })
 	}
 	return client.Finalize(ctx, state, csr)
 }

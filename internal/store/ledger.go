@@ -69,6 +69,14 @@ func (l *Ledger) Update(f func(*IssuerState)) error {
 	return b.err
 }
 
+// Note lets f change the state, for all to see at once. The disk has it with the next Update: it is for what may be
+// forgotten.
+func (l *Ledger) Note(f func(*IssuerState)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f(&l.state)
+}
+
 // apply changes the state and returns the batch that the change belongs to.
 func (l *Ledger) apply(f func(*IssuerState)) *batch {
 	l.mu.Lock()

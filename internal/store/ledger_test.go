@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -33,6 +34,32 @@ func TestLedgerForgetsBudgetsThatAreOver(t *testing.T) {
 		}
 	})
 	healthy(t, dir)
+}
+
+func TestANoteIsWrittenWithTheNextUpdate(t *testing.T) {
+	s, dir := newStore(t)
+	l, err := s.Issuer("ca")
+	must(t, err)
+	must(t, l.Update(func(*store.IssuerState) {}))
+	onDisk := func() string {
+		t.Helper()
+		data, err := os.ReadFile(dir + "/issuers/ca.json")
+		must(t, err)
+		return string(data)
+	}
+	l.Note(func(st *store.IssuerState) { st.HoldWhy = "busy" })
+	l.View(func(st *store.IssuerState) {
+		if st.HoldWhy != "busy" {
+			t.Errorf("got %+v", st)
+		}
+	})
+	if strings.Contains(onDisk(), "busy") {
+		t.Errorf("a note waited for the disk: %s", onDisk())
+	}
+	must(t, l.Update(func(*store.IssuerState) {}))
+	if !strings.Contains(onDisk(), "busy") {
+		t.Errorf("the note is lost: %s", onDisk())
+	}
 }
 
 func TestDamagedLedgerIsSetAside(t *testing.T) {
