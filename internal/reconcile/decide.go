@@ -178,21 +178,21 @@ func upToDate(in *Input, now time.Time) (Decision, bool) {
 	if !due.After(now) {
 		return Decision{}, false
 	}
-	at := earlier(due, now.Add(restFor(in)))
+	rest := now.Add(longestRest - time.Duration(share(in.Want.Name, in.Host, "rest")*float64(6*time.Hour)))
 	if poll, ok := nextPoll(in, now); ok {
 		if !poll.After(now) {
 			return Decision{Do: PollARI, Why: AdviceDue, Issuer: in.Have.Issued.Issuer}, true
 		}
-		at = earlier(at, poll)
+		if !poll.After(now.Add(longestRest)) { // one visit is for both
+			rest = poll
+		}
 	}
-	return Decision{Do: Wait, Why: NotDue, At: at, Detail: string(why)}, true
+	return Decision{Do: Wait, Why: NotDue, At: earlier(due, rest), Detail: string(why)}, true
 }
 
-// restFor is how long a certificate is left alone that needs nothing: a day at most, so that damage to its files is
-// seen, and less for some, so that not all are looked at at once.
-func restFor(in *Input) time.Duration {
-	return 24*time.Hour - time.Duration(share(in.Want.Name, in.Host, "rest")*float64(6*time.Hour))
-}
+// longestRest is how long a certificate is left alone that needs nothing: a day at most, so that damage to its files is
+// seen. Some are visited up to six hours before, so that not all are looked at at once.
+const longestRest = 24 * time.Hour
 
 // nextPoll is when to ask for the CA's advice, if at all: never once the certificate has expired (RFC 9773 §4.3), and
 // not while the issuer is on hold. Thereafter all whose time has come would ask at once, so they spread over an hour.

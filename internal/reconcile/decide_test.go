@@ -123,6 +123,8 @@ func TestDecide(t *testing.T) {
 			change: func(in *reconcile.Input) { in.Have.ARI.NextPoll = now }, do: reconcile.PollARI, why: reconcile.AdviceDue},
 		"advice is not read before": {
 			change: func(in *reconcile.Input) { in.Have.ARI.NextPoll = soon }, do: reconcile.Wait, why: reconcile.NotDue, at: soon},
+		"one visit is for advice and for the look of every day": {
+			change: func(in *reconcile.Input) { in.Have.ARI.NextPoll = now.Add(day) }, do: reconcile.Wait, why: reconcile.NotDue, at: now.Add(day)},
 		"advice is not read where the spec does not want it": {
 			change: func(in *reconcile.Input) { in.Have.ARI.NextPoll = now; in.Want.Renew.ARI = false }, do: reconcile.Wait, why: reconcile.NotDue},
 		"advice is not read while the issuer is on hold": {

@@ -185,7 +185,7 @@ const maxSteps = 8
 // Visit does what is due for name and tells when to come back, and by when it has to be served. A zero at means
 // never, unless somebody wakes it.
 func (r *Reconciler) Visit(ctx context.Context, name string) (at, deadline time.Time) {
-	v := &visit{r: r, name: name, log: r.log.With(zap.String("cert", name))}
+	v := &visit{r: r, name: name, log: r.log.WithLazy(zap.String("cert", name))}
 	var d Decision
 	for range maxSteps {
 		v.now = time.Now().Round(0)
