@@ -207,6 +207,17 @@ func (ca *CA) AllowRepeat(names ...string) {
 	ca.set(keyOf(names)).allowed++
 }
 
+// Amnesty forgets what its clients have spent of the limits, and when they were told to ask for renewal information
+// again: the test plays somebody who sets their clocks, and with them what they know of that.
+func (ca *CA) Amnesty() {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	clear(ca.buckets)
+	for _, c := range ca.issued {
+		c.nextPoll = time.Time{}
+	}
+}
+
 // ForgetAccounts makes the CA forget its accounts, their orders and what the external accounts were bound to.
 func (ca *CA) ForgetAccounts() {
 	ca.mu.Lock()

@@ -35,6 +35,7 @@ type certificate struct {
 	notBefore time.Time
 	notAfter  time.Time
 
+	fetched     bool // a client has it
 	revoked     bool
 	replacement *order // that was made to replace it; nil: none was
 	window      window
@@ -166,6 +167,7 @@ func (ca *CA) issue(o *order) {
 		ca.fail(o, refuse(http.StatusBadRequest, "badCSR", "signing: %v", err), o.issueAt)
 		return
 	}
+	o.issued = c
 	o.Status, o.Certificate = "valid", fmt.Sprintf("%s/certificate/%d", ca.cfg.BaseURL, len(ca.issued))
 	ca.issued = append(ca.issued, c)
 	ca.byID[c.id] = c
@@ -204,6 +206,13 @@ func idOf(authorityKeyID []byte, serial *big.Int) string {
 		octets = append([]byte{0}, octets...)
 	}
 	return base64.RawURLEncoding.EncodeToString(authorityKeyID) + "." + base64.RawURLEncoding.EncodeToString(octets)
+}
+
+// Issued is how many certificates the CA issued.
+func (ca *CA) Issued() int {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	return len(ca.issued)
 }
 
 // Certificates returns the leaves that the CA issued, the oldest first.
@@ -263,7 +272,9 @@ func (ca *CA) serveCertificate(r *request) (*reply, *problem) {
 	if p := ca.wantEmpty(r); p != nil {
 		return nil, p
 	}
-	return &reply{status: http.StatusOK, body: append(encodePEM(ca.issued[n].der), ca.authority.pem...)}, nil
+	c := ca.issued[n]
+	r.told = func() { c.fetched = true }
+	return &reply{status: http.StatusOK, body: append(encodePEM(c.der), ca.authority.pem...)}, nil
 }
 
 // pollInterval is the Retry-After of renewal information.
@@ -283,12 +294,13 @@ func (ca *CA) serveRenewalInfo(r *request) (*reply, *problem) {
 	case c.replacement != nil && c.replacement.Status == "valid":
 		ca.misbehaved("renewalInfo for %s: the certificate was replaced", keyOf(c.names))
 	}
-	r.told = func() { c.nextPoll = r.now.Add(pollInterval) }
+	again := cmp.Or(ca.cfg.RenewalPoll, pollInterval)
+	r.told = func() { c.nextPoll = r.now.Add(again) }
 	body := map[string]any{"suggestedWindow": map[string]time.Time{"start": c.window.start, "end": c.window.end}}
 	if c.revoked {
 		body["explanationURL"] = ca.cfg.BaseURL + "/revoked"
 	}
-	return &reply{status: http.StatusOK, retryAfter: cmp.Or(ca.cfg.RenewalPoll, pollInterval), body: body}, nil
+	return &reply{status: http.StatusOK, retryAfter: again, body: body}, nil
 }
 
 // revokeCert serves RFC 8555 §7.6, for the account that has the certificate and for its own key.

@@ -281,6 +281,15 @@ func renewalMisdeeds() map[string]misdeed {
 			time.Sleep(6*time.Hour - 1)
 			poll(r, id)
 		}, "1ns before its Retry-After ended"},
+		"renewal information is polled more often than the CA wants": {
+			acmetest.Config{Prevalidated: true, RenewalInfo: true, RenewalPoll: day}, func(t *testing.T, r *raw) {
+				id, _ := r.obtain("", "a.test")
+				if a := poll(r, id); a.Header.Get("Retry-After") != "86400" {
+					t.Errorf("Retry-After is %q; want a day", a.Header.Get("Retry-After"))
+				}
+				time.Sleep(day - 1)
+				poll(r, id)
+			}, "1ns before its Retry-After ended"},
 		"renewal information is polled for an expired certificate": {quick, func(_ *testing.T, r *raw) {
 			id, _ := r.obtain("", "a.test")
 			time.Sleep(90 * day)

@@ -34,9 +34,11 @@ type order struct {
 	account *account
 	set     *set
 	authzs  []*authz
-	exempt  bool      // from the limits: it replaces a certificate (RFC 9773)
-	request *csr      // processing: what is to be issued
-	issueAt time.Time // processing: when
+	known   bool         // to the client: the answer to newOrder arrived
+	exempt  bool         // from the limits: it replaces a certificate (RFC 9773)
+	request *csr         // processing: what is to be issued
+	issueAt time.Time    // processing: when
+	issued  *certificate // valid: what came of it
 }
 
 // newOrder serves RFC 8555 §7.4.
@@ -71,6 +73,7 @@ func (ca *CA) newOrder(r *request) (*reply, *problem) {
 		return nil, p
 	}
 	ca.open(o, r.now)
+	r.told = func() { o.known = true }
 	return &reply{status: http.StatusCreated, location: o.url, body: o}, nil
 }
 
@@ -99,11 +102,13 @@ func (ca *CA) sweep(now time.Time) {
 		ca.byAge[0] = nil
 		ca.byAge = ca.byAge[1:]
 		delete(ca.orders, o.url)
+		ca.update(o, now)
 		for _, a := range o.authzs {
 			if a.statusAt(now) != "valid" {
 				ca.forgetAuthz(a)
 			}
 		}
+		o.authzs, o.request = nil, nil // it stays as what replaced a certificate
 	}
 }
 
@@ -191,6 +196,21 @@ func (ca *CA) updatePending(o *order, now time.Time) {
 	if ready {
 		o.Status = "ready"
 	}
+}
+
+// Unfinished returns the URLs of the orders that a client knows of and has to bring to an end, with their identifiers:
+// those that are open, and those whose certificate nobody has fetched. Orders of the day before yesterday are forgotten.
+func (ca *CA) Unfinished() map[string][]string {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	left := make(map[string][]string)
+	for url, o := range ca.orders {
+		status := ca.update(o, time.Now().Round(0))
+		if o.known && status != "invalid" && (o.issued == nil || !o.issued.fetched) {
+			left[url] = valuesOf(o.Identifiers)
+		}
+	}
+	return left
 }
 
 func (ca *CA) fail(o *order, why *problem, at time.Time) {

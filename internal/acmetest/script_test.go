@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -299,5 +301,49 @@ func TestManyCertificates(t *testing.T) {
 		if got := len(r.ca.Certificates()); got != 200 {
 			t.Errorf("%d certificates; want 200", got)
 		}
+	})
+}
+
+// TestUnfinishedOrders follows orders of which a client may lose sight.
+func TestUnfinishedOrders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ca := acmetest.New(t, acmetest.Config{Prevalidated: true, FinalizeDelay: time.Hour})
+		r := newRaw(t, ca)
+		want := func(when string, orders map[string][]string) {
+			t.Helper()
+			if got := ca.Unfinished(); !maps.EqualFunc(got, orders, slices.Equal) {
+				t.Errorf("%s: got %v; want %v", when, got, orders)
+			}
+		}
+		ca.Lose("newOrder", 1)
+		if _, err := newClient(t, ca, &web{}, &acme.Account{}).AuthorizeOrder(t.Context(), acme.DomainIDs("lost.test")); err == nil {
+			t.Error("the answer arrived")
+		}
+		want("an order whose answer got lost is nobody's", nil)
+		o, _ := r.orderFor("", "a.test", "b.test")
+		all := map[string][]string{o.URL: {"a.test", "b.test"}}
+		want("an open order", all)
+		o, _ = r.finalize(o, newKey(t), "a.test", "b.test")
+		want("one that is processing", all)
+		time.Sleep(time.Hour)
+		want("one that is valid", all)
+		r.post(o.URL, "").decode(t, &o)
+		r.post(o.Certificate, "")
+		want("one whose certificate was fetched", nil)
+		r.orderFor("", "c.test")
+		time.Sleep(day)
+		want("one that expired", nil)
+	})
+}
+
+func TestAmnesty(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRaw(t, acmetest.New(t, limits(acmetest.Limits{OrdersPer3h: 1, CertificatesPerSetWeek: 1})))
+		id, _ := r.obtain("", "a.test")
+		r.get("https://ca.test/renewal-info/" + id)
+		time.Sleep(time.Second)
+		r.ca.Amnesty()
+		r.get("https://ca.test/renewal-info/" + id)
+		r.obtain("", "a.test")
 	})
 }
