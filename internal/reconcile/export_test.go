@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"fmt"
 	"time"
 
 	"acmed/internal/spec"
@@ -65,3 +66,26 @@ func Refund(state *store.IssuerState, names []string, l spec.Limits) {
 
 // RegisteredDomains is registeredDomains.
 func RegisteredDomains(names []string) []string { return registeredDomains(names) }
+
+// Leftovers are what is remembered of work that is under way; nil: nothing is.
+func (r *Reconciler) Leftovers() (left []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name := range r.flights {
+		left = append(left, "flight of "+name)
+	}
+	for _, n := range []int{len(r.requests), len(r.deliveries), len(r.wishes)} {
+		if n > 0 {
+			left = append(left, fmt.Sprintf("%d requests, %d deliveries, %d wishes", len(r.requests), len(r.deliveries), len(r.wishes)))
+			break
+		}
+	}
+	for name, i := range r.issuers {
+		i.gate.mu.Lock()
+		if len(i.gate.inside)+len(i.gate.index) > 0 {
+			left = append(left, fmt.Sprintf("gate of %s: %d inside, %d waiting", name, len(i.gate.inside), len(i.gate.index)))
+		}
+		i.gate.mu.Unlock()
+	}
+	return left
+}

@@ -25,19 +25,21 @@ import (
 
 // world is acmed's own scheduler, reconciler and store in a bubble, with CAs that mind its manners.
 type world struct {
-	t       *testing.T
-	dir     string
-	cas     map[string]*acmetest.CA // by issuer
-	set     *spec.Set
-	proofs  proofs
-	workers int
-	quiet   bool // warnings are not logged: they are part of the game
-	floor   time.Time
-	panics  atomic.Int64
-	visits  sync.Map                  // the certificates that are being visited
-	cut     func(*request) error      // lets requests fail before they reach a CA; nil: none does
-	meddle  func(*request, *response) // changes what a CA answers; nil: nothing does
-	deliver func(reconcile.Delivery)  // serves consumers; nil: nobody does
+	t        *testing.T
+	dir      string
+	cas      map[string]*acmetest.CA // by issuer
+	set      *spec.Set
+	proofs   proofs
+	workers  int
+	quiet    bool // warnings are not logged: they are part of the game
+	floor    time.Time
+	panics   atomic.Int64
+	visits   sync.Map                  // the certificates that are being visited
+	before   func(name string)         // is called before each visit; nil: nothing is
+	requests atomic.Int64              // to all CAs, down or not
+	cut      func(*request) error      // lets requests fail before they reach a CA; nil: none does
+	meddle   func(*request, *response) // changes what a CA answers; nil: nothing does
+	deliver  func(reconcile.Delivery)  // serves consumers; nil: nobody does
 
 	store      *store.Store
 	metrics    *reconcile.Metrics
@@ -152,6 +154,7 @@ func (w *world) transport() roundTripper {
 			if r.URL.Host != name+".test" {
 				continue
 			}
+			w.requests.Add(1)
 			if w.cut != nil {
 				if err := w.cut(r); err != nil {
 					return nil, err
@@ -189,6 +192,9 @@ func (w *world) open() {
 				w.t.Errorf("%s is visited twice at once", name)
 			}
 			defer w.visits.Delete(name)
+			if w.before != nil {
+				w.before(name)
+			}
 			at, deadline := w.reconciler.Visit(ctx, name)
 			return scheduler.Next{At: at, Deadline: deadline}
 		},
