@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"acmed/internal/acme"
 	"acmed/internal/control"
 	"acmed/internal/sectigo"
 )
@@ -45,6 +46,9 @@ func (a *app) exit(err error) int {
 		hint = e.Hint
 	}
 	if e, ok := errors.AsType[*sectigo.Error](err); ok && hint == "" {
+		hint = e.Hint
+	}
+	if e, ok := errors.AsType[*acme.Error](err); ok && hint == "" {
 		hint = e.Hint
 	}
 	switch {

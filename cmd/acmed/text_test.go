@@ -37,6 +37,7 @@ func TestGolden(t *testing.T) {
 		"overview":        overviewText(overview{sampleInfo(), (&filter{failing: true}).apply(summaries(), noon())}, noon()),
 		"overview-calm":   overviewText(overview{Info: control.Info{Version: "v0.1.0", PID: 1, Started: in(-time.Minute), Config: "acmed.yaml", StateDir: "state", HTTP01: "the responder"}}, noon()),
 		"overview-many":   overviewText(overview{control.Info{Version: "v0.1.0", Certificates: 12}, slices.Repeat(summaries()[1:2], 12)}, noon()),
+		"issuers":         issuersText(sampleIssuers(), noon()),
 		"plan":            planText(samplePlan(), noon()),
 		"plan-nothing":    planText(control.Plan{Unchanged: 12}, noon()),
 		"reload":          reloadText(control.ReloadResult{Added: []string{"a", "b"}, Edited: []string{"c"}, Removed: many(12)}),

@@ -7,6 +7,7 @@ var (
 	Clean           = clean
 	ParseRetryAfter = parseRetryAfter
 	Alternates      = alternates
+	Skew            = skew
 	ParseChain      = parseChain
 	KnownProblems   = knownProblems
 	MaxRetryAfter   = maxRetryAfter

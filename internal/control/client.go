@@ -47,6 +47,11 @@ func (c *Client) Info(ctx context.Context) (Info, error) {
 	return ask[Info](ctx, c, pathInfo)
 }
 
+// Issuers returns every issuer, sorted by name.
+func (c *Client) Issuers(ctx context.Context) ([]Issuer, error) {
+	return ask[[]Issuer](ctx, c, pathIssuers)
+}
+
 // List returns every certificate, sorted by name.
 func (c *Client) List(ctx context.Context) ([]Summary, error) {
 	return ask[[]Summary](ctx, c, pathList)

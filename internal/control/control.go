@@ -41,12 +41,15 @@ type Daemon interface {
 	Info(context.Context) (Info, error)
 	// Reload returns when every file has been read; bad files are in the result, not in the error.
 	Reload(context.Context, ReloadRequest) (ReloadResult, error)
+	// Issuers returns every issuer, those that are built in included, sorted by name.
+	Issuers(context.Context) ([]Issuer, error)
 }
 
 // The requests of the API.
 const (
 	pathInfo     = "/v1/daemon"
 	pathReload   = "/v1/reload"
+	pathIssuers  = "/v1/issuers"
 	pathList     = "/v1/certificates"
 	pathStatus   = "/v1/certificate" // ?name=
 	pathRenew    = "/v1/renew"       // answers a stream of lines

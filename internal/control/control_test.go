@@ -39,10 +39,12 @@ func TestAnswersCrossTheSocketUnchanged(t *testing.T) {
 	info := control.Info{Version: "v1", PID: 42, Certificates: 3, Phases: map[control.Phase]int{control.Valid: 3},
 		Held: &control.Held{Reason: "2 of 4 specs vanished", Names: []string{"a", "b"}}}
 	list := []control.Summary{{Name: "a", Phase: control.Missing, Names: []string{"a"}}, {Name: "b", Problem: true}}
+	issuers := []control.Issuer{{Name: "a", Binding: control.NoBinding, Account: &control.IssuerAccount{URL: "https://ca.example/account/1"}}}
 	result := control.ReloadResult{Added: []string{"a"}, Problems: []control.Problem{{File: "b.yaml", Problem: "empty"}}}
 	client, _ := connect(t, &fake{
-		info: func(context.Context) (control.Info, error) { return info, nil },
-		list: func(context.Context) ([]control.Summary, error) { return list, nil },
+		info:    func(context.Context) (control.Info, error) { return info, nil },
+		list:    func(context.Context) ([]control.Summary, error) { return list, nil },
+		issuers: func(context.Context) ([]control.Issuer, error) { return issuers, nil },
 		status: func(_ context.Context, name string) (control.Certificate, error) {
 			c := sampleCertificate()
 			c.Name = name
@@ -56,6 +58,8 @@ func TestAnswersCrossTheSocketUnchanged(t *testing.T) {
 
 	gotInfo, err := client.Info(t.Context())
 	check(t, "Info", gotInfo, info, err)
+	gotIssuers, err := client.Issuers(t.Context())
+	check(t, "Issuers", gotIssuers, issuers, err)
 	gotList, err := client.List(t.Context())
 	check(t, "List", gotList, list, err)
 	gotResult, err := client.Reload(t.Context(), control.ReloadRequest{AcceptRemovals: true})

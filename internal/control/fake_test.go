@@ -17,13 +17,14 @@ import (
 
 // fake is a daemon. A call that a test did not provide for fails the test.
 type fake struct {
-	t      *testing.T
-	info   func(context.Context) (control.Info, error)
-	reload func(context.Context, control.ReloadRequest) (control.ReloadResult, error)
-	plan   func(context.Context, control.PlanRequest) (control.Plan, error)
-	list   func(context.Context) ([]control.Summary, error)
-	status func(context.Context, string) (control.Certificate, error)
-	renew  func(context.Context, control.RenewRequest, func(control.Event)) error
+	t       *testing.T
+	info    func(context.Context) (control.Info, error)
+	reload  func(context.Context, control.ReloadRequest) (control.ReloadResult, error)
+	plan    func(context.Context, control.PlanRequest) (control.Plan, error)
+	list    func(context.Context) ([]control.Summary, error)
+	issuers func(context.Context) ([]control.Issuer, error)
+	status  func(context.Context, string) (control.Certificate, error)
+	renew   func(context.Context, control.RenewRequest, func(control.Event)) error
 
 	deploy   func(context.Context, control.DeployRequest, func(control.Event)) error
 	hold     func(context.Context, control.HoldRequest) error
@@ -76,6 +77,14 @@ func (f *fake) Reload(ctx context.Context, req control.ReloadRequest) (control.R
 		return control.ReloadResult{}, nil
 	}
 	return f.reload(ctx, req)
+}
+
+func (f *fake) Issuers(ctx context.Context) ([]control.Issuer, error) {
+	if f.issuers == nil {
+		f.t.Error("Issuers called")
+		return nil, nil
+	}
+	return f.issuers(ctx)
 }
 
 func (f *fake) List(ctx context.Context) ([]control.Summary, error) {

@@ -87,6 +87,7 @@ func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+pathInfo, s.info)
 	mux.HandleFunc("POST "+pathReload, s.reload)
+	mux.HandleFunc("GET "+pathIssuers, s.issuers)
 	mux.HandleFunc("GET "+pathList, s.list)
 	mux.HandleFunc("GET "+pathStatus, s.status)
 	mux.HandleFunc("POST "+pathRenew, func(w http.ResponseWriter, r *http.Request) {
@@ -110,6 +111,11 @@ func (s *Server) routes() http.Handler {
 func (s *Server) info(w http.ResponseWriter, r *http.Request) {
 	info, err := s.daemon.Info(r.Context())
 	answer(w, r, info, err)
+}
+
+func (s *Server) issuers(w http.ResponseWriter, r *http.Request) {
+	list, err := s.daemon.Issuers(r.Context())
+	answer(w, r, list, err)
 }
 
 func (s *Server) list(w http.ResponseWriter, r *http.Request) {

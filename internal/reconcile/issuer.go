@@ -186,22 +186,29 @@ func bindingError(err error) error {
 }
 
 func (r *Reconciler) newClient(s *spec.Issuer, key crypto.Signer, account string) (*acme.Client, error) {
-	roots, err := caBundle(s.CABundle)
+	c, err := ClientConfig(s)
 	if err != nil {
 		return nil, err
+	}
+	c.Key, c.KID, c.UserAgent, c.Transport, c.Metrics, c.Log = key, account, r.userAgent, r.transport, r.acmeMetrics, r.log
+	return acme.New(c)
+}
+
+// ClientConfig is how an issuer is reached, without an account.
+func ClientConfig(s *spec.Issuer) (acme.Config, error) {
+	roots, err := caBundle(s.CABundle)
+	if err != nil {
+		return acme.Config{}, err
 	}
 	proxy := http.ProxyFromEnvironment
 	if s.Proxy != "" {
 		u, err := url.Parse(s.Proxy)
 		if err != nil {
-			return nil, fmt.Errorf("reading proxy of issuer %s: %w", s.Name, err)
+			return acme.Config{}, fmt.Errorf("reading proxy of issuer %s: %w", s.Name, err)
 		}
 		proxy = http.ProxyURL(u)
 	}
-	return acme.New(acme.Config{
-		Directory: s.Directory, Key: key, KID: account, RootCAs: roots, Proxy: proxy, UserAgent: r.userAgent,
-		Transport: r.transport, Metrics: r.acmeMetrics, Issuer: s.Name, Log: r.log,
-	})
+	return acme.Config{Directory: s.Directory, RootCAs: roots, Proxy: proxy, Issuer: s.Name}, nil
 }
 
 func caBundle(file string) (*x509.CertPool, error) {

@@ -49,6 +49,17 @@ func (s *Store) Issuer(name string) (*Ledger, error) {
 	return l, nil
 }
 
+// IssuerState returns what is known of an issuer as it is on disk; nothing when nothing is.
+func (r *Reader) IssuerState(name string) (state IssuerState, err error) {
+	if err := valid(name); err != nil {
+		return state, err
+	}
+	if err := r.readSealed(issuerFile(name), &state); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return IssuerState{}, fmt.Errorf("reading the ledger of issuer %s: %w", name, r.advise(err))
+	}
+	return state, nil
+}
+
 // View shows f the state, which f must neither change nor keep. Budgets is not nil.
 func (l *Ledger) View(f func(*IssuerState)) {
 	l.mu.Lock()

@@ -25,8 +25,12 @@ func TestLedgerForgetsBudgetsThatAreOver(t *testing.T) {
 		t.Errorf("another ledger for the same issuer: %v", err)
 	}
 	must(t, s.Close())
+	s = openAt(t, dir)
+	if state, err := s.IssuerState("ca"); err != nil || !state.Hold.Equal(later) || state.HoldWhy != "busy" {
+		t.Errorf("a reader sees %+v, %v", state, err)
+	}
 
-	l, err = openAt(t, dir).Issuer("ca")
+	l, err = s.Issuer("ca")
 	must(t, err)
 	l.View(func(st *store.IssuerState) {
 		if len(st.Budgets) != 1 || !st.Budgets["orders"].Equal(later) || !st.Hold.Equal(later) || st.HoldWhy != "busy" {

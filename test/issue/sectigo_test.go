@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"net"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -24,6 +25,9 @@ func TestSectigoWalkThrough(t *testing.T) {
 	s.Run(t, "sectigo", "account", "create", "web01", "--server", "OV ACME Server", "--write-issuer", "sectigo-ov")
 	s.Run(t, "sectigo", "domain", "add", "122", name)
 	s.Run(t, "check")
+	if seen := s.Run(t, "issuer", "test", "sectigo-ov"); !strings.Contains(seen, "needed, given") {
+		t.Errorf("acmed issuer test says\n%s", seen)
+	}
 	if n := ca.Count(t)["newAccount"]; n != 0 {
 		t.Fatalf("before there is anything to order, the CA was asked for %d accounts", n)
 	}
@@ -33,7 +37,7 @@ func TestSectigoWalkThrough(t *testing.T) {
 	s.Spec(t, "else.example.com", "")
 	site.Eventually(t, "the name that is not validated is explained", func() bool {
 		c, err := s.Control.Status(t.Context(), "else.example.com")
-		return err == nil && c.Phase == control.Parked && strings.Contains(c.Failures[0].Hint, "such as Sectigo, has not validated this one")
+		return err == nil && c.Phase == control.Parked && len(c.Failures) == 1 && strings.Contains(c.Failures[0].Hint, "such as Sectigo, has not validated this one")
 	})
 
 	validate(t, ca, s, name)
@@ -46,6 +50,10 @@ func TestSectigoWalkThrough(t *testing.T) {
 	if conn, err := net.Dial("tcp", ca.HTTPAddr); err == nil {
 		_ = conn.Close()
 		t.Error("somebody listens where the CA would look for a proof")
+	}
+
+	if list := s.Run(t, "issuer", "list"); !regexp.MustCompile(`sectigo-ov .* given .* made .* ready`).MatchString(list) {
+		t.Errorf("acmed issuer list says\n%s", list)
 	}
 
 	for i := range restarts {

@@ -1,0 +1,52 @@
+package control
+
+import "time"
+
+// Issuer is one CA, the account there, and what may be asked of it.
+type Issuer struct {
+	Name                 string   `json:"name"`
+	File                 string   `json:"file,omitempty"` // "": built in
+	Directory            string   `json:"directory"`
+	Binding              Binding  `json:"externalAccountBinding"`
+	TermsOfServiceAgreed bool     `json:"termsOfServiceAgreed"`
+	Contact              []string `json:"contact,omitempty"`
+	Certificates         int      `json:"certificates"` // specs that name it
+
+	Account *IssuerAccount `json:"account,omitempty"` // nil: none is registered, or Unknown says why it is not known
+	Hold    *Hold          `json:"hold,omitempty"`    // nil: it may be asked
+	Budgets []Budget       `json:"budgets,omitempty"` // that of its orders, and those of names that are short
+	Unknown string         `json:"unknown,omitempty"` // why account, hold and budgets are not known; "": they are
+	Hint    string         `json:"hint,omitempty"`    // what it lacks before a spec can name it, and what to do; "": nothing
+}
+
+// Binding is how an issuer fares with the external account binding.
+type Binding string
+
+// The kinds of binding.
+const (
+	NoBinding      Binding = "none"
+	GivenBinding   Binding = "given"
+	MissingBinding Binding = "missing" // the CA asks for one
+)
+
+// IssuerAccount is acmed's account at a CA.
+type IssuerAccount struct {
+	URL     string    `json:"url"`                          // "": its key is made, and the CA has not answered yet
+	KID     string    `json:"externalAccountKid,omitempty"` // of the binding that it was made with
+	Created time.Time `json:"created"`
+}
+
+// Hold is why and until when a CA is left alone.
+type Hold struct {
+	Until    time.Time `json:"until"`
+	Reason   string    `json:"reason,omitempty"`
+	Promised bool      `json:"promised,omitzero"` // the CA itself asked for it: nothing but time ends it
+}
+
+// Budget is what is left of a limit that acmed keeps to.
+type Budget struct {
+	Limit string `json:"limit"` // in words
+	Left  int    `json:"left"`
+	Max   int    `json:"max"`
+	Per   int64  `json:"perSeconds"`
+}
