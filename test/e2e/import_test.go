@@ -1,0 +1,251 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"acmed/internal/control"
+	"acmed/internal/store"
+	"acmed/test/pebble"
+	"acmed/test/site"
+)
+
+// TestImport has real clients obtain certificates from Pebble, and acmed take them over.
+func TestImport(t *testing.T) {
+	t.Setenv("PATH", build(t)+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	for _, c := range []struct {
+		name   string
+		obtain func(t *testing.T, m *migration)
+	}{
+		{"certbot", obtainWithCertbot},
+	} {
+		t.Run(c.name, func(t *testing.T) { takeOver(t, c.name, c.obtain) })
+	}
+}
+
+// build makes the program, and returns its folder.
+func build(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := host("go", "build", "-o", dir, "acmed/cmd/acmed"); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// migration is a machine on which another client is at work, and acmed will be.
+type migration struct {
+	ca   *pebble.Server
+	site *site.Site
+	dir  string // of the other client
+	www  string // served on port 80
+	port string // which is this one here
+	// issued are the certificate files that the client has made, by the names that acmed gives them.
+	issued map[string]string
+	hook   string // a program that notes the folder that it is told, if the client was given it for one of them
+	hooked string // the certificate that it is for
+}
+
+// takeOver lets a client obtain certificates, imports them, and has acmed renew them.
+func takeOver(t *testing.T, client string, obtain func(t *testing.T, m *migration)) {
+	ca := pebble.Start(t, pebble.Options{})
+	m := &migration{ca: ca, site: site.New(t, ca, site.Options{Responder: true}), issued: map[string]string{}}
+	m.dir, m.www, m.hook = m.site.Path("client"), m.site.Path("www"), m.site.Path("hook")
+	m.site.Write(t, "hook", "#!/bin/sh\necho \"$RENEWED_LINEAGE\" >> "+m.site.Path("hooked")+"\n")
+	if err := errors.Join(os.Chmod(m.hook, 0o755), os.MkdirAll(m.www, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if _, m.port, err = net.SplitHostPort(ca.HTTPAddr); err != nil {
+		t.Fatal(err)
+	}
+	obtain(t, m)
+
+	before := ca.Count(t)
+	plan := m.site.Run(t, "import", client, "--dir", m.dir)
+	if !strings.Contains(plan, "Nothing was changed.") || m.site.Live(t, m.hooked) != 0 {
+		t.Errorf("the plan:\n%s", plan)
+	}
+	if done := m.site.Run(t, "import", client, "--dir", m.dir, "--apply"); !strings.Contains(done, "Imported.") {
+		t.Errorf("the import:\n%s", done)
+	}
+	if again := m.site.Run(t, "import", client, "--dir", m.dir, "--apply"); !strings.Contains(again, "There is nothing to import") {
+		t.Errorf("once more:\n%s", again)
+	}
+	m.serve(t)
+	m.site.Settle(t)
+	m.site.Start(t)
+	m.awaitValid(t, 1)
+	m.isServed(t)
+	m.awaitHook(t, 1)
+	if asked := ca.Count(t).Since(before); asked.Total("directory", "renewalInfo") > 0 {
+		t.Errorf("the import and the start asked the CA for %v", asked)
+	}
+
+	m.site.Run(t, "renew", "--all", "--wait")
+	m.awaitValid(t, 2)
+	asked := ca.Count(t).Since(before)
+	if asked["newAccount"] > 0 || asked["newOrder"] != len(m.issued) {
+		t.Errorf("the renewal asked the CA for %v", asked)
+	}
+	m.sameAccount(t)
+	m.awaitHook(t, 2)
+}
+
+// serve answers on port 80 as a web server does that serves its own folder, and includes acmed's snippet.
+func (m *migration) serve(t *testing.T) {
+	t.Helper()
+	const prefix = "/.well-known/acme-challenge/"
+	own, tokens := http.FileServer(http.Dir(m.www)), http.StripPrefix(prefix, http.FileServer(http.Dir(m.site.Tokens)))
+	m.listen(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := os.Stat(filepath.Join(m.www, r.URL.Path)); err != nil && strings.HasPrefix(r.URL.Path, prefix) {
+			tokens.ServeHTTP(w, r)
+			return
+		}
+		own.ServeHTTP(w, r)
+	}))
+}
+
+// listen serves on port 80 until the test ends, or until the function that it returns is called.
+func (m *migration) listen(t *testing.T, h http.Handler) (stop func()) {
+	t.Helper()
+	ln, err := net.Listen("tcp", m.ca.HTTPAddr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: h}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(ln) }()
+	ctx, cancel := context.WithCancel(t.Context())
+	context.AfterFunc(ctx, func() { _ = server.Close() }) // Serve tells
+	stop = func() {
+		cancel()
+		<-done
+	}
+	t.Cleanup(cancel)
+	return stop
+}
+
+// awaitValid waits until every certificate is valid with a revision, and its consumers have it.
+func (m *migration) awaitValid(t *testing.T, revision int) {
+	t.Helper()
+	for name := range m.issued {
+		site.Eventually(t, name+" is valid", func() bool {
+			c, err := m.site.Control.Status(t.Context(), name)
+			return err == nil && c.Phase == control.Valid && c.Current.Number == revision
+		})
+	}
+}
+
+// isServed tells that the certificates are those that the client has obtained.
+func (m *migration) isServed(t *testing.T) {
+	t.Helper()
+	for name, file := range m.issued {
+		have, err := m.site.Served(name)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := tls.X509KeyPair(text, mustRead(t, filepath.Join(m.site.State, "live", name, "privkey.pem")))
+		if err != nil || string(want.Certificate[0]) != string(have.Certificate[0]) {
+			t.Errorf("%s is another certificate: %v", name, err)
+		}
+	}
+}
+
+func mustRead(t *testing.T, file string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// sameAccount tells that every revision was ordered with one account.
+func (m *migration) sameAccount(t *testing.T) {
+	t.Helper()
+	r, err := store.OpenReader(m.site.State)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	a, _, err := r.Account("pebble")
+	if err != nil || a == nil {
+		t.Fatalf("the account: %v, %v", a, err)
+	}
+	for name := range m.issued {
+		all, err := r.Revisions(name)
+		if err != nil || len(all) != 2 {
+			t.Errorf("%s has %d revisions, %v", name, len(all), err)
+		}
+		for _, rev := range all {
+			if rev.Account != a.URL {
+				t.Errorf("revision %d of %s was ordered with %q, not with %s", rev.Number, name, rev.Account, a.URL)
+			}
+		}
+	}
+}
+
+// awaitHook waits until the hook has run that often, for acmed's folder.
+func (m *migration) awaitHook(t *testing.T, times int) {
+	t.Helper()
+	if m.hooked == "" {
+		return
+	}
+	want := strings.Repeat(filepath.Join(m.site.State, "live", m.hooked)+"\n", times)
+	site.Eventually(t, "the hook has run", func() bool {
+		got, err := os.ReadFile(m.site.Path("hooked"))
+		return err == nil && string(got) == want
+	})
+}
+
+// other runs another client, which trusts the CA's listener.
+func (m *migration) other(t *testing.T, name string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	for _, variable := range []string{"REQUESTS_CA_BUNDLE", "LEGO_CA_CERTIFICATES", "CURL_CA_BUNDLE"} {
+		cmd.Env = append(cmd.Env, variable+"="+m.ca.RootsFile)
+	}
+	cmd.Env = append(os.Environ(), cmd.Env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", cmd, err, out)
+	}
+}
+
+// obtainWithCertbot obtains one certificate each by webroot, by certbot's own server, and with a hook.
+func obtainWithCertbot(t *testing.T, m *migration) {
+	run := func(args ...string) {
+		m.other(t, "certbot", append([]string{
+			"certonly", "--non-interactive", "--agree-tos", "--email=pki@example.com", "--server=" + m.ca.DirectoryURL,
+			"--config-dir=" + m.dir, "--work-dir=" + m.site.Path("work"), "--logs-dir=" + m.site.Path("logs"),
+			"--http-01-port=" + m.port,
+		}, args...)...)
+	}
+	stop := m.listen(t, http.FileServer(http.Dir(m.www)))
+	run("--webroot", "--webroot-path="+m.www, "-d", "web.example.com", "-d", "www.web.example.com")
+	stop()
+	run("--standalone", "-d", "alone.example.com", "--key-type=rsa", "--rsa-key-size=3072", "--reuse-key")
+	run("--standalone", "-d", "hook.example.com", "--deploy-hook="+m.hook)
+	for _, name := range []string{"web.example.com", "alone.example.com", "hook.example.com"} {
+		m.issued[name] = filepath.Join(m.dir, "live", name, "fullchain.pem")
+	}
+	m.hooked = "hook.example.com"
+	if err := os.Remove(m.site.Path("hooked")); err != nil { // certbot runs it as well
+		t.Fatal(err)
+	}
+}
