@@ -267,7 +267,7 @@ func issuersText(list []control.Issuer, now time.Time) string {
 		}
 	}
 	if len(others) > 0 {
-		fmt.Fprintf(&hints, "also built in, with an external account binding: %s\n", strings.Join(others, ", "))
+		fmt.Fprintf(&hints, "also built in, but in need of an external account binding: %s\n", strings.Join(others, ", "))
 	}
 	return columns(b.String()) + hints.String()
 }

@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -106,16 +106,27 @@ func (s *scmCommand) who() (*spec.Sectigo, error) {
 	who.Login = cmp.Or(s.flags.Login, who.Login)
 	who.PasswordFile = cmp.Or(s.flags.PasswordFile, who.PasswordFile)
 	who.Organization = cmp.Or(s.flags.Organization, who.Organization)
+	return who, complete(who, file)
+}
+
+// complete names all that SCM has to be told and is not.
+func complete(who *spec.Sectigo, file string) error {
+	var keys, flags []string
 	for _, need := range [][3]string{
 		{who.CustomerURI, "customerUri", "--customer-uri"}, {who.Login, "login", "--login"},
 		{who.PasswordFile, "passwordFile", "--password-file"},
 	} {
 		if need[0] == "" {
-			return nil, &failure{fmt.Errorf("SCM wants to know who asks: %s is missing", need[1]), exitFailed,
-				"write " + need[1] + " to " + file + ", or say " + need[2]}
+			keys, flags = append(keys, need[1]), append(flags, need[2])
 		}
 	}
-	return who, nil
+	if len(keys) == 0 {
+		return nil
+	}
+	return &failure{
+		errors.New("SCM wants to know who asks, but not said is: " + strings.Join(keys, ", ")), exitFailed,
+		"write " + strings.Join(keys, ", ") + " to " + file + ", or say " + strings.Join(flags, ", "),
+	}
 }
 
 func userAgent() string { return "acmed/" + readVersion().Version }

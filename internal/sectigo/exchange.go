@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -37,7 +38,10 @@ func newExchange(base, agent string) (*exchange, error) {
 		err = checkURL(u)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("using %q as the URL of the API: %w", base, err)
+		return nil, &Error{
+			Op: "using " + strconv.Quote(clean(base)) + " as the URL of the API", Description: clean(err.Error()), Err: err,
+			Hint: "give the https URL of the API, such as " + DefaultURL + " for Sectigo",
+		}
 	}
 	transport := &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
