@@ -44,7 +44,8 @@ type Config struct {
 	Stderr     io.Writer // of the log where the journal does not take it; nil: os.Stderr
 }
 
-// ConfigError is a fault of acmed.yaml, or of the system it describes, that no restart mends.
+// ConfigError is a fault of acmed.yaml, or of the system it describes, that no restart mends: a state directory of a
+// newer acmed, for one.
 type ConfigError struct{ Err error }
 
 func (e *ConfigError) Error() string { return e.Err.Error() }
@@ -113,6 +114,9 @@ func build(c Config, config *spec.Config, notifier *sd.Notifier, hup <-chan os.S
 		return nil, err
 	}
 	if d.store, err = store.Open(store.Config{Dir: config.StateDir, Log: d.log}); err != nil {
+		if _, newer := errors.AsType[*store.FormatError](err); newer {
+			err = &ConfigError{err}
+		}
 		return nil, err
 	}
 	d.closers = append(d.closers, d.store)

@@ -191,6 +191,7 @@ func TestWhatKeepsItFromStarting(t *testing.T) {
 		"a bad acmed.yaml":                {func(s *site) { s.write("acmed.yaml", "workers: many\n") }, true, "acmed.yaml:1:10: workers: "},
 		"a port that is taken":            {func(s *site) { s.take(":9402") }, false, "listening for /metrics: "},
 		"port 80 that is taken":           {func(s *site) { s.take(":5002") }, false, "acmed-http.socket"},
+		"a state folder of a newer acmed": {func(s *site) { s.write("state/FORMAT", "999\n"); s.restrict("state") }, true, "it has format 999"},
 		"a state folder not its":          {func(s *site) { s.write("state/x", "") }, false, "state"},
 		"another acmed":                   {func(s *site) { s.start() }, false, "state"},
 		"a runtime folder that cannot be": {func(s *site) { s.write("run", "") }, false, "making the runtime folder: "},
@@ -204,6 +205,14 @@ func TestWhatKeepsItFromStarting(t *testing.T) {
 				t.Errorf("it ends with %v", err)
 			}
 		})
+	}
+}
+
+// restrict gives a folder the mode that the state folder has.
+func (s *site) restrict(name string) {
+	s.t.Helper()
+	if err := os.Chmod(s.path(name), 0o711); err != nil {
+		s.t.Fatal(err)
 	}
 }
 

@@ -24,6 +24,14 @@ func (e *DamagedError) Error() string {
 // Unwrap returns what is wrong.
 func (e *DamagedError) Unwrap() error { return e.Err }
 
+// FormatError tells that a newer acmed has laid out the state directory. Nothing in it was touched.
+type FormatError struct{ Found, Known int }
+
+func (e *FormatError) Error() string {
+	return fmt.Sprintf("it has format %d and this acmed knows %d: install the newer acmed again and start it, "+
+		"or restore a backup from before the upgrade", e.Found, e.Known)
+}
+
 // advisedError is an error of the operating system with what to do about it.
 type advisedError struct {
 	err    error

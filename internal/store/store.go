@@ -197,7 +197,7 @@ func (s *Store) checkFormat() error {
 	case err != nil || version < 1:
 		return fmt.Errorf("%s holds %.20q and not a version: restore it from a backup", formatFile, data)
 	case version > format:
-		return fmt.Errorf("it has format %d and this acmed knows %d: install the newer acmed again, or restore a backup from before the upgrade", version, format)
+		return &FormatError{Found: version, Known: format}
 	}
 	return nil
 }

@@ -51,6 +51,7 @@ func testDeployHelper(t *testing.T, release string) {
 		{"the daemon's user may ask, and nobody else but root", admits},
 		{"a spec that the daemon could have written is not obeyed", obeysRoot},
 		{"it keeps what it knows to itself", keepsToItself},
+		{"it is root without root's powers, and cannot change the system", bounded},
 		{"it is started again and again, and nothing of it stays", leavesNothing},
 	} {
 		t.Run(step.sentence, func(t *testing.T) { step.check(t, m.with(t)) })

@@ -202,14 +202,33 @@ func (m *machine) eventually(timeout time.Duration, what string, condition func(
 	}
 }
 
-// install builds on `make deb`, puts the package into the container, and
-// leaves the daemon stopped, as the package does.
+// built is the package that `make deb` has made.
+func built(t *testing.T) string {
+	t.Helper()
+	file, err := packageIn(filepath.Join("..", "..", "dist"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// packageIn finds the package in a folder.
+func packageIn(dir string) (string, error) {
+	packages, err := filepath.Glob(filepath.Join(dir, "acmed_*.deb"))
+	if err == nil && len(packages) != 1 {
+		err = fmt.Errorf("want one package in %s, have %v; run `make deb`", dir, packages)
+	}
+	return strings.Join(packages, ""), err
+}
+
+// install puts today's package into the container, and leaves the daemon stopped, as the package does.
 func (m *machine) install() {
 	m.t.Helper()
-	packages, err := filepath.Glob("../../dist/acmed_*.deb")
-	if err != nil || len(packages) != 1 {
-		m.t.Fatalf("want one package in dist, have %v; run `make deb`", packages)
-	}
-	m.copyIn(packages[0], "/tmp/acmed.deb")
+	m.installPackage(built(m.t))
+}
+
+func (m *machine) installPackage(file string) {
+	m.t.Helper()
+	m.copyIn(file, "/tmp/acmed.deb")
 	m.run("dpkg", "--install", "/tmp/acmed.deb")
 }

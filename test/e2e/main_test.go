@@ -86,6 +86,7 @@ func prepare() error {
 		return err
 	}
 	var work errgroup.Group
+	work.Go(buildPrevious)
 	for _, release := range releases() {
 		work.Go(func() error { return bootstrap(release) })
 	}

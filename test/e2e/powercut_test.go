@@ -51,12 +51,8 @@ func TestPowerCut(t *testing.T) {
 // unpack puts the packaged program first in PATH.
 func unpack(t *testing.T) {
 	t.Helper()
-	packages, err := filepath.Glob("../../dist/acmed_*.deb")
-	if err != nil || len(packages) != 1 {
-		t.Fatalf("want one package in dist, have %v; run `make deb`", packages)
-	}
 	dir := t.TempDir()
-	if err := host("dpkg-deb", "--extract", packages[0], dir); err != nil {
+	if err := host("dpkg-deb", "--extract", built(t), dir); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", filepath.Join(dir, "usr/bin")+string(filepath.ListSeparator)+os.Getenv("PATH"))
