@@ -262,6 +262,9 @@ func issuersText(list []control.Issuer, now time.Time) string {
 		}
 		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", i.Name, i.Directory, i.Binding,
 			choose(i.TermsOfServiceAgreed, "agreed", "not agreed"), issuerAccountText(i, now), i.Certificates, issuerStateText(i, now))
+		if i.Note != "" {
+			fmt.Fprintf(&hints, "%s: %s\n", i.Name, i.Note)
+		}
 		if used && i.Hint != "" {
 			fmt.Fprintf(&hints, "%s is not ready\n  what to do: %s\n", i.Name, i.Hint)
 		}

@@ -27,7 +27,8 @@ func sampleIssuers() []control.Issuer {
 			Hint: "agree to the CA's terms of service"},
 		{Name: "letsencrypt", Directory: "https://acme-v02.api.letsencrypt.org/directory", Binding: control.NoBinding, TermsOfServiceAgreed: true,
 			Certificates: 12, Account: &control.IssuerAccount{URL: "https://acme.example/1", Created: in(-90 * day)}, Budgets: []control.Budget{orders, domain}},
-		{Name: "new", Directory: "https://new.example/dir", Binding: control.NoBinding, TermsOfServiceAgreed: true, Account: &control.IssuerAccount{}},
+		{Name: "new", Directory: "https://new.example/dir", Binding: control.NoBinding, TermsOfServiceAgreed: true, Account: &control.IssuerAccount{},
+			Note: "its account was made with the binding a"},
 		{Name: "secret", Directory: "https://secret.example/dir", Binding: control.NoBinding, Unknown: "you may not read /var/lib/acmed, and no daemon answers"},
 		{Name: "zerossl", Directory: "https://acme.zerossl.com/v2/DV90", Binding: control.MissingBinding, TermsOfServiceAgreed: true, Hint: "get one"},
 	}

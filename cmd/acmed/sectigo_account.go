@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -80,7 +81,11 @@ func (s *scmCommand) create(ctx context.Context, name, server string, w wish) er
 	if err := s.unique(ctx, client, who.Organization, name, at); err != nil {
 		return err
 	}
-	id, err := client.CreateAccount(ctx, sectigo.NewAccount{Name: name, Server: at.Name, OrganizationID: who.Organization})
+	called := at.Name
+	if strings.Contains(server, "://") {
+		called = at.URL
+	}
+	id, err := client.CreateAccount(ctx, sectigo.NewAccount{Name: name, Server: called, OrganizationID: who.Organization})
 	if errors.Is(err, sectigo.ErrRehearsed) {
 		s.plan.Files = w.issuer.files(s.app)
 		return s.plan.show(s.app)

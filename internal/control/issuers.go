@@ -16,7 +16,8 @@ type Issuer struct {
 	Hold    *Hold          `json:"hold,omitempty"`    // nil: it may be asked
 	Budgets []Budget       `json:"budgets,omitempty"` // that of its orders, and those of names that are short
 	Unknown string         `json:"unknown,omitempty"` // why account, hold and budgets are not known; "": they are
-	Hint    string         `json:"hint,omitempty"`    // what it lacks before a spec can name it, and what to do; "": nothing
+	Hint    string         `json:"hint,omitempty"`    // what to do before an order can work; "": nothing
+	Note    string         `json:"note,omitempty"`    // what is worth knowing besides
 }
 
 // Binding is how an issuer fares with the external account binding.

@@ -98,7 +98,7 @@ func recall(out *control.Issuer, i *spec.Issuer, r *store.Reader, now time.Time)
 	if account != nil && account.Directory == i.Directory {
 		out.Account = &control.IssuerAccount{URL: account.URL, KID: account.KID, Created: account.Created}
 		if account.URL != "" {
-			out.Hint = ""
+			out.Hint, out.Note = "", otherBinding(account, i)
 		}
 	}
 	state, err := r.IssuerState(i.Name)
@@ -112,4 +112,12 @@ func recall(out *control.Issuer, i *spec.Issuer, r *store.Reader, now time.Time)
 		out.Budgets = append(out.Budgets, control.Budget{Limit: a.Limit, Left: a.Left, Max: a.Max, Per: int64(a.Per / time.Second)})
 	}
 	return nil
+}
+
+// otherBinding tells of a binding that is not used, because the account was made with another one.
+func otherBinding(a *store.Account, i *spec.Issuer) string {
+	if i.Binding == nil || a.KID == "" || a.KID == i.Binding.KID {
+		return ""
+	}
+	return fmt.Sprintf("its account was made with the binding %s and goes on with that; to use %s, write it to an issuer of another name", a.KID, i.Binding.KID)
 }

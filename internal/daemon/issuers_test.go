@@ -1,6 +1,7 @@
 package daemon_test
 
 import (
+	"encoding/base64"
 	"os"
 	"strings"
 	"testing"
@@ -50,6 +51,36 @@ func TestIssuersAreListedByTheDaemonAndByTheFiles(t *testing.T) {
 		}
 		if le.Binding != control.NoBinding || le.Hint != "" || le.Budgets[0].Max != 270 {
 			t.Errorf("%s: one that is built in: %+v", sort, le)
+		}
+	}
+}
+
+func TestABindingThatIsNotUsedIsTold(t *testing.T) {
+	t.Parallel()
+	key := []byte("0123456789abcdef0123456789abcdef")
+	s := newSite(t, acmetest.Config{})
+	s.write("hmac", base64.RawURLEncoding.EncodeToString(key))
+	binding := func(kid string) string {
+		return "externalAccountBinding: {kid: " + kid + ", hmacKeyFile: " + s.path("hmac") + "}\n"
+	}
+	s.addCA("bound", acmetest.Config{RequireEAB: true, EAB: map[string][]byte{"one": key, "two": key}}, binding("one"))
+	s.spec("a.example.com", "issuers: [bound]")
+	s.start()
+	s.await("a.example.com", 1)
+	text, err := os.ReadFile(s.path("issuers.d/bound.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kid := range []string{"one", "two"} {
+		s.write("issuers.d/bound.yaml", strings.Replace(string(text), "kid: one", "kid: "+kid, 1))
+		s.reload(false)
+		list, err := s.run.Issuers(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]string{"one": "", "two": "its account was made with the binding one and goes on with that; to use two, write it to an issuer of another name"}[kid]
+		if got := named(t, list, "bound"); got.Note != want || got.Account.KID != "one" || got.Binding != control.GivenBinding {
+			t.Errorf("with the binding %s: %+v", kid, got)
 		}
 	}
 }

@@ -30,7 +30,7 @@ type Account struct {
 	ID             int    `json:"id"`
 	Name           string `json:"name"`
 	Status         string `json:"status"`
-	Server         string `json:"acmeServer"` // the name of a Server
+	Server         string `json:"acmeServer"` // name or URL of a Server
 	OrganizationID int    `json:"organizationId"`
 	ValidationType string `json:"certValidationType"`
 	KID            string `json:"macId"`
@@ -49,8 +49,9 @@ type Domain struct {
 
 // NewAccount is what an account is made from.
 type NewAccount struct {
-	Name           string `json:"name"`
-	Server         string `json:"acmeServer"` // the name of a Server
+	Name string `json:"name"`
+	// Server is the name of a Server, after the reference; what customers show of their SCMs has its URL.
+	Server         string `json:"acmeServer"`
 	OrganizationID int    `json:"organizationId"`
 }
 
@@ -114,6 +115,9 @@ func (c *Client) Account(ctx context.Context, id int) (a Account, err error) {
 func (c *Client) CreateAccount(ctx context.Context, n NewAccount) (id int, err error) {
 	op := "creating the ACME account " + strconv.Quote(n.Name) + " in SCM"
 	a, err := c.account(ctx, request{op: op, method: http.MethodPost, body: n})
+	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusBadRequest && e.Hint == hint(e.Status, 0) {
+		e.Hint += "; or name the server by its URL instead of its name, or the other way round"
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -77,6 +77,27 @@ func TestAccountFromCradleToGrave(t *testing.T) {
 	}
 }
 
+// TestServersThatGoByTheirURL is about SCMs that want the URL of a server where the reference has its name.
+func TestServersThatGoByTheirURL(t *testing.T) {
+	fake := scm.Start(t, scm.Options{ByURL: true})
+	c := client(t, fake.URL, nil)
+	n := sectigo.NewAccount{Name: "web", Server: "OV ACME Server", OrganizationID: scm.Organization}
+	_, err := c.CreateAccount(t.Context(), n)
+	check(t, err, "Unknown error. (code -1, HTTP 400)", "name the server by its URL instead of its name")
+	n.Server = "https://acme.sectigo.com/v2/OV"
+	id, err := c.CreateAccount(t.Context(), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := c.Account(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := c.Server(t.Context(), a.Server); err != nil || s.Name != "OV ACME Server" {
+		t.Errorf("the server of the account is %+v, %v", s, err)
+	}
+}
+
 func isRefusal(err error, status int) bool {
 	e, ok := errors.AsType[*sectigo.Error](err)
 	return ok && e.Status == status && e.Code != 0

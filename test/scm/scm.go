@@ -61,6 +61,8 @@ type Options struct {
 	Bindings [][2]string
 	// Old lacks version 2 of the accounts.
 	Old bool
+	// ByURL calls servers by their URLs where the reference has their names, as customers show it of their SCMs.
+	ByURL bool
 	// Answer may answer in place of the fake, and then returns true.
 	Answer func(w http.ResponseWriter, r *http.Request) bool
 }
@@ -274,12 +276,14 @@ func (f *Fake) create(w http.ResponseWriter, r *http.Request, version int, path 
 		refuse(w, http.StatusBadRequest, -1, "Unknown error.")
 		return
 	}
-	n := slices.IndexFunc(f.options.Servers, func(s Server) bool { return s.Name == want.AcmeServer })
+	n := slices.IndexFunc(f.options.Servers, func(s Server) bool { return s.Name == want.AcmeServer || s.URL == want.AcmeServer })
 	switch {
 	case want.OrganizationID == nil:
 		refuse(w, http.StatusBadRequest, -1001, "Value of 'organizationId' must not be null.")
 	case *want.OrganizationID != Organization:
 		refuse(w, http.StatusBadRequest, -1023, fmt.Sprintf("Organization '%d' not found.", *want.OrganizationID))
+	case f.options.ByURL && f.options.Servers[max(n, 0)].URL != want.AcmeServer:
+		refuse(w, http.StatusBadRequest, -1, "Unknown error.")
 	case n < 0 || want.Name == "" || len(want.Name) > 128:
 		f.wrong(r, fmt.Sprintf("asks for the account %q at the server %q", want.Name, want.AcmeServer))
 		refuse(w, http.StatusBadRequest, -1, "Unknown error.")
@@ -298,8 +302,12 @@ func (f *Fake) made(id int, name string, s Server) *Account {
 		kid, key = f.options.Bindings[0][0], f.options.Bindings[0][1]
 		f.options.Bindings = f.options.Bindings[1:]
 	}
+	called := s.Name
+	if f.options.ByURL {
+		called = s.URL
+	}
 	return &Account{
-		ID: id, AccountID: kid, MACID: kid, MACKey: key, Server: s.Name, Name: name, OrganizationID: Organization,
+		ID: id, AccountID: kid, MACID: kid, MACKey: key, Server: called, Name: name, OrganizationID: Organization,
 		ValidationType: s.ValidationType, Status: "pending", ValidationID: "1256086866", Contacts: "email@example.com",
 	}
 }
