@@ -3,7 +3,7 @@ FUZZTIME ?= 10s
 SIMULATED ?= 10000
 LINT = go tool -modfile=tools/golangci-lint/go.mod golangci-lint
 
-.PHONY: build demo test sim fuzz bench lint fmt deb e2e clean
+.PHONY: build demo test sim fuzz bench lint fmt deb rpm e2e clean
 
 build: # a static binary in bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/ ./cmd/acmed
@@ -36,6 +36,9 @@ fmt:
 
 deb: # dist/acmed_VERSION_ARCH.deb, the same bytes for the same commit
 	deploy/package/build
+
+rpm: # dist/acmed-VERSION.ARCH.rpm, likewise
+	deploy/package/build rpm
 
 e2e: deb # needs root on Debian: the package in containers with a real systemd; DEBIAN=trixie is one release only
 	go test -tags=e2e -count=1 -v -timeout=30m ./test/e2e

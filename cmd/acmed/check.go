@@ -43,6 +43,9 @@ func (a *app) check(files []string) error {
 	if err != nil {
 		return err
 	}
+	if foreign := spec.Foreign(config); foreign != "" {
+		a.say("%s belongs to another program of this name; it is neither read nor changed", foreign)
+	}
 	c := checked{Files: len(files), Problems: []control.Problem{}}
 	if len(files) == 0 {
 		c.Files, c.State = countFiles(config), a.checkState(config.StateDir)

@@ -91,6 +91,6 @@ func writeManPages(root *cobra.Command, v versionInfo, dir string) error {
 		return fmt.Errorf("creating the man pages' folder: %w", err)
 	}
 	root.DisableAutoGenTag = true
-	header := &doc.GenManHeader{Section: "8", Date: &date, Source: "acmed " + v.Version, Manual: "acmed"}
+	header := &doc.GenManHeader{Section: "1", Date: &date, Source: "acmed " + v.Version, Manual: "acmed"}
 	return doc.GenManTree(root, header, dir)
 }

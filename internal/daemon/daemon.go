@@ -110,6 +110,9 @@ func build(c Config, config *spec.Config, notifier *sd.Notifier, hup <-chan os.S
 	if d.log, d.level, err = newLogger(config.Log, cmp.Or[io.Writer](c.Stderr, os.Stderr)); err != nil {
 		return nil, &ConfigError{err}
 	}
+	if foreign := spec.Foreign(config); foreign != "" {
+		d.log.Warn("leaving alone the configuration of another program of this name", zap.String("file", foreign))
+	}
 	if err := makeRuntimeDir(config); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 )
@@ -169,6 +170,16 @@ func (c *Config) resolve(dir string) {
 	if c.DeploySocket == "" {
 		c.DeploySocket = filepath.Join(c.RuntimeDir, "deploy.sock")
 	}
+}
+
+// Foreign returns the path of a configuration beside that of c which belongs to another program of acmed's name, "" when
+// there is none. It is not read.
+func Foreign(c *Config) string {
+	file := filepath.Join(filepath.Dir(c.File), "acmed.toml")
+	if _, err := os.Lstat(file); c.File == "" || err != nil {
+		return ""
+	}
+	return file
 }
 
 // LoadConfig reads acmed.yaml. Its relative paths are taken from the folder of the file. A file that is not there is

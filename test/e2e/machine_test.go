@@ -221,14 +221,15 @@ func packageIn(dir string) (string, error) {
 	return strings.Join(packages, ""), err
 }
 
-// install puts today's package into the container, and leaves the daemon stopped, as the package does.
-func (m *machine) install() {
+// install puts today's package into the container, and leaves the daemon stopped, as the package does. It returns what
+// the package says.
+func (m *machine) install() string {
 	m.t.Helper()
-	m.installPackage(built(m.t))
+	return m.installPackage(built(m.t))
 }
 
-func (m *machine) installPackage(file string) {
+func (m *machine) installPackage(file string) string {
 	m.t.Helper()
 	m.copyIn(file, "/tmp/acmed.deb")
-	m.run("dpkg", "--install", "/tmp/acmed.deb")
+	return m.run("dpkg", "--install", "/tmp/acmed.deb")
 }
