@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -83,11 +84,17 @@ func dueBy(s control.Summary, by time.Time) bool {
 }
 
 func (a *app) statusCommand() *cobra.Command {
-	return &cobra.Command{
+	wait := false
+	cmd := &cobra.Command{
 		Use:   "status [NAME]",
 		Short: "Show all about one certificate, or how the daemon fares",
 		Long: `Show all about one certificate: what it is, what acmed does about it next and when, and after a failure the
-CA's own words and what to do. Without a name, show how the daemon fares: what is wrong, and what is urgent.`,
+CA's own words and what to do. Without a name, show how the daemon fares: what is wrong, and what is urgent.
+
+With --wait, first wait until the certificate is valid and all its consumers have it, or something has failed: then the
+exit code is 1. A certificate whose file was written just now is waited for, too.`,
+		Example: `  acmed status
+  acmed status www.example.com --wait`,
 		Args:              argsUpTo(1),
 		ValidArgsFunction: a.completeNames(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -95,7 +102,12 @@ CA's own words and what to do. Without a name, show how the daemon fares: what i
 			if err != nil {
 				return err
 			}
-			if len(args) == 0 {
+			switch {
+			case len(args) == 1 && wait:
+				return a.awaitStatus(cmd.Context(), client, args[0])
+			case wait:
+				return usagef(cmd, "wait for what? give a name")
+			case len(args) == 0:
 				return a.overview(cmd.Context(), client)
 			}
 			cert, err := client.Status(cmd.Context(), args[0])
@@ -105,6 +117,47 @@ CA's own words and what to do. Without a name, show how the daemon fares: what i
 			return a.result(cert, func(now time.Time) string { return certificateText(cert, now) })
 		},
 	}
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait until it is valid and delivered, or has failed")
+	return cmd
+}
+
+const (
+	statusEvery = 200 * time.Millisecond // while somebody waits
+	unreadYet   = 5 * time.Second        // in which a file that was just written is read
+)
+
+// awaitStatus shows a certificate once it has come to rest, and fails when that is in a failure.
+func (a *app) awaitStatus(ctx context.Context, client *control.Client, name string) error {
+	tick := time.NewTicker(statusEvery)
+	defer tick.Stop()
+	for began := time.Now(); ; {
+		cert, err := client.Status(ctx, name)
+		e, _ := errors.AsType[*control.Error](err)
+		switch {
+		case e != nil && e.Code == control.NotFound && time.Since(began) < unreadYet:
+		case err != nil:
+			return err
+		case cert.Phase == control.Valid, failed(cert):
+			if err := a.result(cert, func(now time.Time) string { return certificateText(cert, now) }); err != nil {
+				return err
+			}
+			if failed(cert) {
+				return errReported
+			}
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// failed tells whether the last try to issue a certificate, or to hand it to a consumer, did not work.
+func failed(c control.Certificate) bool {
+	return len(c.Failures) > 0 || c.Refused != nil || c.Phase == control.Parked ||
+		slices.ContainsFunc(c.Targets, func(t control.Target) bool { return t.Failed != nil })
 }
 
 // overview is the answer of `acmed status` without a name.

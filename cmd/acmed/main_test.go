@@ -111,6 +111,9 @@ func (fake) Reload(_ context.Context, req control.ReloadRequest) (control.Reload
 }
 
 func (fake) Status(_ context.Context, name string) (control.Certificate, error) {
+	if name == "bad.example.com" {
+		return badCertificate(), nil
+	}
 	if name != "www.example.com" {
 		return control.Certificate{}, control.Unknown(name, slices.Values([]string{"www.example.com"}))
 	}
