@@ -53,6 +53,9 @@ it with --apply. For that, acmed must be stopped, and whoever runs it must be ab
 		},
 	}
 	cmd.Flags().StringVar(&o.Dir, "dir", dir, client+"'s `FOLDER`")
+	if client == "lego" {
+		cmd.Flags().StringVar(&o.Server, "server", "", "the CA's directory `URL`, which lego does not write down")
+	}
 	cmd.Flags().BoolVar(&apply, "apply", false, "do it")
 	return cmd
 }

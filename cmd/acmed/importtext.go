@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,39 +72,44 @@ func importAccountsText(p *migrate.Plan) string {
 	return columns(b.String())
 }
 
-// importNotesText lists what is to be looked at, and what to do about it.
+// importNotesText lists what is to be looked at, what to do about it, and for which certificates.
 func importNotesText(p *migrate.Plan) string {
-	var b strings.Builder
-	writeNotes(&b, "  ", p.Notes)
+	notes, about := slices.Clone(p.Notes), map[migrate.Note][]string{}
 	for _, s := range p.Certificates {
-		if len(s.Notes) > 0 {
-			fmt.Fprintf(&b, "  %s, from %s\n", s.Name, s.From)
-			writeNotes(&b, "    ", s.Notes)
+		for _, n := range s.Notes {
+			if about[n] == nil {
+				notes = append(notes, n)
+			}
+			about[n] = append(about[n], s.Name)
+		}
+	}
+	var b strings.Builder
+	for _, n := range notes {
+		fmt.Fprintf(&b, "  %s\n", n.What)
+		if len(about[n]) > 0 {
+			fmt.Fprintf(&b, "    for %s\n", abridged(about[n]))
+		}
+		if n.Do != "" {
+			fmt.Fprintf(&b, "    what to do: %s\n", n.Do)
 		}
 	}
 	return b.String()
 }
 
-func writeNotes(b *strings.Builder, indent string, notes []migrate.Note) {
-	for _, n := range notes {
-		fmt.Fprintf(b, "%s%s\n", indent, n.What)
-		if n.Do != "" {
-			fmt.Fprintf(b, "%s  what to do: %s\n", indent, n.Do)
-		}
-	}
-}
-
 // importNextText says what is left to the operator.
 func importNextText(p *migrate.Plan) string {
+	steps := [][2]string{{"start acmed, and look", "systemctl start acmed && acmed list"}}
+	for i, path := range p.Next.Paths {
+		if i == 0 {
+			old, _, _ := strings.Cut(path.Old, "NAME")
+			steps = append(steps, [2]string{"find who reads the old files", "grep -rl " + old + " /etc"})
+		}
+		steps = append(steps, [2]string{"let them read acmed's", path.Old + " becomes " + path.New})
+	}
+	steps = append(steps, [2]string{"stop " + p.Client, p.Next.Stop})
 	var b strings.Builder
-	field(&b, "1. start acmed, and look", "systemctl start acmed && acmed list")
-	for _, path := range p.Next.Paths {
-		field(&b, "2. let servers read acmed's files", path.Old+" becomes "+path.New)
+	for i, s := range steps {
+		field(&b, fmt.Sprintf("%d. %s", i+1, s[0]), s[1])
 	}
-	if len(p.Next.Paths) > 0 {
-		old, _, _ := strings.Cut(p.Next.Paths[0].Old, "NAME")
-		field(&b, "   who reads them", "grep -rl "+old+" /etc")
-	}
-	field(&b, "3. stop "+p.Client, p.Next.Stop)
 	return "Imported. What comes next:\n" + columns(b.String())
 }

@@ -26,7 +26,7 @@ func readCertbot(r *reading) (*Found, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &certbot{reading: r, found: &Found{}, accounts: map[string]string{}}
+	b := &certbot{reading: r, found: &Found{Serves: [][2]string{{r.path("live/NAME"), "live/NAME"}}}, accounts: map[string]string{}}
 	if err := b.readShared(); err != nil {
 		return nil, err
 	}
@@ -116,7 +116,7 @@ func (b *certbot) certificate(name string) Certificate {
 	t.translate()
 	c.before(conf.get("renew_before_expiry"))
 	c.Account = b.account(&c, params.get("account"))
-	b.pair(&c, conf)
+	b.pair(&c, b.live(&c, conf, "privkey"), b.now, b.live(&c, conf, "fullchain"))
 	if c.Pair == nil {
 		t.withoutPair(conf.get("version"))
 	}
@@ -143,26 +143,6 @@ func (c *Certificate) before(s string) {
 		return
 	}
 	c.Want.Renew.Before = time.Duration(n) * 24 * time.Hour
-}
-
-// pair reads the newest key and chain of a certificate.
-func (b *certbot) pair(c *Certificate, conf *section) {
-	keyFile, chainFile := b.live(c, conf, "privkey"), b.live(c, conf, "fullchain")
-	data, err := b.read(keyFile, maxPEM)
-	if err != nil {
-		c.Unfit = err.Error()
-		return
-	}
-	key, err := parseKey(data)
-	if err != nil {
-		c.Unfit = b.about(keyFile, err).Error()
-		return
-	}
-	if data, err = b.read(chainFile, maxPEM); err != nil {
-		c.Unfit = err.Error()
-		return
-	}
-	c.take(key, parseChain(data), b.now)
 }
 
 // live is where the link to a file is. In a copy of the folder the paths are still those of the original.

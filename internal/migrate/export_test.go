@@ -18,3 +18,5 @@ func (s Section) Words(key string, sections ...string) []string {
 	}
 	return at.values[key].words
 }
+
+var ParseShell = parseShell

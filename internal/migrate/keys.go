@@ -147,6 +147,51 @@ func (c *Certificate) take(key crypto.Signer, chain [][]byte, now time.Time) {
 	c.Want.DNSNames, c.Want.IPAddresses = namesOf(pair.Chain.Chain[0], c.Name)
 }
 
+// pair reads a key and a chain, of one file or several, for the certificate.
+func (t *tree) pair(c *Certificate, keyFile string, now time.Time, chainFiles ...string) {
+	key, err := t.key(keyFile)
+	if err != nil {
+		c.Unfit = err.Error()
+		return
+	}
+	var chain [][]byte
+	for _, file := range chainFiles {
+		data, err := t.read(file, maxPEM)
+		if err != nil {
+			c.Unfit = err.Error()
+			return
+		}
+		chain = append(chain, parseChain(data)...)
+	}
+	c.take(key, chain, now)
+}
+
+// key reads a private key.
+func (t *tree) key(file string) (crypto.Signer, error) {
+	data, err := t.read(file, maxPEM)
+	if err != nil {
+		return nil, err
+	}
+	key, err := parseKey(data)
+	if err != nil {
+		return nil, t.about(file, err)
+	}
+	return key, nil
+}
+
+// accountKey reads the key of an account of which nothing else is known yet.
+func (t *tree) accountKey(file, directory string) (*Account, error) {
+	key, err := t.key(file)
+	if err != nil {
+		return nil, err
+	}
+	a := &Account{From: t.path(file), Directory: directory, Key: key}
+	if err := a.usable(); err != nil {
+		return nil, t.about(file, err)
+	}
+	return a, nil
+}
+
 // namesOf are the names in a certificate, with the one that it is known by in front.
 func namesOf(leaf *x509.Certificate, first string) (dns []string, addresses []netip.Addr) {
 	dns = slices.Clone(leaf.DNSNames)
@@ -255,3 +300,18 @@ func (a *Account) usable() error {
 	}
 	return err
 }
+
+// compare notes that a certificate has other names than its client was told last.
+func (c *Certificate) compare(names []string) {
+	if c.Pair == nil {
+		return
+	}
+	var want Certificate
+	want.wantNames(names)
+	if a, b := identifiers(&want.Want), identifiers(&c.Want); !slices.Equal(sorted(a), sorted(b)) {
+		c.note("write the names that are wanted into dnsNames, and acmed orders a certificate for them",
+			"the certificate has the names %s, wanted were %s", abbreviate(strings.Join(b, " ")), abbreviate(strings.Join(a, " ")))
+	}
+}
+
+func sorted(s []string) []string { return slices.Compact(slices.Sorted(slices.Values(s))) }

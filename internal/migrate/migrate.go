@@ -11,6 +11,7 @@ import (
 	"cmp"
 	"crypto"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -29,6 +30,9 @@ type Found struct {
 	Accounts     []Account
 	Certificates []Certificate
 	Notes        []Note // about more than one certificate
+	// Serves are the paths that servers read, with NAME for that of a certificate, and what they are below acmed's state
+	// folder. None where the client writes copies, as acmed goes on to do.
+	Serves [][2]string
 }
 
 // Account is an account at a CA.
@@ -45,6 +49,7 @@ type Certificate struct {
 	Name      string // what the client calls it
 	From      string // the file that says so
 	Directory string
+	CABundle  string           // file of the roots of a private CA; "": the system's
 	Account   string           // the URL of the account that it was ordered with; "": unknown
 	Want      spec.Certificate // what acmed is to do; all but Name, File and Issuers
 	Pair      *Pair            // nil: there is none that could be served
@@ -80,19 +85,20 @@ type Options struct {
 // client is how one client's folder is read.
 type client struct {
 	name, dir string
-	// serves are the paths below dir that servers read, and what they are below acmed's state folder. None where the
-	// client writes copies, as acmed goes on to do.
-	serves [][2]string
-	stop   string // what keeps it from renewing
-	look   func(r *reading) (*Found, error)
+	stop      string // what keeps it from renewing
+	look      func(r *reading) (*Found, error)
 }
 
 func clients() []client {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = "/root"
+	}
 	return []client{
-		{
-			"certbot", "/etc/letsencrypt", [][2]string{{"live/NAME/", "live/NAME/"}},
-			"systemctl disable --now certbot.timer, and what crontabs run certbot", readCertbot,
-		},
+		{"acme.sh", filepath.Join(home, ".acme.sh"), "crontab -e, and remove the line with acme.sh --cron", readAcmeSh},
+		{"certbot", "/etc/letsencrypt", "systemctl disable --now certbot.timer, and what crontabs run certbot", readCertbot},
+		{"dehydrated", "/etc/dehydrated", "the cron job or timer that runs dehydrated", readDehydrated},
+		{"lego", ".lego", "the cron job or timer that runs lego", readLego},
 	}
 }
 
@@ -108,8 +114,9 @@ func Clients() map[string]string {
 // reading is one look at a client's folder.
 type reading struct {
 	*tree
-	known []*spec.Issuer // to acmed
-	now   time.Time
+	known  []*spec.Issuer // to acmed
+	server string         // of Options
+	now    time.Time
 }
 
 // read looks into the folder of the client, and returns its absolute path, too.
@@ -119,7 +126,7 @@ func (c *client) read(o *Options, known []*spec.Issuer) (*Found, string, error) 
 		return nil, "", fmt.Errorf("importing from %s: %w; name its folder with --dir", c.name, err)
 	}
 	defer t.close()
-	found, err := c.look(&reading{tree: t, known: known, now: o.Now})
+	found, err := c.look(&reading{tree: t, known: known, server: o.Server, now: o.Now})
 	if err != nil {
 		return nil, "", fmt.Errorf("importing from %s: %w", c.name, err)
 	}
@@ -141,10 +148,11 @@ type Path struct {
 	New string `json:"new"`
 }
 
-func (c *client) next(dir, state string) Next {
+// next says how the operator goes on.
+func (c *client) next(found *Found, state string) Next {
 	n := Next{Stop: c.stop, Paths: []Path{}}
-	for _, s := range c.serves {
-		n.Paths = append(n.Paths, Path{filepath.Join(dir, s[0]), filepath.Join(state, s[1])})
+	for _, s := range found.Serves {
+		n.Paths = append(n.Paths, Path{s[0], filepath.Join(state, s[1])})
 	}
 	return n
 }

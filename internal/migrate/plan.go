@@ -108,7 +108,7 @@ func Look(o Options) (*Plan, error) {
 	}
 	p := &planner{
 		Plan: &Plan{
-			Client: o.Client, Dir: dir, Notes: found.Notes, Next: all[i].next(dir, o.Config.StateDir), config: o.Config,
+			Client: o.Client, Dir: dir, Notes: found.Notes, Next: all[i].next(found, o.Config.StateDir), config: o.Config,
 			Issuers: []IssuerFile{}, Accounts: []AccountStep{}, Certificates: []Step{},
 		}, set: set, state: state, now: o.Now,
 		issuers: map[string]string{}, taken: map[string]string{},
@@ -222,7 +222,7 @@ func (p *planner) clash(s *Step) error {
 
 // settle says what is done, and adds it to the set, so that what comes later does not contradict it.
 func (p *planner) settle(s *Step) error {
-	issuer, made := p.issuer(s.have.Directory)
+	issuer, made := p.issuer(s.have.Directory, s.have.CABundle)
 	want := s.have.Want
 	want.Issuers = []string{issuer.Name}
 	s.Issuer, s.Key, s.Action = issuer.Name, want.PrivateKey.String(), Import
@@ -260,7 +260,7 @@ func certificatesOf(set *spec.Set) (out []*spec.Certificate) {
 }
 
 // issuer finds the issuer of a directory, or makes one.
-func (p *planner) issuer(directory string) (i *spec.Issuer, made bool) {
+func (p *planner) issuer(directory, bundle string) (i *spec.Issuer, made bool) {
 	builtin := ""
 	for _, i := range p.set.Issuers() {
 		switch {
@@ -275,7 +275,7 @@ func (p *planner) issuer(directory string) (i *spec.Issuer, made bool) {
 	for n := 2; builtin == "" && p.set.Issuer(name) != nil; n++ {
 		name = fmt.Sprintf("%s-%d", Name(hostOf(directory)), n)
 	}
-	return &spec.Issuer{Name: name, File: filepath.Join(p.config.IssuerDir, name+".yaml"), Directory: directory}, true
+	return &spec.Issuer{Name: name, File: filepath.Join(p.config.IssuerDir, name+".yaml"), Directory: directory, CABundle: bundle}, true
 }
 
 // canAsk tells whether specs may name the issuer as it is.

@@ -43,6 +43,7 @@ func issuerFile(client string, i *spec.Issuer) IssuerFile {
 	w.comment("yaml-language-server: $schema=/usr/share/acmed/schema/issuer.json")
 	w.comment("imported from " + client + ". The account exists: no external account binding is needed.")
 	w.word("directory", i.Directory)
+	w.word("caBundle", i.CABundle)
 	return IssuerFile{Name: i.Name, Directory: i.Directory, File: i.File, text: w.String()}
 }
 

@@ -105,3 +105,11 @@ func hostOf(directory string) string {
 	}
 	return u.Hostname()
 }
+
+// shellQuote makes one word of s for a shell.
+func shellQuote(s string) string {
+	if plainWords.MatchString(s) && !strings.Contains(s, " ") {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

@@ -28,6 +28,8 @@ func TestImport(t *testing.T) {
 		obtain func(t *testing.T, m *migration)
 	}{
 		{"certbot", obtainWithCertbot},
+		{"dehydrated", obtainWithDehydrated},
+		{"lego", obtainWithLego},
 	} {
 		t.Run(c.name, func(t *testing.T) { takeOver(t, c.name, c.obtain) })
 	}
@@ -248,4 +250,39 @@ func obtainWithCertbot(t *testing.T, m *migration) {
 	if err := os.Remove(m.site.Path("hooked")); err != nil { // certbot runs it as well
 		t.Fatal(err)
 	}
+}
+
+// obtainWithDehydrated obtains two certificates, one under another name and with a hook.
+func obtainWithDehydrated(t *testing.T, m *migration) {
+	proofs := filepath.Join(m.www, ".well-known/acme-challenge")
+	if err := os.MkdirAll(proofs, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	m.site.Write(t, "client/config", "CA="+m.ca.DirectoryURL+"\nWELLKNOWN="+proofs+"\nCONTACT_EMAIL=pki@example.com\n")
+	m.site.Write(t, "client/domains.txt", "a.example.com www.a.example.com\nb.example.com > bee\n")
+	m.site.Write(t, "client/certs/bee/config", "HOOK="+m.hook+"\n")
+	stop := m.listen(t, http.FileServer(http.Dir(m.www)))
+	m.other(t, "dehydrated", "--config", filepath.Join(m.dir, "config"), "--register", "--accept-terms")
+	m.other(t, "dehydrated", "--config", filepath.Join(m.dir, "config"), "--cron")
+	stop()
+	for _, name := range []string{"a.example.com", "bee"} {
+		m.issued[name] = filepath.Join(m.dir, "certs", name, "fullchain.pem")
+	}
+	m.hooked = "bee"
+	if err := os.Remove(m.site.Path("hooked")); err != nil { // dehydrated runs it as well, and for other things
+		t.Fatal(err)
+	}
+}
+
+// obtainWithLego obtains two certificates, of which one lies there without its issuer's.
+func obtainWithLego(t *testing.T, m *migration) {
+	run := func(domain string, more ...string) {
+		m.other(t, "lego", append([]string{
+			"--path", m.dir, "--server", m.ca.DirectoryURL, "--accept-tos", "--email", "pki@example.com", "--http", "--http.port", ":" + m.port,
+			"--domains", domain, "--domains", "www." + domain, "run",
+		}, more...)...)
+		m.issued[domain] = filepath.Join(m.dir, "certificates", domain+".crt")
+	}
+	run("l.example.com")
+	run("alone.example.com", "--no-bundle")
 }
