@@ -17,6 +17,7 @@ type Ledger struct {
 	mu    sync.Mutex // guards the following; held for moments only
 	state IssuerState
 	next  *batch // the updates that no write has taken up yet; nil: none
+	noted bool   // no write has taken up a Note yet
 
 	writing sync.Mutex // held by the one that writes
 }
@@ -80,12 +81,24 @@ func (l *Ledger) Update(f func(*IssuerState)) error {
 	return b.err
 }
 
-// Note lets f change the state, for all to see at once. The disk has it with the next Update: it is for what may be
-// forgotten.
+// Note lets f change the state, for all to see at once. The disk has it with the next Update, at the latest when the
+// store is closed: it is for what may be forgotten in a crash.
 func (l *Ledger) Note(f func(*IssuerState)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f(&l.state)
+	l.noted = true
+}
+
+// settle writes what was noted.
+func (l *Ledger) settle() error {
+	l.mu.Lock()
+	noted := l.noted
+	l.mu.Unlock()
+	if !noted {
+		return nil
+	}
+	return l.Update(func(*IssuerState) {})
 }
 
 // apply changes the state and returns the batch that the change belongs to.
@@ -115,7 +128,7 @@ func (l *Ledger) write() error {
 func (l *Ledger) take(now time.Time) IssuerState {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.next = nil
+	l.next, l.noted = nil, false
 	maps.DeleteFunc(l.state.Budgets, func(_ string, arrival time.Time) bool { return !arrival.After(now) })
 	state := l.state
 	state.Budgets = maps.Clone(state.Budgets)

@@ -64,6 +64,12 @@ func TestANoteIsWrittenWithTheNextUpdate(t *testing.T) {
 	if !strings.Contains(onDisk(), "busy") {
 		t.Errorf("the note is lost: %s", onDisk())
 	}
+
+	l.Note(func(st *store.IssuerState) { st.HoldWhy = "calm" })
+	must(t, s.Close())
+	if !strings.Contains(onDisk(), "calm") {
+		t.Errorf("an end in order lost the note: %s", onDisk())
+	}
 }
 
 func TestDamagedLedgerIsSetAside(t *testing.T) {

@@ -244,13 +244,18 @@ func (s *Store) settle() error {
 	return nil
 }
 
-// Close gives the lock back.
+// Close writes what was noted and gives the lock back.
 func (s *Store) Close() error {
-	var err error
-	if s.lock != nil {
-		err = s.lock.Close()
+	var errs []error
+	s.mu.Lock()
+	for _, l := range s.ledgers {
+		errs = append(errs, l.settle())
 	}
-	return errors.Join(err, s.Reader.Close())
+	s.mu.Unlock()
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(append(errs, s.Reader.Close())...)
 }
 
 // Sweep removes what an interrupted change of the certificate left behind. Every change does so first.
