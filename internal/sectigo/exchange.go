@@ -148,10 +148,17 @@ func (x *exchange) unreachable(op string, err error) *Error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
-	return &Error{
+	e := &Error{
 		Op: op, Description: "asking " + x.base.Host + ": " + clean(err.Error()), Err: err,
 		Hint: "make sure that this machine reaches " + x.base.Host + ", through HTTPS_PROXY if it needs a proxy, and that the URL is right",
 	}
+	switch {
+	case errors.Is(err, context.Canceled):
+		e.Hint = ""
+	case errors.Is(err, context.DeadlineExceeded):
+		e.Description = fmt.Sprintf("%s does not answer within %v", x.base.Host, requestTimeout)
+	}
+	return e
 }
 
 // odd is an answer that the API's reference does not allow.

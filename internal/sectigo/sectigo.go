@@ -11,6 +11,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 )
 
 // DefaultURL is the API of the SCM that most customers use.
@@ -83,7 +84,7 @@ func (c *Client) ask(ctx context.Context, r request) (*answer, error) {
 	a, err := c.exchange.do(ctx, r)
 	if err != nil {
 		if e, ok := errors.AsType[*Error](err); ok && r.method != http.MethodGet && e.Status == 0 {
-			e.Hint += "; whether it was done is not known: look before you repeat it"
+			e.Hint = strings.TrimPrefix(e.Hint+"; whether it was done is not known: look before you repeat it", "; ")
 		}
 		return nil, err
 	}

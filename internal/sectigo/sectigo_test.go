@@ -1,6 +1,7 @@
 package sectigo_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -8,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"acmed/internal/sectigo"
 	"acmed/test/scm"
@@ -253,6 +256,34 @@ func TestLostAnswers(t *testing.T) {
 			check(t, err, "SCM made it, but does not say which", "acmed sectigo account list")
 		})
 	}
+}
+
+// silent is a server that takes a request and never answers.
+type silent struct{}
+
+func (silent) RoundTrip(req *http.Request) (*http.Response, error) {
+	<-req.Context().Done()
+	return nil, req.Context().Err()
+}
+
+func TestPatienceEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := client(t, "", nil)
+		c.Through(silent{})
+		start := time.Now()
+		_, err := c.Servers(t.Context())
+		check(t, err, "cert-manager.com does not answer within 1m0s", "make sure that this machine reaches")
+		if took := time.Since(start); took != time.Minute {
+			t.Errorf("it took %v", took)
+		}
+
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		err = c.DeleteAccount(ctx, 122)
+		if e, ok := errors.AsType[*sectigo.Error](err); !ok || !errors.Is(err, context.Canceled) || e.Hint != "whether it was done is not known: look before you repeat it" {
+			t.Errorf("interrupted: %v", err)
+		}
+	})
 }
 
 func TestRehearsalSendsNothing(t *testing.T) {
