@@ -142,8 +142,8 @@ func TestThePromiseToTheFirstIssuerOutlivesTheSecond(t *testing.T) {
 		if n := w.orders(); n != 0 {
 			t.Error("the first issuer was asked before its time")
 		}
-		w.reconciler.Renew("www", true)
 		w.cas["backup"].AllowRepeat("www.example.com")
+		w.reconciler.Renew("www", true)
 		time.Sleep(2 * time.Hour)
 		w.reconciler.Renew("www", true)
 		time.Sleep(time.Minute)
