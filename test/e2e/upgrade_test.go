@@ -118,15 +118,7 @@ func downgrades(m *machine, web server) {
 	if _, err := m.try("systemctl", "start", "acmed.service"); err == nil {
 		m.t.Error("it started")
 	}
-	m.eventually(patience, "systemctl status tells why", func() error {
-		status, err := m.try("systemctl", "status", "--no-pager", "--full", "acmed.service")
-		for _, want := range []string{"Active: failed", "status=78", "it has format 999 and this acmed knows 1", "install the newer acmed again"} {
-			if !strings.Contains(status, want) {
-				return fmt.Errorf("nothing of %q in %w", want, err)
-			}
-		}
-		return nil
-	})
+	m.eventually(patience, "systemctl status tells why", m.refused)
 	if after := m.run(state...); after != before {
 		m.t.Errorf("before it was refused\n%s\nand after that\n%s", before, after)
 	}
@@ -135,7 +127,23 @@ func downgrades(m *machine, web server) {
 	}
 	m.write("/var/lib/acmed/FORMAT", "1\n")
 	m.run("systemctl", "start", "acmed.service")
+	m.write("/var/lib/acmed/FORMAT", "999\n")
+	m.install() // restarts what runs, and leaves no half-installed package when that refuses
+	m.eventually(patience, "systemctl status tells why", m.refused)
+	m.write("/var/lib/acmed/FORMAT", "1\n")
+	m.run("systemctl", "start", "acmed.service")
 	if c, err := m.status(web.name); err != nil || c.Phase != "valid" || c.Current.Number != 2 {
 		m.t.Errorf("%+v, %v", c, err)
 	}
+}
+
+// refused is nil once systemctl status tells why the daemon does not run.
+func (m *machine) refused() error {
+	status, err := m.try("systemctl", "status", "--no-pager", "--full", "acmed.service")
+	for _, want := range []string{"Active: failed", "status=78", "it has format 999 and this acmed knows 1", "install the newer acmed again"} {
+		if !strings.Contains(status, want) {
+			return fmt.Errorf("nothing of %q in %w", want, err)
+		}
+	}
+	return nil
 }
