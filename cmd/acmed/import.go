@@ -80,9 +80,21 @@ func (a *app) takeOver(o migrate.Options, apply bool) error {
 		return err
 	}
 	if apply && plan.Do() {
-		if err := plan.Apply(); err != nil {
+		if err := plan.Apply(a.progress(len(plan.Certificates))); err != nil {
 			return err
 		}
 	}
 	return a.result(imported{plan, apply}, func(now time.Time) string { return importText(plan, apply, now) })
+}
+
+// progress tells whoever watches how far an import is, every few seconds.
+func (a *app) progress(of int) func(done int) {
+	const pause = 5 * time.Second
+	next := time.Now().Add(pause)
+	return func(done int) {
+		if now := time.Now(); now.After(next) {
+			next = now.Add(pause)
+			a.say("%d of %s", done, count(of, "certificate"))
+		}
+	}
 }

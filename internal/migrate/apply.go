@@ -16,14 +16,14 @@ import (
 
 // Apply does what the plan says: accounts and revisions first, then the files that make acmed look after them, so that
 // nothing is ordered that is on its way. What was cut short is completed by the next import. The daemon must not run:
-// the state folder has one owner at a time.
-func (p *Plan) Apply() error {
-	if err := p.applyState(); err != nil {
+// the state folder has one owner at a time. It reports how many certificates are done.
+func (p *Plan) Apply(report func(done int)) error {
+	if err := p.applyState(report); err != nil {
 		return err
 	}
 	for _, i := range p.Issuers {
 		if err := create(i.File, i.text); err != nil {
-			return fmt.Errorf("writing issuer %s: %w", i.Name, err)
+			return fmt.Errorf("writing issuer %s: %w; see acmed check, and import again", i.Name, err)
 		}
 	}
 	for i := range p.Certificates {
@@ -37,7 +37,7 @@ func (p *Plan) Apply() error {
 }
 
 // applyState changes the state folder, as the user whom it belongs to.
-func (p *Plan) applyState() (err error) {
+func (p *Plan) applyState(report func(done int)) error {
 	uid, gid, err := ownerOf(p.config.StateDir)
 	if err != nil {
 		return err
@@ -47,12 +47,12 @@ func (p *Plan) applyState() (err error) {
 		if err != nil {
 			return err
 		}
-		err = p.fill(s)
+		err = p.fill(s, report)
 		return errors.Join(err, s.Close())
 	})
 }
 
-func (p *Plan) fill(s *store.Store) error {
+func (p *Plan) fill(s *store.Store, report func(done int)) error {
 	for i := range p.Accounts {
 		if a := &p.Accounts[i]; a.Action == Import {
 			if err := s.CreateAccount(a.Issuer, a.account(), a.have.Key); err != nil {
@@ -65,6 +65,7 @@ func (p *Plan) fill(s *store.Store) error {
 			if err := c.commit(s); err != nil {
 				return err
 			}
+			report(i + 1)
 		}
 	}
 	return nil

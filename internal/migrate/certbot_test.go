@@ -190,7 +190,7 @@ func TestARunningDaemonKeepsItsState(t *testing.T) {
 	}
 	defer s.Close()
 	p := w.look("certbot")
-	if err := p.Apply(); err == nil || !strings.Contains(err.Error(), "stop it first") {
+	if err := p.Apply(func(int) {}); err == nil || !strings.Contains(err.Error(), "stop it first") {
 		t.Errorf("applying: %v", err)
 	}
 	if _, err := os.Stat(p.Certificates[0].SpecFile); err == nil {

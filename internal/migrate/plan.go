@@ -110,13 +110,15 @@ func Look(o Options) (*Plan, error) {
 		Plan: &Plan{
 			Client: o.Client, Dir: dir, Notes: found.Notes, Next: all[i].next(found, o.Config.StateDir), config: o.Config,
 			Issuers: []IssuerFile{}, Accounts: []AccountStep{}, Certificates: []Step{},
-		}, set: set, state: state, now: o.Now,
-		issuers: map[string]string{}, taken: map[string]string{},
+		}, set: set, state: state, issuers: map[string]*spec.Issuer{}, taken: map[string]string{},
 	}
 	if err := p.choose(found, o.Names); err != nil {
 		return nil, err
 	}
-	return p.Plan, p.planAccounts(found)
+	if err := p.judge(); err != nil {
+		return nil, err
+	}
+	return p.Plan, p.complete(found)
 }
 
 func issuersOf(set *spec.Set) func(func(*spec.Issuer) bool) {
@@ -140,11 +142,10 @@ func openState(dir string) (*store.Reader, error) {
 // planner makes a plan.
 type planner struct {
 	*Plan
-	set     *spec.Set // with what the plan adds
+	set     *spec.Set // that is in force
 	state   *store.Reader
-	now     time.Time
-	issuers map[string]string // names, by directory
-	taken   map[string]string // what the client calls the certificate that got a name here
+	issuers map[string]*spec.Issuer // that specs name, by directory
+	taken   map[string]string       // what the client calls the certificate that got a name here
 }
 
 // choose plans for the certificates that are named, or for all.
@@ -178,7 +179,7 @@ func (p *planner) certificate(c Certificate) (Step, error) {
 	if s.Notes == nil {
 		s.Notes = []Note{}
 	}
-	if _, err := os.Lstat(s.SpecFile); err == nil || p.set.Certificate(name) != nil && p.taken[name] == "" {
+	if exists(s.SpecFile) || p.set.Certificate(name) != nil {
 		s.Action, s.Why, s.Notes = Present, "there is a spec of that name", []Note{}
 		return s, nil
 	}
@@ -186,6 +187,7 @@ func (p *planner) certificate(c Certificate) (Step, error) {
 		s.Action, s.Why = Refuse, other+" is called that here, too"
 		return s, nil
 	}
+	p.taken[name] = c.Name
 	s.Names = identifiers(&c.Want)
 	if len(s.Names) == 0 {
 		s.Action, s.Why = Refuse, cmp.Or(c.Unfit, "it has no names")
@@ -198,7 +200,13 @@ func (p *planner) certificate(c Certificate) (Step, error) {
 	if err := p.clash(&s); err != nil || s.Action != "" {
 		return s, err
 	}
-	return s, p.settle(&s)
+	p.settle(&s)
+	return s, nil
+}
+
+func exists(file string) bool {
+	_, err := os.Lstat(file)
+	return err == nil
 }
 
 // clash refuses a name under which the state folder has something else.
@@ -220,34 +228,43 @@ func (p *planner) clash(s *Step) error {
 	return nil
 }
 
-// settle says what is done, and adds it to the set, so that what comes later does not contradict it.
-func (p *planner) settle(s *Step) error {
-	issuer, made := p.issuer(s.have.Directory, s.have.CABundle)
+// settle says what is done.
+func (p *planner) settle(s *Step) {
 	want := s.have.Want
-	want.Issuers = []string{issuer.Name}
-	s.Issuer, s.Key, s.Action = issuer.Name, want.PrivateKey.String(), Import
+	s.Issuer = p.issuer(s.have.Directory, s.have.CABundle).Name
+	want.Issuers = []string{s.Issuer}
+	s.Key, s.Action = want.PrivateKey.String(), Import
 	if s.have.Pair == nil {
 		s.Action, s.Why = Order, s.have.Unfit
 	} else {
 		s.NotAfter = s.have.Pair.Chain.Chain[0].NotAfter
 	}
 	s.Spec = specText(p.Client, s, &want)
-	set := p.set
-	if made {
-		set = spec.NewSet(certificatesOf(set), append(slices.Collect(issuersOf(set)), issuer))
+}
+
+// judge refuses what would be a bad spec, alone or beside the others.
+func (p *planner) judge() error {
+	texts := map[string][]byte{}
+	for i := range p.Certificates {
+		if s := &p.Certificates[i]; s.does() {
+			texts[s.SpecFile] = []byte(s.Spec)
+		}
 	}
-	set, _, err := spec.Draft(p.config, set, map[string][]byte{s.SpecFile: []byte(s.Spec)})
+	issuers := slices.Collect(issuersOf(p.set))
+	for _, i := range p.issuers {
+		if p.set.Issuer(i.Name) != i {
+			issuers = append(issuers, i)
+		}
+	}
+	set, _, err := spec.Draft(p.config, spec.NewSet(certificatesOf(p.set), issuers), texts)
 	if err != nil {
 		return err
 	}
-	if len(set.Problems) > 0 {
-		problem := set.Problems[0]
-		s.Action, s.Why = Refuse, strings.TrimPrefix(problem.Field+": ", ": ")+problem.Problem
-		return nil
-	}
-	p.set, p.taken[s.Name], p.issuers[s.have.Directory] = set, s.have.Name, issuer.Name
-	if made {
-		p.Issuers = append(p.Issuers, issuerFile(p.Client, issuer))
+	for _, problem := range set.Problems {
+		i := slices.IndexFunc(p.Certificates, func(s Step) bool { return s.does() && s.SpecFile == problem.File })
+		if i >= 0 { // the first that is said about a file
+			p.Certificates[i].Action, p.Certificates[i].Why = Refuse, strings.TrimPrefix(problem.Field+": ", ": ")+problem.Problem
+		}
 	}
 	return nil
 }
@@ -259,52 +276,39 @@ func certificatesOf(set *spec.Set) (out []*spec.Certificate) {
 	return out
 }
 
-// issuer finds the issuer of a directory, or makes one.
-func (p *planner) issuer(directory, bundle string) (i *spec.Issuer, made bool) {
-	builtin := ""
-	for _, i := range p.set.Issuers() {
-		switch {
-		case i.Directory != directory:
-		case p.canAsk(i.Name):
-			return i, false
-		default:
-			builtin = i.Name
+// complete adds what the certificates need: issuers, and accounts there.
+func (p *planner) complete(found *Found) error {
+	used := map[string]bool{}
+	for i := range p.Certificates {
+		if s := &p.Certificates[i]; s.does() {
+			used[s.have.Directory] = true
 		}
 	}
-	name := cmp.Or(builtin, Name(hostOf(directory)))
-	for n := 2; builtin == "" && p.set.Issuer(name) != nil; n++ {
-		name = fmt.Sprintf("%s-%d", Name(hostOf(directory)), n)
-	}
-	return &spec.Issuer{Name: name, File: filepath.Join(p.config.IssuerDir, name+".yaml"), Directory: directory, CABundle: bundle}, true
-}
-
-// canAsk tells whether specs may name the issuer as it is.
-func (p *planner) canAsk(name string) bool {
-	text := []byte("{dnsNames: [example.com], issuers: [" + name + "]}")
-	set, _, err := spec.Draft(p.config, p.set, map[string][]byte{filepath.Join(p.config.SpecDir, "example.yaml"): text})
-	return err == nil && len(set.Problems) == 0
-}
-
-// planAccounts plans for one account at each issuer: the one that most certificates were ordered with.
-func (p *planner) planAccounts(found *Found) error {
-	for _, directory := range slices.Sorted(maps.Keys(p.issuers)) {
-		var best *Account
-		most := -1
-		for i, a := range found.Accounts {
-			if n := p.orderedWith(&found.Accounts[i]); a.Directory == directory && n > most {
-				best, most = &found.Accounts[i], n
+	for _, directory := range slices.Sorted(maps.Keys(used)) {
+		issuer := p.issuers[directory]
+		if p.set.Issuer(issuer.Name) != issuer {
+			p.Issuers = append(p.Issuers, issuerFile(p.Client, issuer))
+		}
+		if a := p.mostUsed(found.Accounts, directory); a != nil {
+			step, err := p.account(issuer.Name, a)
+			if err != nil {
+				return err
 			}
+			p.Accounts = append(p.Accounts, step)
 		}
-		if best == nil {
-			continue
-		}
-		step, err := p.account(p.issuers[directory], best)
-		if err != nil {
-			return err
-		}
-		p.Accounts = append(p.Accounts, step)
 	}
 	return nil
+}
+
+// mostUsed is the account at a CA that most certificates were ordered with; nil: there is none.
+func (p *planner) mostUsed(accounts []Account, directory string) (best *Account) {
+	most := -1
+	for i := range accounts {
+		if n := p.orderedWith(&accounts[i]); accounts[i].Directory == directory && n > most {
+			best, most = &accounts[i], n
+		}
+	}
+	return best
 }
 
 func (p *planner) orderedWith(a *Account) (n int) {

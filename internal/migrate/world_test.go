@@ -164,7 +164,7 @@ func (w *world) apply(client string) *migrate.Plan {
 	w.t.Helper()
 	before := w.snapshot()
 	p := w.look(client)
-	if err := p.Apply(); err != nil {
+	if err := p.Apply(func(int) {}); err != nil {
 		w.t.Fatal(err)
 	}
 	for _, err := range store.Check(w.config.StateDir) {
