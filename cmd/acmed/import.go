@@ -76,13 +76,14 @@ func (a *app) takeOver(o migrate.Options, apply bool) error {
 	}
 	o.Config, o.Now = config, time.Now()
 	plan, err := migrate.Look(o)
+	if err == nil && apply && plan.Do() {
+		err = plan.Apply(a.progress(len(plan.Certificates)))
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return &failure{err, exitFailed, "run it as root: it reads keys, and writes to acmed's folders"}
+	}
 	if err != nil {
 		return err
-	}
-	if apply && plan.Do() {
-		if err := plan.Apply(a.progress(len(plan.Certificates))); err != nil {
-			return err
-		}
 	}
 	return a.result(imported{plan, apply}, func(now time.Time) string { return importText(plan, apply, now) })
 }

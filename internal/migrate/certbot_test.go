@@ -181,6 +181,73 @@ func TestAnAccountOfAcmedsOwnStays(t *testing.T) {
 	}
 }
 
+func TestTheAccountOfMostCertificatesIsTakenOver(t *testing.T) {
+	w := certbot(t)
+	const other, url = "0123456789abcdef0123456789abcdef", "https://acme-v02.api.letsencrypt.org/acme/acct/9"
+	dir := "accounts/acme-v02.api.letsencrypt.org/directory/" + other
+	w.write(dir+"/private_key.json", ecJWK(t, ecKey(t)))
+	w.write(dir+"/regr.json", `{"body": {}, "uri": "`+url+`"}`)
+	for _, name := range []string{"a.example.com", "b.example.com", "c.example.com"} {
+		w.lineage(name, ecKey(t), 60*day, "authenticator = standalone", name)
+		if name != "b.example.com" {
+			w.edit("renewal/"+name+".conf", certbotID, other)
+		}
+	}
+	p := w.apply("certbot")
+	hasAccount(t, p, "letsencrypt", url)
+}
+
+func TestAnAccountThatCannotBeUsedIsNotTakenOver(t *testing.T) {
+	const dir = "accounts/acme-v02.api.letsencrypt.org/directory/" + certbotID
+	for name, tt := range map[string]struct{ file, text, note string }{
+		"no JSON":                         {"private_key.json", "{", "private_key.json: unexpected end of JSON input"},
+		"a kind of key that is not known": {"private_key.json", `{"kty": "OKP"}`, `private_key.json: a key of type "OKP" is not supported`},
+		"a curve that is not known":       {"private_key.json", `{"kty": "EC", "crv": "P-224"}`, `private_key.json: the curve "P-224" is not supported`},
+		"numbers that make no key":        {"private_key.json", `{"kty": "RSA", "n": "AQ", "e": "AQAB", "d": "AQ", "p": "Aw", "q": "BQ"}`, "private_key.json: its numbers make no RSA key: modulus must be > 1"},
+		"no registration":                 {"regr.json", "[]", "regr.json: json: cannot unmarshal array"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := certbot(t)
+			w.lineage("www.example.com", ecKey(t), 60*day, "authenticator = standalone", "www.example.com")
+			w.write(dir+"/"+tt.file, tt.text)
+			p := w.apply("certbot")
+			if len(p.Accounts) > 0 || len(p.Notes) != 1 || !strings.Contains(p.Notes[0].What, tt.note) {
+				t.Errorf("accounts %+v, notes %+v", p.Accounts, p.Notes)
+			}
+			says(t, p, "www.example.com", nil, nil)
+		})
+	}
+}
+
+func TestAnAccountOfAnotherHostIsLookedUp(t *testing.T) {
+	w := certbot(t)
+	w.lineage("www.example.com", ecKey(t), 60*day, "authenticator = standalone", "www.example.com")
+	w.edit("accounts/acme-v02.api.letsencrypt.org/directory/"+certbotID+"/regr.json", "acme-v02", "acme-v01")
+	p := w.apply("certbot")
+	hasAccount(t, p, "letsencrypt", "")
+}
+
+func TestTheFirstDirectoryOfLetsEncryptIsTheSecond(t *testing.T) {
+	w := certbot(t)
+	w.lineage("www.example.com", ecKey(t), 60*day, "authenticator = standalone", "www.example.com")
+	w.edit("renewal/www.example.com.conf", "acme-v02", "acme-v01")
+	p := w.apply("certbot")
+	says(t, p, "www.example.com", []string{"issuers: [letsencrypt]"}, nil)
+	hasAccount(t, p, "letsencrypt", certbotURL)
+}
+
+func TestWhenCertbotRenews(t *testing.T) {
+	for written, want := range map[string]string{"30 days": "renew: {before: 30d}", "1 day": "renew: {before: 1d}", "1 month": "", "0 days": ""} {
+		w := certbot(t)
+		w.lineage("www.example.com", ecKey(t), 60*day, "authenticator = standalone", "www.example.com")
+		w.edit("renewal/www.example.com.conf", "# renew_before_expiry = 30 days", "renew_before_expiry = "+written)
+		s := step(t, w.apply("certbot"), "www.example.com")
+		if got := strings.Contains(s.Spec, "renew:"); got != (want != "") || !strings.Contains(s.Spec, want) || len(s.Notes) == 0 != got {
+			t.Errorf("%s: notes %+v and\n%s", written, s.Notes, s.Spec)
+		}
+	}
+}
+
 func TestARunningDaemonKeepsItsState(t *testing.T) {
 	w := certbot(t)
 	w.lineage("www.example.com", ecKey(t), 60*day, "authenticator = standalone", "www.example.com")
@@ -233,12 +300,7 @@ func TestAnUnknownCAGetsAnIssuer(t *testing.T) {
 			w := newWorld(t)
 			for _, name := range []string{"a.example.com", "b.example.com"} {
 				w.lineage(name, ecKey(t), 60*day, "authenticator = standalone", name)
-				conf := filepath.Join(w.dir, "renewal", name+".conf")
-				text, err := os.ReadFile(conf)
-				if err != nil {
-					t.Fatal(err)
-				}
-				writeFile(t, conf, strings.ReplaceAll(string(text), letsencrypt, tt.directory))
+				w.edit("renewal/"+name+".conf", letsencrypt, tt.directory)
 			}
 			p := w.apply("certbot")
 			if s := step(t, p, "b.example.com"); s.Issuer != tt.issuer {
@@ -388,12 +450,7 @@ func TestOneBadCertificateHurtsNoOther(t *testing.T) {
 		}, migrate.Refuse, "renewal/bad.conf: larger than 65536 bytes"},
 		"its CA is not asked over https": {func(t *testing.T, w *world) {
 			w.lineage("bad", ecKey(t), 60*day, "authenticator = standalone", "bad.example.com")
-			conf := filepath.Join(w.dir, "renewal/bad.conf")
-			text, err := os.ReadFile(conf)
-			if err != nil {
-				t.Fatal(err)
-			}
-			writeFile(t, conf, strings.ReplaceAll(string(text), "https:", "http:"))
+			w.edit("renewal/bad.conf", "https:", "http:")
 		}, migrate.Refuse, "the CA's directory is no https URL: \"http://acme-v02.api.letsencrypt.org/dire…\""},
 		"another has its name": {func(t *testing.T, w *world) {
 			w.lineage("Bad", ecKey(t), 60*day, "authenticator = standalone", "a.example.com")

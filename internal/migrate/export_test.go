@@ -19,4 +19,8 @@ func (s Section) Words(key string, sections ...string) []string {
 	return at.values[key].words
 }
 
-var ParseShell = parseShell
+var (
+	ParseShell = parseShell
+	ParseJWK   = parseJWK
+	ParseKey   = parseKey
+)

@@ -272,7 +272,7 @@ func (k *jwk) rsa() (crypto.Signer, error) {
 		D:         k.D.int(), Primes: []*big.Int{k.P.int(), k.Q.int()},
 	}
 	if err := key.Validate(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("its numbers make no RSA key: %w", err)
 	}
 	key.Precompute()
 	return key, nil

@@ -17,6 +17,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -128,6 +129,19 @@ func (w *world) write(name, text string) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// edit replaces a word in a file of the client's.
+func (w *world) edit(name, from, to string) {
+	w.t.Helper()
+	text, err := os.ReadFile(filepath.Join(w.dir, name))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if !strings.Contains(string(text), from) {
+		w.t.Fatalf("there is no %q in %s", from, name)
+	}
+	w.write(name, strings.ReplaceAll(string(text), from, to))
 }
 
 func (w *world) link(name, target string) {
