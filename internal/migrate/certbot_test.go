@@ -387,6 +387,18 @@ func TestWhatCertbotWasToldBecomesASpec(t *testing.T) {
 	}
 }
 
+func TestDefaultsMakeNoOrder(t *testing.T) {
+	w := certbot(t)
+	w.config.Defaults.Profile, w.config.Defaults.PreferredChain = "shortlived", "ISRG Root X2"
+	w.config.Defaults.Challenge = spec.Challenge{Type: "http-01", Webroot: "/srv"}
+	w.lineage("www.example.com", ecKey(t), 60*day, "authenticator = standalone", "www.example.com")
+	s := step(t, w.apply("certbot"), "www.example.com")
+	got, err := spec.ParseCertificate(w.config, "www.example.com.yaml", []byte(s.Spec))
+	if err != nil || got.Profile != "" || got.PreferredChain != "" || got.Challenge.Webroot != "" {
+		t.Errorf("the spec means %+v, %v", got, err)
+	}
+}
+
 func TestHooksForAllCertificatesRunFirst(t *testing.T) {
 	w := certbot(t)
 	for _, name := range []string{"deploy/20-b", "deploy/10-a", "deploy/old~", "pre/stop"} {

@@ -239,7 +239,7 @@ func (p *planner) settle(s *Step) {
 	} else {
 		s.NotAfter = s.have.Pair.Chain.Chain[0].NotAfter
 	}
-	s.Spec = specText(p.Client, s, &want)
+	s.Spec = specText(p.Client, s, &want, &p.config.Defaults)
 }
 
 // judge refuses what would be a bad spec, alone or beside the others.

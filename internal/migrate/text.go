@@ -14,8 +14,8 @@ import (
 
 // This file writes specs as a person would: what is the default is left out.
 
-// specText is the file of a certificate.
-func specText(client string, s *Step, c *spec.Certificate) string {
+// specText is the file of a certificate, on a machine with these defaults.
+func specText(client string, s *Step, c *spec.Certificate, defaults *spec.Defaults) string {
 	w := &writer{}
 	w.comment("yaml-language-server: $schema=/usr/share/acmed/schema/certificate.json")
 	w.comment("imported from " + client + ": " + s.From)
@@ -28,8 +28,12 @@ func specText(client string, s *Step, c *spec.Certificate) string {
 	w.list("ipAddresses", stringsOf(c.IPAddresses))
 	w.list("issuers", c.Issuers)
 	w.line("challenge: {%s}", pairs("type", c.Challenge.Type, "webroot", c.Challenge.Webroot, "provider", c.Challenge.Provider))
-	w.word("profile", c.Profile)
-	w.word("preferredChain", c.PreferredChain)
+	if c.Profile != defaults.Profile {
+		w.line("profile: %s", scalar(c.Profile))
+	}
+	if c.PreferredChain != defaults.PreferredChain {
+		w.line("preferredChain: %s", scalar(c.PreferredChain))
+	}
 	w.line("privateKey: {algorithm: %s, size: %d, rotationPolicy: %s}", c.PrivateKey.Algorithm, c.PrivateKey.Size, c.PrivateKey.RotationPolicy)
 	if c.Renew.Before > 0 {
 		w.line("renew: {before: %dd}", int(c.Renew.Before/(24*time.Hour)))
