@@ -348,11 +348,15 @@ func TestWhatCertbotWasToldBecomesASpec(t *testing.T) {
 		},
 		"a hook that is a program": {
 			"authenticator = standalone\nrenew_hook = /usr/local/bin/push --all",
-			[]string{`    - {command: [/usr/local/bin/push, "--all"], timeout: 10m}`}, nil,
+			[]string{`    - {command: [/usr/local/bin/push, --all], timeout: 10m}`}, nil,
 		},
 		"a hook that needs a shell": {
 			`authenticator = standalone` + "\n" + `renew_hook = '''cp "$RENEWED_LINEAGE"/*.pem /srv && echo '#' '''`,
 			[]string{`    - {command: [/bin/sh, -c, "cp \"$RENEWED_LINEAGE\"/*.pem /srv && echo '#'"], timeout: 10m}`}, nil,
+		},
+		"a hook of several lines": {
+			"authenticator = standalone\nrenew_hook = \"\"\"systemctl reload nginx\ntrue\"\"\"", nil,
+			[]string{"a hook of several lines: /bin/sh -c systemctl reload nginx true"},
 		},
 		"hooks before and after": {
 			"authenticator = standalone\npre_hook = systemctl stop nginx\npost_hook = systemctl start nginx", nil,
@@ -463,7 +467,7 @@ func TestOneBadCertificateHurtsNoOther(t *testing.T) {
 		"its CA is not asked over https": {func(t *testing.T, w *world) {
 			w.lineage("bad", ecKey(t), 60*day, "authenticator = standalone", "bad.example.com")
 			w.edit("renewal/bad.conf", "https:", "http:")
-		}, migrate.Refuse, "the CA's directory is no https URL: \"http://acme-v02.api.letsencrypt.org/dire…\""},
+		}, migrate.Refuse, "the CA's directory is no https URL: \"http://acme-v02.api.letsencrypt.org/directory\""},
 		"another has its name": {func(t *testing.T, w *world) {
 			w.lineage("Bad", ecKey(t), 60*day, "authenticator = standalone", "a.example.com")
 			w.lineage("bad", ecKey(t), 60*day, "authenticator = standalone", "b.example.com")

@@ -223,9 +223,10 @@ func (p *configObj) long(s, quote string) (setting, error) {
 	}
 }
 
-// abbreviate keeps what is shown of a stranger's text short.
+// abbreviate keeps what is shown of a stranger's text short, and on one line.
 func abbreviate(s string) string {
-	const most = 40
+	const most = 60
+	s = strings.Join(strings.Fields(s), " ")
 	if len(s) > most {
 		return strings.ToValidUTF8(s[:most], "") + "…"
 	}

@@ -23,4 +23,5 @@ var (
 	ParseShell = parseShell
 	ParseJWK   = parseJWK
 	ParseKey   = parseKey
+	Scalar     = scalar
 )

@@ -1,10 +1,11 @@
 package migrate
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -123,16 +124,18 @@ func flow(words []string) string {
 	return "[" + strings.Join(out, ", ") + "]"
 }
 
-// plain is what YAML takes for text without quotes, whatever stands around it.
-var plain = regexp.MustCompile(`^(/[A-Za-z0-9._/-]*|[A-Za-z][A-Za-z0-9_-]*[.@/-][A-Za-z0-9._@/-]*|https://[A-Za-z0-9._:/-]*[A-Za-z0-9/]|http-01|dns-01|-[a-z]|[a-z]{5,})$`)
+// plain is what YAML takes for text without quotes, whatever stands around it, but for the words below.
+var plain = regexp.MustCompile(`^(/[A-Za-z0-9._/-]*|https://[A-Za-z0-9._:/-]*[A-Za-z0-9/]|--?[a-z][a-z0-9-]*|[A-Za-z][A-Za-z0-9._@/-]*)$`)
 
-// scalar writes a string. JSON's quotes are YAML's as well.
+// notText are words that some take for something else.
+func notText() []string { return []string{"true", "false", "null", "yes", "no", "on", "off", "y", "n"} }
+
+// scalar writes a string. Go's quotes are YAML's as well.
 func scalar(s string) string {
-	if plain.MatchString(s) && s != "false" {
+	if plain.MatchString(s) && !slices.Contains(notText(), strings.ToLower(s)) {
 		return s
 	}
-	text, _ := json.Marshal(s) // of a string: it cannot fail
-	return strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&").Replace(string(text))
+	return strconv.QuoteToGraphic(s)
 }
 
 func stringsOf(addresses []netip.Addr) (out []string) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"acmed/internal/spec"
 )
@@ -36,11 +37,15 @@ func (c *Certificate) hook(command string) {
 			return
 		}
 	}
+	c.run(words(command)...)
+}
+
+// words is the argv of a command line that a shell was to run.
+func words(command string) []string {
 	if plainWords.MatchString(command) {
-		c.run(strings.Fields(command)...)
-		return
+		return strings.Fields(command)
 	}
-	c.run("/bin/sh", "-c", command)
+	return []string{"/bin/sh", "-c", command}
 }
 
 // reload has systemd units reloaded.
@@ -55,8 +60,12 @@ func (c *Certificate) reload(units ...string) {
 	}
 }
 
-// run has a command run.
+// run has a command run. A spec holds no lines in lines.
 func (c *Certificate) run(words ...string) {
+	if slices.ContainsFunc(words, func(word string) bool { return strings.ContainsFunc(word, unicode.IsControl) }) {
+		c.note("put it into a file, and name that in deploy.run", "a hook of several lines: %s", abbreviate(strings.Join(words, " ")))
+		return
+	}
 	c.Want.Deploy.Run = append(c.Want.Deploy.Run, spec.Run{Command: words, Timeout: hookTimeout})
 }
 
