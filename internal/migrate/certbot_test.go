@@ -120,18 +120,45 @@ func TestASecondImportChangesNothing(t *testing.T) {
 }
 
 func TestAnImportThatWasCutShortIsCompleted(t *testing.T) {
-	w := certbot(t)
-	w.lineage("www.example.com", ecKey(t), 60*day, "authenticator = standalone", "www.example.com")
-	file := w.apply("certbot").Certificates[0].SpecFile
-	if err := os.Remove(file); err != nil {
-		t.Fatal(err)
-	}
-	p := w.apply("certbot")
-	if s := step(t, p, "www.example.com"); s.Action != migrate.Import {
-		t.Errorf("it does %+v", s)
-	}
-	if _, err := os.Stat(file); err != nil {
-		t.Error(err)
+	const name = "www.example.com"
+	for when, undo := range map[string]func(t *testing.T, w *world) error{
+		"before the spec": func(*testing.T, *world) error { return nil },
+		"before it was live": func(_ *testing.T, w *world) error {
+			return os.Remove(filepath.Join(w.config.StateDir, "live", name))
+		},
+		"before it was a revision": func(t *testing.T, w *world) error {
+			if err := errors.Join(os.Remove(filepath.Join(w.config.StateDir, "live", name)), os.RemoveAll(filepath.Join(w.config.StateDir, "certs", name))); err != nil {
+				return err
+			}
+			s, err := store.Open(store.Config{Dir: w.config.StateDir})
+			if err != nil {
+				return err
+			}
+			return errors.Join(s.Begin(name, ecKey(t), store.Order{Issuer: "letsencrypt"}), s.Close())
+		},
+		"before anything but the account": func(_ *testing.T, w *world) error {
+			return errors.Join(os.Remove(filepath.Join(w.config.StateDir, "live", name)), os.RemoveAll(filepath.Join(w.config.StateDir, "certs", name)))
+		},
+	} {
+		t.Run(when, func(t *testing.T) {
+			w := certbot(t)
+			w.lineage(name, ecKey(t), 60*day, "authenticator = standalone", name)
+			file := w.apply("certbot").Certificates[0].SpecFile
+			if err := errors.Join(os.Remove(file), undo(t, w)); err != nil {
+				t.Fatal(err)
+			}
+			p := w.apply("certbot")
+			if s := step(t, p, name); s.Action != migrate.Import {
+				t.Errorf("it does %+v", s)
+			}
+			live, err := filepath.EvalSymlinks(filepath.Join(w.config.StateDir, "live", name))
+			if err != nil || filepath.Base(live) != "0001" || p.Accounts[0].Action != migrate.Present {
+				t.Errorf("live is %s, %v; the account %+v", live, err, p.Accounts[0])
+			}
+			if _, err := os.Stat(file); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

@@ -107,6 +107,21 @@ if [ -f /etc/more ]; then
 	}
 }
 
+func TestSettingsOfDehydratedAreReadInTheirOrder(t *testing.T) {
+	w := dehydrated(t, "KEY_ALGO=rsa\nKEYSIZE=3072\n")
+	w.edit("config", "# for all", "CONFIG_D="+w.dir+"/conf.d")
+	w.write("conf.d/1.sh", "PREFERRED_CHAIN=one\n")
+	w.write("conf.d/2.sh", "PREFERRED_CHAIN=two\n")
+	w.write("conf.d/off", "PREFERRED_CHAIN=three\n")
+	w.write("domains.txt", "a.example.com\n")
+	s := step(t, w.apply("dehydrated"), "a.example.com")
+	for _, want := range []string{"preferredChain: two\n", "privateKey: {algorithm: RSA, size: 3072, rotationPolicy: Always}\n"} {
+		if !strings.Contains(s.Spec, want) {
+			t.Errorf("no %q in\n%s", want, s.Spec)
+		}
+	}
+}
+
 func TestDehydratedCannotLeadElsewhere(t *testing.T) {
 	w := dehydrated(t, "")
 	w.write("domains.txt", "a.example.com > ../../../etc\nb.example.com > /etc\n> \n")
@@ -178,6 +193,15 @@ func TestLegoIsToldWhichCA(t *testing.T) {
 	}
 	says(t, p, "a.example.com", []string{"issuers: [sectigo-ov]", "profile: shortlived"}, nil)
 	hasAccount(t, p, "sectigo-ov", "https://acme.sectigo.com/v2/OV/account/1")
+}
+
+func TestAcmeShHadAccountsByHost(t *testing.T) {
+	w := newWorld(t)
+	account, _ := secPEM(t)
+	w.write("ca/acme-v02.api.letsencrypt.org/account.key", account)
+	w.write("ca/acme-v02.api.letsencrypt.org/ca.conf", "ACCOUNT_URL='"+certbotURL+"'\n")
+	w.write("a.example.com/a.example.com.conf", "Le_Domain='a.example.com'\nLe_Webroot='no'\nLe_API='"+letsencrypt+"'\n")
+	hasAccount(t, w.apply("acme.sh"), "letsencrypt", certbotURL)
 }
 
 func TestAcmeShIsTakenOver(t *testing.T) {
