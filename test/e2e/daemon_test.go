@@ -176,8 +176,8 @@ func returns(t *testing.T, m *machine, ca *pebble.Server) {
 	}
 }
 
-// restarts restarts the responder 200 times under a stream of fresh connections, and the daemon 20 times while it
-// issues.
+// restarts restarts the responder 200 times and then the daemon 20 times while it issues, all under a stream of fresh
+// connections.
 func restarts(t *testing.T, m *machine, ca *pebble.Server) {
 	const token = "evaGxfADs6pSRb2LAv9IZf17"
 	m.write("/run/acmed/http-01/"+token, token+".thumbprint")
@@ -185,7 +185,6 @@ func restarts(t *testing.T, m *machine, ca *pebble.Server) {
 	for range 200 {
 		m.run("systemctl", "restart", "acmed-http.service")
 	}
-	stop()
 	before := ca.Count(t)
 	for i := range 20 {
 		m.order(fmt.Sprintf("restart%d.example.com", i))
@@ -194,6 +193,7 @@ func restarts(t *testing.T, m *machine, ca *pebble.Server) {
 	for i := range 20 {
 		m.issued(fmt.Sprintf("restart%d.example.com", i))
 	}
+	stop()
 	// One nonce in twenty is refused, so an order may be asked for twice.
 	if n := ca.Count(t).Since(before)["newOrder"]; n > 30 {
 		t.Errorf("%d orders for 20 certificates", n)

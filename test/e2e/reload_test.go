@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -73,9 +74,12 @@ func reloadsUnits(t *testing.T, m *machine, n int) {
 		t.Errorf("nothing came of %v", expected)
 	}
 	for file, lines := range map[string]int{"/run/reads": n, "/run/restarts": 1 + n} {
-		if got := m.run("sh", "-c", "wc -l <"+file); got != strconv.Itoa(lines) {
-			t.Errorf("%s has %s lines, want %d", file, got, lines)
-		}
+		m.eventually(patience, "the units have done what they were asked to", func() error { // a start is over before the program runs
+			if got := m.run("sh", "-c", "wc -l <"+file); got != strconv.Itoa(lines) {
+				return fmt.Errorf("%s has %s lines, want %d", file, got, lines)
+			}
+			return nil
+		})
 	}
 	if out, err := m.try("cat", "/run/idle"); err == nil {
 		t.Errorf("what was not running was started: %s", out)
