@@ -3,9 +3,11 @@ package main
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,13 +24,18 @@ func (a *app) importCommand() *cobra.Command {
 it was told to do. Nothing is ordered, and nothing of the other client's is changed. What cannot be carried over is
 listed. Without --apply it only tells what it would do.`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usagef(cmd, "acmed cannot import from %q", args[0])
+			if len(args) == 0 {
+				return nil
 			}
-			return nil
+			hint := cmd.CommandPath() + " --help"
+			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+				hint = "did you mean " + strings.Join(near, ", ") + "?"
+			}
+			return &failure{fmt.Errorf("acmed cannot import from %q", args[0]), exitUsage, hint}
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return usagef(cmd, "import from which client?") },
 	}
+	cmd.SuggestionsMinimumDistance = 2
 	known := migrate.Clients()
 	for _, client := range slices.Sorted(maps.Keys(known)) {
 		cmd.AddCommand(a.importFrom(client, known[client]))

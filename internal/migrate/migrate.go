@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"acmed/internal/acme"
@@ -90,12 +91,8 @@ type client struct {
 }
 
 func clients() []client {
-	home, err := os.UserHomeDir()
-	if err != nil {
-		home = "/root"
-	}
 	return []client{
-		{"acme.sh", filepath.Join(home, ".acme.sh"), "crontab -e, and remove the line with acme.sh --cron", readAcmeSh},
+		{"acme.sh", "~/.acme.sh", "crontab -e, and remove the line with acme.sh --cron", readAcmeSh},
 		{"certbot", "/etc/letsencrypt", "systemctl disable --now certbot.timer, and what crontabs run certbot", readCertbot},
 		{"dehydrated", "/etc/dehydrated", "the cron job or timer that runs dehydrated", readDehydrated},
 		{"lego", ".lego", "the cron job or timer that runs lego", readLego},
@@ -121,7 +118,11 @@ type reading struct {
 
 // read looks into the folder of the client, and returns its absolute path, too.
 func (c *client) read(o *Options, known []*spec.Issuer) (*Found, string, error) {
-	t, err := openTree(cmp.Or(o.Dir, c.dir))
+	dir := cmp.Or(o.Dir, c.dir)
+	if rest, ours := strings.CutPrefix(dir, "~/"); ours {
+		dir = filepath.Join(os.Getenv("HOME"), rest)
+	}
+	t, err := openTree(dir)
 	if err != nil {
 		return nil, "", fmt.Errorf("importing from %s: %w; name its folder with --dir", c.name, err)
 	}
