@@ -103,7 +103,7 @@ func (a *app) checkState(dir string) []string {
 // countFiles counts what a check without arguments reads.
 func countFiles(config *spec.Config) int {
 	n := 1
-	for _, pattern := range []string{config.SectigoFile(), filepath.Join(config.IssuerDir, "[^.]*.yaml"), filepath.Join(config.SpecDir, "[^.]*.yaml")} {
+	for _, pattern := range []string{config.SectigoFile(), filepath.Join(config.IssuerDir, "[^.]*.yaml"), filepath.Join(config.DNSDir, "[^.]*.yaml"), filepath.Join(config.SpecDir, "[^.]*.yaml")} {
 		files, _ := filepath.Glob(pattern) // the patterns are good, unless a folder's name is odd
 		n += len(files)
 	}

@@ -9,11 +9,11 @@ import (
 )
 
 func (a *app) schemaCommand() *cobra.Command {
-	files := []string{"certificate", "config", "issuer", "sectigo"}
+	files := []string{"certificate", "config", "dns", "issuer", "sectigo"}
 	return &cobra.Command{
 		Use:   "schema " + strings.Join(files, "|"),
 		Short: "Print the JSON Schema of a sort of file, for editors",
-		Long: `Print the JSON Schema (draft 7) of a file of certs.d, of acmed.yaml, of a file of issuers.d, or of sectigo.yaml. Editors
+		Long: `Print the JSON Schema (draft 7) of a file of certs.d, of acmed.yaml, of a file of issuers.d or dns.d, or of sectigo.yaml. Editors
 with a YAML language server complete and check a file whose first line names its schema; those of the package are named so:
 
     # yaml-language-server: $schema=/usr/share/acmed/schema/certificate.json

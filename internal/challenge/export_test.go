@@ -34,3 +34,6 @@ func (f *Folder) Mend() { f.ops = ops{rename: (*os.Root).Rename, remove: (*os.Ro
 
 // ExemptNone makes s hold loopback to MaxConnsPerNetwork too.
 func (s *Server) ExemptNone() { s.guard.exempt = func(netip.Addr) bool { return false } }
+
+// AskAt makes d ask the servers of zones at another port than that of DNS.
+func (d *DNS) AskAt(port string) { d.resolver.port = port }

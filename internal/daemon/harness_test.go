@@ -70,6 +70,7 @@ termsOfServiceAgreed: true
 defaults: {issuers: [ca]}
 specDir: certs.d
 issuerDir: issuers.d
+dnsDir: dns.d
 stateDir: state
 runtimeDir: run
 http: {solver: listen, listen: "HOST:5002"}

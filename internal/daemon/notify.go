@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"context"
+
 	"acmed/internal/deploy"
 	"acmed/internal/notify"
 	"acmed/internal/reconcile"
@@ -15,7 +17,7 @@ func newNotifier(config *spec.Config, d *daemon, host string) (*notify.Notifier,
 	}
 	var senders []notify.Sender
 	if len(c.Command) > 0 {
-		senders = append(senders, notify.Command{Argv: c.Command, Run: deploy.Run})
+		senders = append(senders, notify.Command{Argv: c.Command, Run: tell})
 	}
 	if c.URL != "" || c.URLFile != "" {
 		senders = append(senders, notify.NewWebhook(c.URL, c.URLFile, c.TokenFile))
@@ -27,6 +29,12 @@ func newNotifier(config *spec.Config, d *daemon, host string) (*notify.Notifier,
 	return notify.New(notify.Config{
 		Senders: senders, Memory: d.store, Events: events, Expiring: c.Expiring, Host: host, Metrics: d.metrics.notify, Log: d.log,
 	})
+}
+
+// tell runs the program of notify:.
+func tell(ctx context.Context, argv, env []string, stdin []byte) error {
+	_, err := deploy.Run(ctx, deploy.Program{Argv: argv, Env: env, Stdin: stdin})
+	return err
 }
 
 // seen passes a view on to who may want to tell people of it.

@@ -196,10 +196,10 @@ func TestProgressIsJudgedByWhatIs(t *testing.T) {
 	}{
 		"a visit that began before does not count": {status: reconcile.Status{View: waiting(reconcile.BackingOff), Record: store.Record{Requested: before}}},
 		"a new revision is success":                {status: reconcile.Status{View: reconcile.View{Revision: 3, Committed: after}}, done: true, ok: true, message: "revision 3, "},
-		"an order under way is progress":           {status: reconcile.Status{View: waiting(reconcile.AwaitingCA), Record: noted}, message: "waiting for the CA"},
+		"an order under way is progress":           {status: reconcile.Status{View: waiting(reconcile.AwaitingCA), Record: noted}, message: "waiting for because"},
 		"a place in the queue is progress":         {status: reconcile.Status{View: waiting(reconcile.Queued), Record: noted}, message: "because"},
 		"a request on disk is all that is asked":   {status: reconcile.Status{View: waiting(reconcile.Queued), Record: noted}, noWait: true, done: true, ok: true, message: "noted; "},
-		"one issuer failed and the next is asked":  {status: reconcile.Status{View: failed(waiting(reconcile.AwaitingCA), after), Record: noted}, message: "waiting for the CA"},
+		"one issuer failed and the next is asked":  {status: reconcile.Status{View: failed(waiting(reconcile.AwaitingCA), after), Record: noted}, message: "waiting for because"},
 		"a failure is in the CA's words": {status: reconcile.Status{View: failed(waiting(reconcile.BackingOff), after), Record: noted},
 			done: true, message: "not renewed, next attempt at 20", err: "the CA's words", hint: "what to do"},
 		"a hold is explained": {status: reconcile.Status{View: failed(waiting(reconcile.IssuerHold), before), Record: noted},

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -8,30 +9,41 @@ import (
 
 	"acmed/internal/acme"
 	"acmed/internal/challenge"
+	"acmed/internal/deploy"
 	"acmed/internal/spec"
 )
 
 // solvers answers challenges in the ways that acmed.yaml allows.
 type solvers struct {
 	config spec.HTTP
+	specs  func() *spec.Set
 	dir    string            // of tokens
 	folder *challenge.Folder // the same
 
-	mu       sync.Mutex                   // guards the following
-	webroots map[string]*challenge.Folder // by path
+	mu        sync.Mutex                   // guards the following
+	webroots  map[string]*challenge.Folder // by path
+	providers map[string]provider          // by name
 }
 
-func newSolvers(config *spec.Config) (*solvers, error) {
+// provider is a DNS solver, and the file that it is made from.
+type provider struct {
+	spec   *spec.Provider
+	solver *challenge.DNS
+}
+
+func newSolvers(config *spec.Config, specs func() *spec.Set) (*solvers, error) {
 	dir := filepath.Join(config.RuntimeDir, "http-01")
 	folder, err := challenge.OpenFolder(dir)
 	if err != nil {
 		return nil, err
 	}
-	return &solvers{config: config.HTTP, dir: dir, folder: folder, webroots: map[string]*challenge.Folder{}}, nil
+	return &solvers{config: config.HTTP, specs: specs, dir: dir, folder: folder, webroots: map[string]*challenge.Folder{}, providers: map[string]provider{}}, nil
 }
 
 func (s *solvers) solver(c spec.Challenge) (acme.Solver, error) {
 	switch {
+	case c.Type == "dns-01":
+		return s.dns(c.Provider)
 	case c.Type != "http-01":
 		return nil, unavailable("nothing answers "+c.Type+" challenges", "use http-01")
 	case c.Webroot != "":
@@ -57,6 +69,30 @@ func (s *solvers) webroot(dir string) (acme.Solver, error) {
 	}
 	s.webroots[dir] = f
 	return f, nil
+}
+
+// dns makes the solver of a provider anew when its file has changed.
+func (s *solvers) dns(name string) (acme.Solver, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.specs().Provider(name)
+	if p == nil {
+		return nil, unavailable("no file of dns.d is "+name+".yaml, or it has never been good", "write it, and run acmed check")
+	}
+	if known, ok := s.providers[name]; ok && known.spec == p {
+		return known.solver, nil
+	}
+	solver, err := challenge.NewDNS(challenge.DNSConfig{Provider: p, Run: runHook})
+	if err != nil {
+		return nil, unavailable(err.Error(), "see "+p.File)
+	}
+	s.providers[name] = provider{p, solver}
+	return solver, nil
+}
+
+// runHook runs a program of a DNS provider.
+func runHook(ctx context.Context, c challenge.Command) (string, error) {
+	return deploy.Run(ctx, deploy.Program{Argv: c.Argv, Env: c.Env, Timeout: c.Timeout})
 }
 
 // unavailable is a fault of the configuration: no attempt can work before it is mended.

@@ -73,7 +73,7 @@ func statusLine(total int, counts map[reconcile.Phase]int, problems []*spec.Prob
 		parts = append(parts, problemsLine(problems))
 	}
 	if held != nil {
-		parts = append(parts, plural(len(held.Certificates)+len(held.Issuers), "removal")+" held")
+		parts = append(parts, plural(len(held.Certificates)+len(held.Issuers)+len(held.Providers), "removal")+" held")
 	}
 	if http01 != "" {
 		parts = append(parts, "http-01: "+http01)

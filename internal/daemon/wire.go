@@ -136,7 +136,7 @@ func waitText(v reconcile.View) string {
 	case reconcile.InFlight:
 		return "an order is open"
 	case reconcile.AwaitingCA:
-		return "waiting for the CA"
+		return "waiting for " + cmp.Or(v.Detail, "the CA")
 	case reconcile.IssuerHold:
 		return v.Issuer + " is left alone: " + v.Detail
 	case reconcile.BackingOff:
@@ -245,7 +245,7 @@ func wireHeld(h *spec.Held) *control.Held {
 	if h == nil {
 		return nil
 	}
-	return &control.Held{Reason: h.String(), Names: slices.Concat(h.Certificates, h.Issuers)}
+	return &control.Held{Reason: h.String(), Names: slices.Concat(h.Certificates, h.Issuers, h.Providers)}
 }
 
 func plural(n int, one string) string {

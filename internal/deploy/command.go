@@ -32,18 +32,25 @@ type command struct {
 	grace   time.Duration
 }
 
-// Run runs a program that serves no certificate as those are run that do: as the user of this process, with these
-// variables and a clean environment, for a minute at most, and nothing of it stays. The error says how it ended, and
-// the last of what it said.
-func Run(ctx context.Context, argv, env []string, stdin []byte) error {
-	e := command{argv: argv, env: env, stdin: stdin, grace: stopGrace}.run(ctx)
+// Program is one that serves no certificate, and is run as those that do: as the user of this process, with a clean
+// environment, for its time, and nothing of it stays.
+type Program struct {
+	Argv    []string
+	Env     []string // besides the usual
+	Stdin   []byte
+	Timeout time.Duration // zero: a minute
+}
+
+// Run runs p and returns the last of what it said. The error says how it ended, and that as well.
+func Run(ctx context.Context, p Program) (output string, err error) {
+	e := command{argv: p.Argv, env: p.Env, stdin: p.Stdin, timeout: p.Timeout, grace: stopGrace}.run(ctx)
 	if e.problem == "" {
-		return nil
+		return e.said, nil
 	}
 	if e.output != "" {
 		e.problem += ": " + strings.TrimSpace(e.output)
 	}
-	return errors.New(e.problem)
+	return e.output, errors.New(e.problem)
 }
 
 // ended is how a command ended.
@@ -52,6 +59,7 @@ type ended struct {
 	hint    string
 	note    string // with success: what is worth knowing
 	output  string // without: the last of what it said
+	said    string // with success: the same, for who asked for it
 	stopped bool   // it came to no end of its own, and not for lack of time either
 }
 
@@ -102,7 +110,7 @@ func (c command) judge(ctx, limited context.Context, err error, output string) e
 	exit, _ := errors.AsType[*exec.ExitError](err)
 	switch {
 	case err == nil:
-		return ended{}
+		return ended{said: output}
 	case errors.Is(err, exec.ErrWaitDelay):
 		return ended{note: "left a process behind, which was ended"}
 	case ctx.Err() != nil:

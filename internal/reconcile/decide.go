@@ -67,6 +67,7 @@ type Input struct {
 	Damaged bool          // the files of the newest revision are
 	Order   *store.Order  // in flight; nil: none
 	PollAt  time.Time     // when to ask the CA for Order again; zero: now
+	Lacking string        // who does not see the proofs of Order yet; "": nobody is known
 	Issuers []IssuerState // those of Want, in its order
 	Floor   time.Time     // the clock cannot be before it; zero: unknown
 	Host    string        // spreads renewals over the machines that share a spec
@@ -156,7 +157,7 @@ func unfinished(in *Input, now time.Time) (Decision, bool) {
 		return Decision{Do: Wait, Why: why, Issuer: o.Issuer, At: at, Detail: detail, Shared: why == IssuerHold}, true
 	}
 	if at := believable(in.PollAt, now); at.After(now) {
-		return Decision{Do: Wait, Why: AwaitingCA, Issuer: o.Issuer, At: at}, true
+		return Decision{Do: Wait, Why: AwaitingCA, Issuer: o.Issuer, At: at, Detail: in.Lacking}, true
 	}
 	return Decision{Do: Resume, Why: InFlight, Issuer: o.Issuer}, true
 }

@@ -15,9 +15,11 @@ const (
 
 // flight is what is known of an order in flight beside the disk; losing it costs a few requests.
 type flight struct {
-	proved bool      // the CA was told of every challenge
-	polls  int       // since the CA last made progress
-	pollAt time.Time // the next
+	shown   time.Time // when the proofs were made visible; zero: they are not, or not all
+	lacking string    // who does not see them yet; "": nobody is known
+	proved  bool      // the CA was told of every challenge
+	polls   int       // since the CA last made progress
+	pollAt  time.Time // the next
 }
 
 // flight is a copy; the zero flight when there is none.
@@ -38,6 +40,21 @@ func (r *Reconciler) land(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.flights, name)
+}
+
+// firstLook and lastLook are from one look at proofs that others have to spread to the next.
+const (
+	firstLook = time.Second
+	lastLook  = 10 * time.Second
+)
+
+// look makes the next visit see whether the proofs have spread, less and less often.
+func (v *visit) look(lacking string) {
+	f := v.r.flight(v.name)
+	f.lacking = lacking
+	f.pollAt = time.Now().Round(0).Add(min(firstLook<<min(f.polls, 10), lastLook))
+	f.polls++
+	v.r.setFlight(v.name, f)
 }
 
 // wait makes the next visit ask for the order when the CA wishes, or soon, and less and less often.

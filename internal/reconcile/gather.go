@@ -38,7 +38,8 @@ func (v *visit) gatherFiles() (err error) {
 	}
 	if v.pending != nil {
 		v.in.Order = &v.pending.Order
-		v.in.PollAt = v.r.flight(v.name).pollAt
+		f := v.r.flight(v.name)
+		v.in.PollAt, v.in.Lacking = f.pollAt, f.lacking
 	}
 	return v.gatherRevisions()
 }

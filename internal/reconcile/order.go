@@ -70,21 +70,36 @@ func (v *visit) prove(ctx context.Context, client *acme.Client, o *store.Order, 
 	if !state.Expires.IsZero() && v.now.After(state.Expires) {
 		return errExpired(state)
 	}
-	if f := v.r.flight(v.name); !f.proved {
-		challenges, err := client.Challenges(ctx, state, v.in.Want.Challenge.Type)
+	if v.r.flight(v.name).proved {
+		v.wait(state)
+		return nil
+	}
+	challenges, err := client.Challenges(ctx, state, v.in.Want.Challenge.Type)
+	if err != nil {
+		return err
+	}
+	if len(challenges) > 0 {
+		lacking, err := v.present(ctx, o, challenges)
 		if err != nil {
 			return err
 		}
-		if len(challenges) > 0 {
-			if err := v.present(ctx, client, o, challenges); err != nil {
-				return err
-			}
-			f.proved = true
-			v.r.setFlight(v.name, f)
+		if lacking != "" {
+			v.look(lacking)
+			return nil
 		}
+		if err := client.AcceptAll(ctx, challenges); err != nil {
+			return err
+		}
+		v.r.setFlight(v.name, flight{proved: true})
 	}
 	v.wait(state)
 	return nil
+}
+
+// slow is a Solver whose proofs take a while until everybody sees them.
+type slow interface {
+	// Visible tells who does not see a proof yet that was presented at that time; "": everybody does.
+	Visible(ctx context.Context, p acme.Proof, since time.Time) (lacking string, err error)
 }
 
 // errExpired is for an order that the CA calls open past its end. To order anew at once, and so for ever, would not
@@ -95,18 +110,36 @@ func errExpired(state *acme.Order) error {
 		Hint:   "see that the clock of this machine is right"}
 }
 
-// present makes proofs visible and tells the CA to look. What is made visible is written down before, so that it is
-// taken away whatever happens.
-func (v *visit) present(ctx context.Context, client *acme.Client, o *store.Order, challenges []acme.Challenge) error {
-	where := v.in.Want.Challenge
-	solver, err := v.r.solver(where)
+// present makes proofs visible, once, and tells who does not see them yet; "": everybody does.
+func (v *visit) present(ctx context.Context, o *store.Order, challenges []acme.Challenge) (lacking string, err error) {
+	solver, err := v.r.solver(v.in.Want.Challenge)
 	if err != nil {
-		return err
+		return "", err
 	}
+	f := v.r.flight(v.name)
+	if f.shown.IsZero() {
+		if err := v.show(ctx, solver, o, challenges); err != nil {
+			return "", err
+		}
+		f.shown = time.Now().Round(0)
+		v.r.setFlight(v.name, f)
+	}
+	s, ok := solver.(slow)
+	for i := 0; ok && i < len(challenges); i++ {
+		if lacking, err := s.Visible(ctx, challenges[i].Proof, f.shown); err != nil || lacking != "" {
+			return lacking, err
+		}
+	}
+	return "", nil
+}
+
+// show makes proofs visible. What is made visible is written down before, so that it is taken away whatever happens.
+func (v *visit) show(ctx context.Context, solver acme.Solver, o *store.Order, challenges []acme.Challenge) error {
+	where := v.in.Want.Challenge
 	for _, c := range challenges { // beside those of an attempt that was cut short
 		p := store.Proof{
 			Type: c.Proof.Type, Identifier: c.Proof.Identifier.Value, Token: c.Proof.Token,
-			Webroot: where.Webroot, Provider: where.Provider,
+			Webroot: where.Webroot, Provider: where.Provider, Value: c.Proof.DNSValue,
 		}
 		if !slices.Contains(o.Proofs, p) {
 			o.Proofs = append(o.Proofs, p)
@@ -120,7 +153,7 @@ func (v *visit) present(ctx context.Context, client *acme.Client, o *store.Order
 			return fmt.Errorf("presenting the proof for %s: %w", c.Proof.Identifier.Value, err)
 		}
 	}
-	return client.AcceptAll(ctx, challenges)
+	return nil
 }
 
 // finalize asks for the certificate of an order that is ready, having written down that it will. What was spent in
@@ -281,5 +314,5 @@ func (v *visit) hide(ctx context.Context, p store.Proof) error {
 	if err != nil {
 		return err
 	}
-	return solver.CleanUp(ctx, acme.Proof{Type: p.Type, Token: p.Token, Identifier: acme.Identifier{Value: p.Identifier}})
+	return solver.CleanUp(ctx, acme.Proof{Type: p.Type, Token: p.Token, Identifier: acme.Identifier{Value: p.Identifier}, DNSValue: p.Value})
 }

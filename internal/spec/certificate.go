@@ -56,8 +56,9 @@ type draft[T any] struct {
 
 // A parser reads texts in the light of acmed.yaml and of the issuers there are. It never changes.
 type parser struct {
-	config  *Config
-	issuers map[string]*fault // what speaks against naming it in a spec; nil: nothing. A nil map knows every issuer
+	config    *Config
+	issuers   map[string]*fault // what speaks against naming it in a spec; nil: nothing. A nil map knows every issuer, and every provider
+	providers []string          // sorted
 }
 
 // ParseCertificate reads the text of a spec of that file name with the defaults of c. Which issuers exist is not
@@ -103,6 +104,7 @@ func (p *parser) certificate(file string, text []byte) draft[Certificate] {
 	certificateKind.read(*root, c)
 	checkNames(*root, c)
 	p.checkIssuers(*root, c)
+	p.checkProvider(*root, c)
 	if len(doc.problems) > 0 {
 		return draft[Certificate]{problems: doc.result()}
 	}
@@ -132,8 +134,13 @@ func checkNames(v value, c *Certificate) {
 		v.at("dnsNames").fault(fmt.Sprintf("%d names and addresses", n), fmt.Sprintf("at most %d fit in one certificate: split it", maxNames))
 	}
 	for _, e := range v.at("dnsNames").elements() {
-		if c.Challenge.Type == "http-01" && strings.HasPrefix(e.Value, "*.") {
-			e.fault("a wildcard needs dns-01, which is "+notYet, "name each host")
+		if c.Challenge.Type != "dns-01" && strings.HasPrefix(e.Value, "*.") {
+			e.fault("a wildcard needs dns-01", "write challenge: {type: dns-01, provider: NAME}, or name each host")
+		}
+	}
+	for _, e := range v.at("ipAddresses").elements() {
+		if c.Challenge.Type == "dns-01" {
+			e.fault("an address cannot be proved by dns-01", "use http-01, or another certificate for addresses (RFC 8738 §7)")
 		}
 	}
 	c.DNSNames, c.IPAddresses = unique(c.DNSNames), unique(c.IPAddresses)
@@ -177,6 +184,25 @@ func (p *parser) checkIssuers(v value, c *Certificate) {
 	}
 }
 
+// checkProvider refuses a DNS provider that no file describes.
+func (p *parser) checkProvider(v value, c *Certificate) {
+	name := c.Challenge.Provider
+	if p.issuers == nil || c.Challenge.Type != "dns-01" || name == "" || slices.Contains(p.providers, name) {
+		return
+	}
+	hint := "write " + filepath.Join(p.config.DNSDir, name+suffix)
+	if near := nearest(name, p.providers); near != "" {
+		hint = "did you mean " + near + "?"
+	}
+	at, where := v.at("challenge"), ""
+	if !v.has("challenge") {
+		where = " in the defaults of " + p.config.File
+	} else if at.has("provider") {
+		at = at.at("provider")
+	}
+	at.fault(fmt.Sprintf("unknown DNS provider %q%s", shorten(name), where), hint)
+}
+
 // usable returns the sorted names of the issuers that a spec may name.
 func (p *parser) usable() []string {
 	var out []string
@@ -218,10 +244,14 @@ func checkChallenge(v value, c *Challenge) {
 	}
 	switch {
 	case c.Type == "":
-	case c.Type != "http-01":
+	case c.Type == "tls-alpn-01":
 		v.at("type").fault(c.Type+" is "+notYet, "use http-01")
-	case c.Provider != "":
+	case c.Type != "dns-01" && c.Provider != "":
 		v.at("provider").fault("is for dns-01 only", "remove it")
+	case c.Type == "dns-01" && c.Provider == "":
+		v.fault("dns-01 without a provider", "name a file of dns.d in provider")
+	case c.Type == "dns-01" && c.Webroot != "":
+		v.at("webroot").fault("is for http-01 only", "remove it")
 	}
 }
 

@@ -15,12 +15,13 @@ func CheckFiles(c *Config, files []string) []*Problem {
 	if err != nil {
 		return []*Problem{{Problem: err.Error()}}
 	}
-	l.issuers.hasty, l.certificates.hasty = true, true
+	l.hasten()
 	if len(files) == 0 {
 		own := append(checkConfigFile(c.File), checkSectigo(c.SectigoFile())...)
 		return append(own, l.Load(time.Time{}, LoadOptions{}).Set.Problems...)
 	}
 	load(l.issuers, l, time.Time{}, LoadOptions{}, &Loaded{})
+	load(l.providers, l, time.Time{}, LoadOptions{}, &Loaded{})
 	l.know()
 	var problems []*Problem
 	for _, file := range files {
@@ -85,6 +86,8 @@ func (l *Loader) check(file string) []*Problem {
 		return problemsOf(path, err)
 	case filepath.Dir(path) == l.config.IssuerDir:
 		return l.parser.issuer(path, text).problems
+	case filepath.Dir(path) == l.config.DNSDir:
+		return parseProvider(path, text).problems
 	}
 	d := l.parser.certificate(path, text)
 	if d.value == nil {

@@ -47,6 +47,7 @@ func complaints(t *testing.T, file string) string {
 	}
 	c := spec.DefaultConfig("")
 	c.IssuerDir = filepath.Join(filepath.Dir(filepath.Dir(path)), "issuers")
+	c.DNSDir = filepath.Join(filepath.Dir(filepath.Dir(path)), "dns")
 	if filepath.Base(filepath.Dir(path)) == "config" {
 		c.File = path
 	}

@@ -176,6 +176,15 @@ func (f *folder[T]) inForce() []*T {
 	return out
 }
 
+// names returns the sorted names of what is in force.
+func (f *folder[T]) names() []string {
+	var out []string
+	for _, e := range f.files.those(func(e *entry[T]) bool { return e.good != nil }) {
+		out = append(out, e.name)
+	}
+	return out
+}
+
 // held returns the sorted names of what is in force without a file.
 func (f *folder[T]) held() []string {
 	var out []string

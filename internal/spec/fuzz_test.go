@@ -40,7 +40,7 @@ func FuzzCertificate(f *testing.F) {
 		if again := reparse(t, config, c); !slices.Equal(again, c.DNSNames) {
 			t.Fatalf("%q became %q", c.DNSNames, again)
 		}
-		if !slices.Contains([]int{256, 384, 2048, 3072, 4096}, c.PrivateKey.Size) || c.Challenge.Type != "http-01" {
+		if !slices.Contains([]int{256, 384, 2048, 3072, 4096}, c.PrivateKey.Size) || c.Challenge.Type != "http-01" && c.Challenge.Type != "dns-01" {
 			t.Fatalf("key %v, challenge %v", c.PrivateKey, c.Challenge)
 		}
 		for _, file := range c.Deploy.Files {
@@ -71,7 +71,7 @@ func reparse(t *testing.T, config *spec.Config, c *spec.Certificate) []string {
 	for _, name := range c.DNSNames {
 		text = append(text, "\n- \""+name+"\""...)
 	}
-	again, err := spec.ParseCertificate(config, "/certs/b.yaml", append([]byte("dnsNames:"), text...))
+	again, err := spec.ParseCertificate(config, "/certs/b.yaml", append([]byte("challenge: {type: dns-01, provider: any}\ndnsNames:"), text...))
 	if err != nil {
 		t.Fatal(err)
 	}

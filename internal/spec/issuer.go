@@ -122,8 +122,9 @@ func (p *parser) issuer(file string, text []byte) draft[Issuer] {
 	return draft[Issuer]{value: i, blank: blank}
 }
 
-// know returns the parser for certificates that may name the issuers which files describe, and those built in.
-func (p *parser) know(files map[string]*Issuer) *parser {
+// know returns the parser for certificates that may name the issuers which files describe, those built in, and these DNS
+// providers, which are sorted.
+func (p *parser) know(files map[string]*Issuer, providers []string) *parser {
 	known := map[string]*fault{}
 	for _, ca := range Catalogue() {
 		known[ca.Name] = nil
@@ -135,5 +136,5 @@ func (p *parser) know(files map[string]*Issuer) *parser {
 	for name := range files {
 		known[name] = nil
 	}
-	return &parser{config: p.config, issuers: known}
+	return &parser{config: p.config, issuers: known, providers: providers}
 }

@@ -16,20 +16,21 @@ import (
 type LoaderConfig struct {
 	// Config is required.
 	Config *Config
-	// Recall returns the last good text of an earlier run for a key such as "certs/NAME.yaml" or "issuers/NAME.yaml",
+	// Recall returns the last good text of an earlier run for a key such as "certs/NAME.yaml", "issuers/NAME.yaml" or "dns/NAME.yaml",
 	// or an error that wraps fs.ErrNotExist. Nil: nothing is remembered.
 	Recall func(key string) ([]byte, error)
 	// Known holds, for each key that Recall knows, the modification time that its file had. Nil: nothing is remembered.
 	Known map[string]time.Time
 }
 
-// Loader reads issuerDir and specDir again and again, and only what changed. It is for one goroutine at a time.
+// Loader reads issuerDir, dnsDir and specDir again and again, and only what changed. It is for one goroutine at a time.
 type Loader struct {
 	config       *Config
 	recall       func(key string) ([]byte, error)
 	builtins     []*Issuer
 	parser       *parser
 	issuers      *folder[Issuer]
+	providers    *folder[Provider]
 	certificates *folder[Certificate]
 	writers      map[string]string // which certificate in force writes a path of deploy.files
 	set          *Set              // of the latest load; nil: there was none
@@ -54,7 +55,7 @@ type Loaded struct {
 
 // Source is the text of a good file.
 type Source struct {
-	Key     string // "certs/NAME.yaml" or "issuers/NAME.yaml"
+	Key     string // "certs/NAME.yaml", "issuers/NAME.yaml" or "dns/NAME.yaml"
 	Text    []byte
 	ModTime time.Time // of the file
 }
@@ -76,6 +77,14 @@ func NewLoader(c LoaderConfig) (*Loader, error) {
 		release: func(*Issuer) {},
 	})
 	l.issuers.optional = true
+	l.providers = newFolder("dns/", c.Known, rules[Provider]{
+		parse:   parseProvider,
+		removes: func(_, _ *Provider) []string { return nil },
+		share:   func(_, _ *Provider) {},
+		claim:   func(*Provider, *draft[Provider]) *Problem { return nil },
+		release: func(*Provider) {},
+	})
+	l.providers.optional = true
 	l.certificates = newFolder("certs/", c.Known, rules[Certificate]{
 		parse:   func(file string, text []byte) draft[Certificate] { return l.parser.certificate(file, text) },
 		removes: removedNames,
@@ -97,6 +106,7 @@ func (l *Loader) SetConfig(c *Config) {
 		l.builtins = append(l.builtins, l.parser.baseIssuer(ca.Name))
 	}
 	l.issuers.dir, l.issuers.moved = c.IssuerDir, true
+	l.providers.dir, l.providers.moved = c.DNSDir, true
 	l.certificates.dir, l.certificates.moved = c.SpecDir, true
 	l.issuers.recheck()
 }
@@ -109,17 +119,18 @@ func (l *Loader) Load(now time.Time, o LoadOptions) *Loaded {
 		o.Changed = nil
 	}
 	load(l.issuers, l, now, o, out)
+	load(l.providers, l, now, o, out)
 	l.know()
 	load(l.certificates, l, now, o, out)
-	out.Again = earliest(l.issuers.pending, l.certificates.pending)
+	out.Again = earliest(earliest(l.issuers.pending, l.providers.pending), l.certificates.pending)
 	out.Set = l.build()
 	return out
 }
 
-// elsewhere reports whether path is in neither folder: it may be one that leads to them.
+// elsewhere reports whether path is in none of the folders: it may be one that leads to them.
 func (l *Loader) elsewhere(path string) bool {
 	dir := filepath.Dir(path)
-	return dir != l.certificates.dir && dir != l.issuers.dir
+	return dir != l.certificates.dir && dir != l.issuers.dir && dir != l.providers.dir
 }
 
 func load[T any](f *folder[T], l *Loader, now time.Time, o LoadOptions, out *Loaded) {
@@ -131,7 +142,8 @@ func load[T any](f *folder[T], l *Loader, now time.Time, o LoadOptions, out *Loa
 	f.advance(now, o, out)
 }
 
-// know tells the parser which issuers there are. When others than before, every certificate is judged anew.
+// know tells the parser which issuers and DNS providers there are. When others than before, every certificate is judged
+// anew.
 func (l *Loader) know() {
 	files := map[string]*Issuer{}
 	for _, e := range l.issuers.files.all() {
@@ -139,35 +151,36 @@ func (l *Loader) know() {
 			files[e.name] = e.good
 		}
 	}
-	p := l.parser.know(files)
-	if !maps.EqualFunc(p.issuers, l.parser.issuers, func(a, b *fault) bool { return (a == nil) == (b == nil) }) {
+	p := l.parser.know(files, l.providers.names())
+	if !maps.EqualFunc(p.issuers, l.parser.issuers, func(a, b *fault) bool { return (a == nil) == (b == nil) }) ||
+		!slices.Equal(p.providers, l.parser.providers) {
 		l.parser = p
 		l.certificates.recheck()
 	}
 }
 
 func (l *Loader) build() *Set {
-	if l.set != nil && !l.issuers.moved && !l.certificates.moved {
+	if l.set != nil && !l.issuers.moved && !l.providers.moved && !l.certificates.moved {
 		return l.set
 	}
 	issuers := slices.DeleteFunc(slices.Clone(l.builtins), func(i *Issuer) bool {
 		e := l.issuers.files.get(i.Name)
 		return e != nil && e.good != nil
 	})
-	l.set = NewSet(l.certificates.inForce(), append(issuers, l.issuers.inForce()...))
-	l.set.Problems = append(l.issuers.allProblems(), l.certificates.allProblems()...)
+	l.set = NewSet(l.certificates.inForce(), append(issuers, l.issuers.inForce()...), l.providers.inForce()...)
+	l.set.Problems = slices.Concat(l.issuers.allProblems(), l.providers.allProblems(), l.certificates.allProblems())
 	sortProblems(l.set.Problems)
-	l.set.Held = heldBy(l.certificates, l.issuers)
+	l.set.Held = l.held()
 	for _, e := range l.certificates.files.those(func(e *entry[Certificate]) bool { return e.next.deferred() }) {
 		l.set.Deferred = append(l.set.Deferred, Deferred{e.name, removedNames(e.good, e.next.value), e.next.until})
 	}
-	l.issuers.moved, l.certificates.moved = false, false
+	l.issuers.moved, l.providers.moved, l.certificates.moved = false, false, false
 	return l.set
 }
 
-func heldBy(certificates *folder[Certificate], issuers *folder[Issuer]) *Held {
-	h := &Held{Certificates: certificates.held(), Issuers: issuers.held()}
-	if len(h.Certificates)+len(h.Issuers) == 0 {
+func (l *Loader) held() *Held {
+	h := &Held{Certificates: l.certificates.held(), Issuers: l.issuers.held(), Providers: l.providers.held()}
+	if len(h.Certificates)+len(h.Issuers)+len(h.Providers) == 0 {
 		return nil
 	}
 	return h

@@ -40,7 +40,7 @@ var webhookKind = like(`^[Hh][Tt][Tt][Pp][Ss]?://.`, scalar("an http or https UR
 func parseWebhook(s string) (string, *fault) {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
-		return "", &fault{fmt.Sprintf("%q is not an http or https URL", shorten(s)), "such as https://hooks.example.com/acmed"}
+		return "", &fault{fmt.Sprintf("%q is not an http or https URL", shorten(s)), "such as https://www.example.com/path"}
 	}
 	if u.User != nil {
 		return "", &fault{"a password in a URL can be read by everybody", "write it to a file and name that in urlFile or tokenFile"}

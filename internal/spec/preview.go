@@ -15,8 +15,13 @@ func Preview(c LoaderConfig) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.issuers.hasty, l.certificates.hasty = true, true
+	l.hasten()
 	return l.Load(time.Now(), LoadOptions{Now: true}).Set, nil
+}
+
+// hasten has files read at once.
+func (l *Loader) hasten() {
+	l.issuers.hasty, l.providers.hasty, l.certificates.hasty = true, true, true
 }
 
 // Draft returns inForce with what texts, by the path of a file wherever it lies, would add to it or replace there. A
@@ -33,7 +38,11 @@ func Draft(c *Config, inForce *Set, texts map[string][]byte) (set *Set, names []
 			issuers[name] = i
 		}
 	}
-	l.parser = l.parser.know(issuers)
+	var providers []string
+	for _, p := range inForce.providers {
+		providers = append(providers, p.Name)
+	}
+	l.parser = l.parser.know(issuers, providers)
 	certificates := map[string]*Certificate{}
 	for name, cert := range inForce.Certificates() {
 		certificates[name] = cert
@@ -51,7 +60,7 @@ func Draft(c *Config, inForce *Set, texts map[string][]byte) (set *Set, names []
 		}
 	}
 	slices.Sort(names)
-	set = NewSet(slices.Collect(maps.Values(certificates)), inForce.issuers)
+	set = NewSet(slices.Collect(maps.Values(certificates)), inForce.issuers, inForce.providers...)
 	set.Problems = problems
 	return set, slices.Compact(names), nil
 }

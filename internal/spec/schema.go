@@ -26,7 +26,7 @@ type schema struct {
 	AnyOf                []schema          `json:"anyOf,omitempty"`
 }
 
-// Schema returns the JSON Schema of a sort of file: "certificate", "config", "issuer" or "sectigo"; false for any other. It is
+// Schema returns the JSON Schema of a sort of file: "certificate", "config", "dns", "issuer" or "sectigo"; false for any other. It is
 // made of the tables by which those files are read. A file that is accepted conforms to it; one that conforms may still
 // be refused, for some rules are beyond a schema.
 func Schema(sort string) (text []byte, ok bool) {
@@ -38,6 +38,9 @@ func Schema(sort string) (text []byte, ok bool) {
 	case "config":
 		s = configKind.schema
 		s.Title = "acmed.yaml: the daemon"
+	case "dns":
+		s = providerKind.schema
+		s.Title = "A file of dns.d: a way to write DNS records"
 	case "issuer":
 		s = issuerKind.schema
 		s.Title = "A file of issuers.d: a CA"

@@ -13,6 +13,7 @@ import (
 type Set struct {
 	certificates []*Certificate // by name
 	issuers      []*Issuer      // by name, the built-in ones included
+	providers    []*Provider    // by name
 
 	Problems []*Problem // by file, line and column
 	Deferred []Deferred // edits that wait before they take effect, by name
@@ -30,11 +31,12 @@ type Deferred struct {
 type Held struct {
 	Certificates []string // names, sorted
 	Issuers      []string // names, sorted
+	Providers    []string // names, sorted
 }
 
 func (h *Held) String() string {
 	var what []string
-	for noun, names := range map[string][]string{"certificate": h.Certificates, "issuer": h.Issuers} {
+	for noun, names := range map[string][]string{"certificate": h.Certificates, "issuer": h.Issuers, "DNS provider": h.Providers} {
 		if len(names) > 0 {
 			what = append(what, count(len(names), noun)+" ("+abridge(names, 5)+")")
 		}
@@ -58,9 +60,10 @@ func abridge(names []string, n int) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:n], ", "), len(names)-n)
 }
 
-// NewSet returns a set without problems of certificates and issuers with unique names. It keeps neither slice.
-func NewSet(certificates []*Certificate, issuers []*Issuer) *Set {
-	s := &Set{certificates: slices.Clone(certificates), issuers: slices.Clone(issuers)}
+// NewSet returns a set without problems of certificates, issuers and DNS providers with unique names. It keeps no slice.
+func NewSet(certificates []*Certificate, issuers []*Issuer, providers ...*Provider) *Set {
+	s := &Set{certificates: slices.Clone(certificates), issuers: slices.Clone(issuers), providers: slices.Clone(providers)}
+	slices.SortFunc(s.providers, func(a, b *Provider) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(s.certificates, func(a, b *Certificate) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(s.issuers, func(a, b *Issuer) int { return strings.Compare(a.Name, b.Name) })
 	return s
@@ -102,6 +105,16 @@ func (s *Set) Issuer(name string) *Issuer {
 	return nil
 }
 
+// Provider returns nil when there is none of that name.
+func (s *Set) Provider(name string) *Provider {
+	for _, p := range s.providers {
+		if p.Name == name {
+			return p
+		}
+	}
+	return nil
+}
+
 // Issuers yields every issuer, built-in ones included, in the order of the names.
 func (s *Set) Issuers() iter.Seq2[string, *Issuer] {
 	return func(yield func(string, *Issuer) bool) {
@@ -119,7 +132,7 @@ type Change uint8
 // The changes that Diff yields.
 const (
 	Added  Change = iota + 1
-	Edited        // its value changed, or that of one of its issuers
+	Edited        // its value changed, or that of one of its issuers, or of its DNS provider
 	Removed
 )
 
@@ -134,7 +147,7 @@ func Diff(old, new *Set) iter.Seq2[string, Change] {
 		old = &Set{}
 	}
 	return func(yield func(string, Change) bool) {
-		moved := changedIssuers(old, new)
+		moved, changed := changedIssuers(old, new), changedProviders(old, new)
 		a, b := old.certificates, new.certificates
 		for len(a) > 0 || len(b) > 0 {
 			switch {
@@ -149,7 +162,7 @@ func Diff(old, new *Set) iter.Seq2[string, Change] {
 				}
 				b = b[1:]
 			default:
-				if edited(a[0], b[0], moved) && !yield(b[0].Name, Edited) {
+				if edited(a[0], b[0], moved, changed) && !yield(b[0].Name, Edited) {
 					return
 				}
 				a, b = a[1:], b[1:]
@@ -158,11 +171,23 @@ func Diff(old, new *Set) iter.Seq2[string, Change] {
 	}
 }
 
-func edited(a, b *Certificate, moved map[string]bool) bool {
-	if a != b && !reflect.DeepEqual(a, b) {
+func edited(a, b *Certificate, moved, changed map[string]bool) bool {
+	if changed[b.Challenge.Provider] || a != b && !reflect.DeepEqual(a, b) {
 		return true
 	}
 	return len(moved) > 0 && slices.ContainsFunc(b.Issuers, func(issuer string) bool { return moved[issuer] })
+}
+
+// changedProviders returns the names whose provider came, went or changed.
+func changedProviders(old, new *Set) map[string]bool {
+	changed := map[string]bool{}
+	for _, p := range slices.Concat(old.providers, new.providers) {
+		a, b := old.Provider(p.Name), new.Provider(p.Name)
+		if a != b && !reflect.DeepEqual(a, b) {
+			changed[p.Name] = true
+		}
+	}
+	return changed
 }
 
 // changedIssuers returns the names whose issuer came, went or changed.

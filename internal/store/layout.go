@@ -16,6 +16,7 @@ const (
 	lostFound  = "lost+found" // the folder may be a filesystem of its own
 
 	noticesFile = "notices.json"
+	dnsSpecs    = "specs/dns" // which folders of before dns-01 lack
 
 	folderMode  fs.FileMode = 0o711 // others pass through to live/NAME and read what its files let them
 	privateMode fs.FileMode = 0o700
@@ -77,6 +78,8 @@ func rules() []rule {
 		{"specs", dir | privateMode, nil},
 		{"specs/certs", dir | privateMode, nil},
 		{"specs/certs/*.yaml", secretMode, (*Reader).checkName},
+		{dnsSpecs, dir | privateMode, nil},
+		{dnsSpecs + "/*.yaml", secretMode, (*Reader).checkName},
 		{"specs/issuers", dir | privateMode, nil},
 		{"specs/issuers/*.yaml", secretMode, (*Reader).checkName},
 		{noticesFile, secretMode, (*Reader).checkNotices},
@@ -143,11 +146,11 @@ func valid(name string) error {
 	return nil
 }
 
-// specPath returns the path of the last good text that key, "certs/NAME.yaml" or "issuers/NAME.yaml", stands for.
+// specPath returns the path of the last good text that key, "certs/NAME.yaml", "dns/NAME.yaml" or "issuers/NAME.yaml", stands for.
 func specPath(key string) (string, error) {
 	folder, base := path.Split(key)
 	name, ok := strings.CutSuffix(base, ".yaml")
-	if !ok || folder != "certs/" && folder != "issuers/" {
+	if !ok || folder != "certs/" && folder != "dns/" && folder != "issuers/" {
 		return "", fmt.Errorf("refusing the spec key %.140q: it must be certs/NAME.yaml or issuers/NAME.yaml", key)
 	}
 	return "specs/" + key, valid(name)

@@ -5,14 +5,15 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Spec is the last good text of a file in certs.d or issuers.d.
+// Spec is the last good text of a file in certs.d, dns.d or issuers.d.
 type Spec struct {
-	Key     string // "certs/NAME.yaml" or "issuers/NAME.yaml"
+	Key     string // "certs/NAME.yaml", "dns/NAME.yaml" or "issuers/NAME.yaml"
 	Text    []byte
 	ModTime time.Time // of the operator's file
 }
@@ -20,7 +21,7 @@ type Spec struct {
 // Known returns the keys of all last good texts, with the modification times of the operator's files.
 func (r *Reader) Known() (map[string]time.Time, error) {
 	known := map[string]time.Time{}
-	for _, folder := range []string{"certs", "issuers"} {
+	for _, folder := range []string{"certs", "dns", "issuers"} {
 		if err := r.known(folder, known); err != nil {
 			return nil, fmt.Errorf("listing the last good specs: %w", r.advise(err))
 		}
@@ -31,6 +32,9 @@ func (r *Reader) Known() (map[string]time.Time, error) {
 // known asks the kernel for each file by its name alone: os.Root would take three times as long.
 func (r *Reader) known(folder string, into map[string]time.Time) error {
 	dir, err := r.root.Open(path.Join("specs", folder))
+	if errors.Is(err, fs.ErrNotExist) && folder == path.Base(dnsSpecs) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -73,8 +77,8 @@ func (r *Reader) Recall(key string) ([]byte, error) {
 const few = 16
 
 // Remember keeps texts as the last good ones. Each file is replaced at once or not at all, and all are durable when
-// it returns, for three fsyncs however many there are: of the whole filesystem before the texts take their names,
-// and of the two folders. For a few texts it costs one each instead of the first.
+// it returns, for few fsyncs however many there are: of the whole filesystem before the texts take their names, and of
+// each folder that has some. For a few texts it costs one each instead of the first.
 func (s *Store) Remember(batch []Spec) error {
 	if len(batch) == 0 {
 		return nil
@@ -117,6 +121,7 @@ func (s *Store) stage(batch []Spec, d Durability) error {
 
 // unstage gives the texts their names.
 func (s *Store) unstage(batch []Spec) error {
+	var folders []string
 	for _, spec := range batch {
 		p, err := specPath(spec.Key)
 		if err != nil {
@@ -125,8 +130,15 @@ func (s *Store) unstage(batch []Spec) error {
 		if err := s.disk.rename(temp(p), p); err != nil {
 			return err
 		}
+		if dir := path.Dir(p); !slices.Contains(folders, dir) {
+			folders = append(folders, dir)
+		}
 	}
-	return errors.Join(s.disk.syncDir("specs/certs"), s.disk.syncDir("specs/issuers"))
+	var errs []error
+	for _, dir := range folders {
+		errs = append(errs, s.disk.syncDir(dir))
+	}
+	return errors.Join(errs...)
 }
 
 // Forget removes last good texts. It is no error when there is none. A power cut may bring them back.

@@ -127,10 +127,24 @@ func (s *Store) start() error {
 	if err := s.checkFormat(); err != nil {
 		return err
 	}
+	if err := s.extend(); err != nil {
+		return err
+	}
 	if err := s.checkLayout(); err != nil {
 		return err
 	}
 	return s.settle()
+}
+
+// extend makes the folder that those laid out by an older acmed lack. It holds nothing that the older one would miss.
+func (s *Store) extend() error {
+	if s.exists(dnsSpecs) {
+		return nil
+	}
+	if err := s.disk.mkdir(dnsSpecs, privateMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return s.disk.syncDir("specs")
 }
 
 // fresh reports whether the folder holds no state yet. Without FORMAT only what an interrupted first start leaves

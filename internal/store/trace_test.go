@@ -85,9 +85,9 @@ func TestWhatIsDurableSyncsAndWhatIsLazyDoesNot(t *testing.T) {
 		"a whole order":     {func() error { return s.SaveOrder(name, store.Order{}, store.Whole) }, 1},
 		"a new account":     {func() error { return s.CreateAccount("ca", store.Account{}, newKey(t)) }, 4},
 		"no specs":          {func() error { return s.Remember(nil) }, 0},
-		"a spec":            {func() error { return s.Remember(manySpecs(1)) }, 3},
-		"a few specs":       {func() error { return s.Remember(manySpecs(16)) }, 18},
-		"a thousand specs":  {func() error { return s.Remember(manySpecs(1000)) }, 3},
+		"a spec":            {func() error { return s.Remember(manySpecs(1)) }, 2},
+		"a few specs":       {func() error { return s.Remember(manySpecs(16)) }, 17},
+		"a thousand specs":  {func() error { return s.Remember(manySpecs(1000)) }, 2},
 		"nothing to remove": {func() error { return s.Prune(name, 1) }, 0},
 	} {
 		d.trace = nil

@@ -140,6 +140,7 @@ type Proof struct {
 	Token      string `json:"token"`
 	Webroot    string `json:"webroot,omitempty"`  // of the challenge; "": acmed's own way
 	Provider   string `json:"provider,omitempty"` // of the challenge
+	Value      string `json:"value,omitempty"`    // of the TXT record; "": there is none
 }
 
 // Account is acmed's account at one CA: accounts/ISSUER/account.json; its key lies beside it.

@@ -95,14 +95,14 @@ func prepare() error {
 
 func aptInstall() error {
 	var errs []error
-	for _, tool := range []string{"systemd-nspawn", "debootstrap", "nsenter", "systemd-analyze", "mkfs.ext4", "mkfs.xfs", "certbot", "dehydrated", "lego", "lintian", "rpm"} {
+	for _, tool := range []string{"systemd-nspawn", "debootstrap", "nsenter", "systemd-analyze", "mkfs.ext4", "mkfs.xfs", "certbot", "dehydrated", "lego", "lintian", "rpm", "named"} {
 		_, err := exec.LookPath(tool)
 		errs = append(errs, err)
 	}
 	if errors.Join(errs...) == nil {
 		return nil
 	}
-	install := []string{"install", "systemd-container", "debootstrap", "util-linux", "e2fsprogs", "xfsprogs", "certbot", "dehydrated", "lego", "lintian", "rpm"}
+	install := []string{"install", "systemd-container", "debootstrap", "util-linux", "e2fsprogs", "xfsprogs", "certbot", "dehydrated", "lego", "lintian", "rpm", "bind9", "bind9-utils"}
 	return errors.Join(
 		host("apt-get", "update", "-q"),
 		// When this brings a newer systemd, dpkg may stop half-way; the second run ends it.

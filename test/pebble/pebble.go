@@ -29,6 +29,7 @@
 package pebble
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -76,6 +77,9 @@ type Options struct {
 	// AuthzReuse is how many percent of the valid authorizations are reused.
 	// Zero still reuses one in a hundred.
 	AuthzReuse int
+
+	// DNSServer is asked by the CA in place of challtestsrv, a host and port; "": challtestsrv is.
+	DNSServer string
 
 	// AlwaysValid accepts every challenge without looking.
 	AlwaysValid bool
@@ -185,7 +189,7 @@ func (s *Server) startDNS(ctx context.Context, management string) (err error) {
 
 func (s *Server) startCA(ctx context.Context) (err error) {
 	s.ca, err = startProcess(s.tools.Pebble, s.logFile(), s.options.environment(),
-		"-strict", "-config", s.configFile(), "-dnsserver", s.DNSAddr)
+		"-strict", "-config", s.configFile(), "-dnsserver", cmp.Or(s.options.DNSServer, s.DNSAddr))
 	if err != nil {
 		return err
 	}

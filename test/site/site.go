@@ -95,6 +95,7 @@ termsOfServiceAgreed: true
 defaults: {issuers: [pebble]}
 specDir: certs.d
 issuerDir: issuers.d
+dnsDir: dns.d
 stateDir: state
 runtimeDir: run
 http: %s

@@ -1,0 +1,174 @@
+package challenge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"acmed/internal/acme"
+	"acmed/internal/spec"
+)
+
+// stepTimeout is for one change of a record, and for one look at all servers of a zone.
+const stepTimeout = 30 * time.Second
+
+var _ acme.Solver = (*DNS)(nil)
+
+// DNSConfig is what a DNS solver needs.
+type DNSConfig struct {
+	Provider *spec.Provider // required
+	// Run runs a program of the provider's, with these variables besides the usual ones, and returns what it wrote.
+	// Required for Provider.Exec.
+	Run func(ctx context.Context, c Command) (output string, err error)
+}
+
+// Command is one call of a program.
+type Command struct {
+	Argv    []string
+	Env     []string
+	Timeout time.Duration
+}
+
+// DNS proves control by TXT records (dns-01, RFC 8555 §8.4), where a CNAME of _acme-challenge leads to. Its methods may
+// be called at the same time, and for several values of one name.
+type DNS struct {
+	provider *spec.Provider
+	resolver *resolver
+	writer   recordWriter
+}
+
+// record is a TXT record, and what it proves.
+type record struct {
+	name  string // fully qualified, after any CNAME
+	value string
+	ttl   time.Duration
+	proof acme.Proof
+}
+
+// recordWriter writes TXT records in one way. Both methods are idempotent, and leave other records of the name alone.
+type recordWriter interface {
+	add(ctx context.Context, r record) error
+	remove(ctx context.Context, r record) error
+}
+
+// NewDNS reads the servers to ask from /etc/resolv.conf where the provider names none.
+func NewDNS(c DNSConfig) (*DNS, error) {
+	if c.Provider == nil {
+		return nil, errors.New("dns-01: no provider")
+	}
+	servers := c.Provider.Propagation.Resolvers
+	if len(servers) == 0 {
+		var err error
+		if servers, err = systemResolvers("/etc/resolv.conf"); err != nil {
+			return nil, err
+		}
+	}
+	d := &DNS{provider: c.Provider, resolver: &resolver{servers: servers}}
+	switch p := c.Provider; {
+	case p.RFC2136 != nil:
+		d.writer = &updates{config: *p.RFC2136, resolver: d.resolver}
+	case p.ACMEDNS != nil:
+		d.writer = newACMEDNS(*p.ACMEDNS)
+	case p.HTTPReq != nil:
+		d.writer = newHTTPReq(*p.HTTPReq)
+	case p.Exec != nil && c.Run != nil:
+		d.writer = &program{config: *p.Exec, run: c.Run}
+	default:
+		return nil, fmt.Errorf("DNS provider %s: no way to write records", p.Name)
+	}
+	return d, nil
+}
+
+// Present writes the record of p.
+func (d *DNS) Present(ctx context.Context, p acme.Proof) error {
+	return d.change(ctx, p, d.writer.add)
+}
+
+// CleanUp removes the record of p. It is no error when there is none.
+func (d *DNS) CleanUp(ctx context.Context, p acme.Proof) error {
+	return d.change(ctx, p, d.writer.remove)
+}
+
+func (d *DNS) change(ctx context.Context, p acme.Proof, do func(context.Context, record) error) error {
+	ctx, cancel := context.WithTimeout(ctx, d.patience())
+	defer cancel()
+	r, err := d.record(ctx, p)
+	if err == nil {
+		err = do(ctx, r)
+	}
+	if err != nil {
+		return d.failure(p, err)
+	}
+	return nil
+}
+
+// patience is for one change.
+func (d *DNS) patience() time.Duration {
+	if e := d.provider.Exec; e != nil {
+		return stepTimeout + e.Timeout
+	}
+	return stepTimeout
+}
+
+// record finds where the proof has to be.
+func (d *DNS) record(ctx context.Context, p acme.Proof) (record, error) {
+	if p.Type != "dns-01" || p.Identifier.Type == "ip" {
+		return record{}, fmt.Errorf("%s for %s cannot be proved by DNS", p.Type, p.Identifier.Value)
+	}
+	name, err := d.resolver.follow(ctx, challengeName(p.Identifier.Value))
+	return record{name: name, value: p.DNSValue, ttl: d.provider.TTL, proof: p}, err
+}
+
+// challengeName is where a CA looks first (RFC 8555 §8.4).
+func challengeName(domain string) string {
+	return dns.Fqdn("_acme-challenge." + strings.TrimPrefix(domain, "*."))
+}
+
+// Visible tells which server of the zone does not have the record of p yet, which was written at that time; "" when all
+// have. After the provider's patience that is an error.
+func (d *DNS) Visible(ctx context.Context, p acme.Proof, since time.Time) (lacking string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
+	defer cancel()
+	waited, how := time.Since(since), d.provider.Propagation
+	if waited < how.Delay {
+		return fmt.Sprintf("%s, as propagation.delay says", (how.Delay - waited).Round(time.Second)), nil
+	}
+	if !how.Check {
+		return "", nil
+	}
+	r, err := d.record(ctx, p)
+	if err == nil {
+		lacking, err = d.resolver.lacking(ctx, r.name, r.value)
+	}
+	switch {
+	case err == nil && lacking == "":
+		return "", nil
+	case err != nil:
+		lacking = err.Error()
+	}
+	if waited > how.Timeout+how.Delay {
+		return "", &acme.Error{Kind: acme.Transient, Op: acme.OpChallenge, Problem: "propagation", Identifier: p.Identifier.Value,
+			Detail: fmt.Sprintf("after %s still: %s", how.Timeout, lacking),
+			Hint:   "see that every name server of the zone gets the record, or raise propagation.timeout in " + d.provider.File}
+	}
+	return lacking, nil
+}
+
+// failure says what to do about a record that could not be changed.
+func (d *DNS) failure(p acme.Proof, err error) error {
+	e := &acme.Error{Kind: acme.Transient, Op: acme.OpChallenge, Problem: "dnsProvider", Identifier: p.Identifier.Value,
+		Detail: err.Error(), Hint: "see " + d.provider.File + ", and that the provider answers", Err: err}
+	if r, ok := errors.AsType[*refusal](err); ok {
+		e.Kind, e.Hint = acme.Permanent, r.hint
+	}
+	return e
+}
+
+// refusal is a fault that does not go away by itself.
+type refusal struct{ problem, hint string }
+
+func (r *refusal) Error() string { return r.problem }
