@@ -14,7 +14,7 @@ import (
 // what comes next.
 func importText(p *migrate.Plan, applied bool, now time.Time) string {
 	blocks := []string{importStepsText(p, now)}
-	if len(p.Accounts)+len(p.Issuers) > 0 {
+	if len(p.Accounts)+len(p.Issuers)+len(p.Providers) > 0 {
 		blocks = append(blocks, importAccountsText(p))
 	}
 	if notes := importNotesText(p); notes != "" {
@@ -65,6 +65,9 @@ func importAccountsText(p *migrate.Plan) string {
 	b.WriteString("ISSUER\tFILE OR ACCOUNT\tWHAT HAPPENS\n")
 	for _, i := range p.Issuers {
 		fmt.Fprintf(&b, "%s\t%s\twritten, for %s\n", i.Name, i.File, i.Directory)
+	}
+	for _, f := range p.Providers {
+		fmt.Fprintf(&b, "-\t%s\twritten, a DNS provider of %s\n", f.File, f.From)
 	}
 	for _, s := range p.Accounts {
 		fmt.Fprintf(&b, "%s\t%s\t%s\n", s.Issuer, cmp.Or(s.URL, s.From), joined(": ", importActionText(s.Action), s.Why))

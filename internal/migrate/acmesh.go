@@ -171,6 +171,10 @@ func (a *acmeSh) challenge(c *Certificate, ways []string) {
 		server, _, _ := strings.Cut(way, ":")
 		c.snippet(server)
 	case strings.HasPrefix(way, "dns_"):
+		if way == "dns_nsupdate" {
+			a.dynamic(c)
+			return
+		}
 		provider := strings.ReplaceAll(strings.TrimPrefix(way, "dns_"), "_", "-")
 		c.Want.Challenge = spec.Challenge{Type: "dns-01", Provider: provider}
 		c.note("write the provider to dns.d/"+provider+".yaml", "dns-01 by %s, with credentials of %s", way, a.path("account.conf"))

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -24,6 +25,15 @@ func (p *Plan) Apply(report func(done int)) error {
 	for _, i := range p.Issuers {
 		if err := create(i.File, i.text); err != nil {
 			return fmt.Errorf("writing issuer %s: %w; see acmed check, and import again", i.Name, err)
+		}
+	}
+	_, gid, err := ownerOf(p.config.StateDir)
+	if err != nil {
+		return err
+	}
+	for i := range p.Providers {
+		if err := p.Providers[i].write(gid); err != nil {
+			return err
 		}
 	}
 	for i := range p.Certificates {
@@ -108,14 +118,17 @@ func (s *Step) revision() store.Revision {
 }
 
 // create writes a file that is not there, whole or not at all.
-func create(file, text string) (err error) {
+func create(file, text string) error { return createFor(file, text, 0o644, -1) }
+
+// createFor writes one that, where root does it, belongs to a group; -1: to that of the process.
+func createFor(file, text string, mode fs.FileMode, gid int) (err error) {
 	tmp, err := os.CreateTemp(filepath.Dir(file), ".import-*.tmp")
 	if err != nil {
 		return fmt.Errorf("%w: create that folder, or set specDir and issuerDir in acmed.yaml", err)
 	}
 	defer func() { _ = os.Remove(tmp.Name()) }() // its content has another name by then
 	_, err = tmp.WriteString(text)
-	if err = errors.Join(err, tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
+	if err = errors.Join(err, tmp.Chmod(mode), giveTo(tmp, gid), tmp.Sync(), tmp.Close()); err != nil {
 		return err
 	}
 	if err := os.Link(tmp.Name(), file); err != nil {
@@ -126,6 +139,25 @@ func create(file, text string) (err error) {
 		return err
 	}
 	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// folder makes a folder that is not there, for a group as createFor does.
+func folder(dir string, mode fs.FileMode, gid int) error {
+	err := os.Mkdir(dir, mode)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err == nil && gid >= 0 && os.Geteuid() == 0 {
+		err = os.Chown(dir, 0, gid)
+	}
+	return err
+}
+
+func giveTo(f *os.File, gid int) error {
+	if gid < 0 || os.Geteuid() != 0 {
+		return nil
+	}
+	return f.Chown(0, gid)
 }
 
 func fingerprint(p *Pair) string {

@@ -340,6 +340,14 @@ func (t *certbotParams) webroot() {
 func (t *certbotParams) dns(plugin string) {
 	c := t.cert
 	c.Want.Challenge = spec.Challenge{Type: "dns-01", Provider: plugin}
+	if plugin == "rfc2136" {
+		provider, err := t.rfc2136(t.params.get("dns_rfc2136_credentials"))
+		if c.Provider = provider; err == nil {
+			return
+		}
+		c.note("write the provider to dns.d/rfc2136.yaml", "certbot's dns-rfc2136 plugin: %v", err)
+		return
+	}
 	credentials := cmp.Or(t.params.get("dns_"+strings.ReplaceAll(plugin, "-", "_")+"_credentials"), "the environment")
 	c.note("write the provider to dns.d/"+plugin+".yaml", "certbot's dns-%s plugin, with the credentials of %s", plugin, credentials)
 }
@@ -350,17 +358,14 @@ func (t *certbotParams) manual() {
 	dns := strings.Contains(t.params.get("pref_challs"), "dns-01")
 	if dns {
 		c.Want.Challenge = spec.Challenge{Type: "dns-01", Provider: "manual"}
+		if t.params.get("manual_auth_hook") != "" {
+			c.Provider = t.manualHooks()
+		}
+		return
 	}
 	for _, key := range []string{"manual_auth_hook", "manual_cleanup_hook"} {
 		if value := t.params.get(key); value != "" {
-			c.note(manualAdvice(dns), "%s = %s", key, abbreviate(value))
+			c.note("answer http-01 with acmed-http.socket, or with acmed's snippet in the web server", "%s = %s", key, abbreviate(value))
 		}
 	}
-}
-
-func manualAdvice(dns bool) string {
-	if dns {
-		return "write an exec provider to dns.d/manual.yaml that does the same; it gets other variables"
-	}
-	return "answer http-01 with acmed-http.socket, or with acmed's snippet in the web server"
 }

@@ -52,6 +52,7 @@ type Certificate struct {
 	Directory string
 	CABundle  string           // file of the roots of a private CA; "": the system's
 	Account   string           // the URL of the account that it was ordered with; "": unknown
+	Provider  *Provider        // for dns-01; nil: Want names one that the operator writes, if any
 	Want      spec.Certificate // what acmed is to do; all but Name, File and Issuers
 	Pair      *Pair            // nil: there is none that could be served
 	Unfit     string           // why there is none

@@ -29,13 +29,14 @@ const (
 
 // Plan says what an import does.
 type Plan struct {
-	Client       string        `json:"client"`
-	Dir          string        `json:"dir"`
-	Issuers      []IssuerFile  `json:"issuers"` // to be written
-	Accounts     []AccountStep `json:"accounts"`
-	Certificates []Step        `json:"certificates"`
-	Notes        []Note        `json:"notes"`
-	Next         Next          `json:"next"`
+	Client       string         `json:"client"`
+	Dir          string         `json:"dir"`
+	Issuers      []IssuerFile   `json:"issuers"`   // to be written
+	Providers    []ProviderFile `json:"providers"` // to be written
+	Accounts     []AccountStep  `json:"accounts"`
+	Certificates []Step         `json:"certificates"`
+	Notes        []Note         `json:"notes"`
+	Next         Next           `json:"next"`
 
 	config *spec.Config
 }
@@ -77,7 +78,7 @@ type Step struct {
 
 // Do tells whether anything is to be done.
 func (p *Plan) Do() bool {
-	return len(p.Issuers) > 0 ||
+	return len(p.Issuers)+len(p.Providers) > 0 ||
 		slices.ContainsFunc(p.Accounts, func(a AccountStep) bool { return a.Action == Import }) ||
 		slices.ContainsFunc(p.Certificates, func(s Step) bool { return s.does() })
 }
@@ -109,8 +110,8 @@ func Look(o Options) (*Plan, error) {
 	p := &planner{
 		Plan: &Plan{
 			Client: o.Client, Dir: dir, Notes: found.Notes, Next: all[i].next(found, o.Config.StateDir), config: o.Config,
-			Issuers: []IssuerFile{}, Accounts: []AccountStep{}, Certificates: []Step{},
-		}, set: set, state: state, issuers: map[string]*spec.Issuer{}, taken: map[string]string{},
+			Issuers: []IssuerFile{}, Providers: []ProviderFile{}, Accounts: []AccountStep{}, Certificates: []Step{},
+		}, set: set, state: state, issuers: map[string]*spec.Issuer{}, providers: map[string]ProviderFile{}, taken: map[string]string{},
 	}
 	if err := p.choose(found, o.Names); err != nil {
 		return nil, err
@@ -142,10 +143,11 @@ func openState(dir string) (*store.Reader, error) {
 // planner makes a plan.
 type planner struct {
 	*Plan
-	set     *spec.Set // that is in force
-	state   *store.Reader
-	issuers map[string]*spec.Issuer // that specs name, by directory
-	taken   map[string]string       // what the client calls the certificate that got a name here
+	set       *spec.Set // that is in force
+	state     *store.Reader
+	issuers   map[string]*spec.Issuer // that specs name, by directory
+	providers map[string]ProviderFile // to be written, by name
+	taken     map[string]string       // what the client calls the certificate that got a name here
 }
 
 // choose plans for the certificates that are named, or for all.
@@ -233,6 +235,10 @@ func (p *planner) settle(s *Step) {
 	want := s.have.Want
 	s.Issuer = p.issuer(s.have.Directory, s.have.CABundle).Name
 	want.Issuers = []string{s.Issuer}
+	if s.have.Provider != nil {
+		want.Challenge = spec.Challenge{Type: "dns-01", Provider: p.provider(s.have.Provider)}
+		s.have.Want.Challenge = want.Challenge
+	}
 	s.Key, s.Action = want.PrivateKey.String(), Import
 	if s.have.Pair == nil {
 		s.Action, s.Why = Order, s.have.Unfit
@@ -256,7 +262,7 @@ func (p *planner) judge() error {
 			issuers = append(issuers, i)
 		}
 	}
-	set, _, err := spec.Draft(p.config, spec.NewSet(certificatesOf(p.set), issuers), texts)
+	set, _, err := spec.Draft(p.config, spec.NewSet(certificatesOf(p.set), issuers, p.allProviders()...), texts)
 	if err != nil {
 		return err
 	}
@@ -278,10 +284,15 @@ func certificatesOf(set *spec.Set) (out []*spec.Certificate) {
 
 // complete adds what the certificates need: issuers, and accounts there.
 func (p *planner) complete(found *Found) error {
-	used := map[string]bool{}
+	used, providers := map[string]bool{}, map[string]bool{}
 	for i := range p.Certificates {
 		if s := &p.Certificates[i]; s.does() {
-			used[s.have.Directory] = true
+			used[s.have.Directory], providers[s.have.Want.Challenge.Provider] = true, true
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.providers)) {
+		if providers[name] {
+			p.Providers = append(p.Providers, p.providers[name])
 		}
 	}
 	for _, directory := range slices.Sorted(maps.Keys(used)) {

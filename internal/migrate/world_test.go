@@ -42,7 +42,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	home := t.TempDir()
 	c := spec.DefaultConfig(filepath.Join(home, "acmed.yaml"))
-	c.SpecDir, c.IssuerDir, c.StateDir = filepath.Join(home, "certs.d"), filepath.Join(home, "issuers.d"), filepath.Join(home, "state")
+	c.SpecDir, c.IssuerDir, c.DNSDir, c.StateDir = filepath.Join(home, "certs.d"), filepath.Join(home, "issuers.d"), filepath.Join(home, "dns.d"), filepath.Join(home, "state")
 	w := &world{t: t, dir: filepath.Join(home, "client"), config: c, now: time.Now(), caKey: ecKey(t)}
 	for _, dir := range []string{c.SpecDir, c.IssuerDir, w.dir} {
 		if err := os.Mkdir(dir, 0o755); err != nil {

@@ -104,6 +104,53 @@ func takeOver(t *testing.T, client string, obtain func(t *testing.T, m *migratio
 	m.awaitHook(t, 2)
 }
 
+// TestImportOfDynamicUpdates has certbot prove a wildcard by signed updates of BIND, and acmed go on with its key.
+func TestImportOfDynamicUpdates(t *testing.T) {
+	t.Setenv("PATH", build(t)+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	key, err := hostOutput("tsig-keygen", "acmed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	startBIND(t, key)
+	resolve(t)
+	ca := pebble.Start(t, pebble.Options{DNSServer: "127.0.0.1:53"})
+	m := &migration{ca: ca, site: site.New(t, ca, site.Options{Responder: true}), issued: map[string]string{}}
+	m.dir = m.site.Path("client")
+	_, secret, _ := strings.Cut(key, `secret "`)
+	secret, _, _ = strings.Cut(secret, `"`)
+	m.site.Write(t, "rfc2136.ini", "dns_rfc2136_server = 127.0.0.1\ndns_rfc2136_name = acmed.\ndns_rfc2136_secret = "+secret+"\ndns_rfc2136_algorithm = HMAC-SHA256\n")
+	m.other(t, "certbot", "certonly", "--non-interactive", "--agree-tos", "--email=pki@example.com", "--server="+ca.DirectoryURL,
+		"--config-dir="+m.dir, "--work-dir="+m.site.Path("work"), "--logs-dir="+m.site.Path("logs"),
+		"--dns-rfc2136", "--dns-rfc2136-credentials="+m.site.Path("rfc2136.ini"), "--dns-rfc2136-propagation-seconds=1",
+		"-d", "example.com", "-d", "*.example.com")
+	m.issued["example.com"] = filepath.Join(m.dir, "live/example.com/fullchain.pem")
+
+	if done := m.site.Run(t, "import", "certbot", "--dir", m.dir, "--apply"); !strings.Contains(done, "Imported.") {
+		t.Errorf("the import:\n%s", done)
+	}
+	m.site.Settle(t)
+	m.site.Start(t)
+	m.awaitValid(t, 1)
+	m.isServed(t)
+	m.site.Run(t, "renew", "--all", "--wait")
+	m.awaitValid(t, 2)
+	m.sameAccount(t)
+}
+
+// resolve has the resolver of this machine be the one on it, for as long as the test runs.
+func resolve(t *testing.T) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "resolv.conf")
+	if err := errors.Join(os.WriteFile(file, []byte("nameserver 127.0.0.1\n"), 0o644), host("mount", "--bind", file, "/etc/resolv.conf")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := host("umount", "/etc/resolv.conf"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // serve answers on port 80 as a web server does that serves its own folder, and includes acmed's snippet.
 func (m *migration) serve(t *testing.T) {
 	t.Helper()

@@ -99,10 +99,11 @@ func aptInstall() error {
 		_, err := exec.LookPath(tool)
 		errs = append(errs, err)
 	}
-	if errors.Join(errs...) == nil {
+	_, err := os.Stat("/usr/lib/python3/dist-packages/certbot_dns_rfc2136")
+	if errors.Join(append(errs, err)...) == nil {
 		return nil
 	}
-	install := []string{"install", "systemd-container", "debootstrap", "util-linux", "e2fsprogs", "xfsprogs", "certbot", "dehydrated", "lego", "lintian", "rpm", "bind9", "bind9-utils"}
+	install := []string{"install", "systemd-container", "debootstrap", "util-linux", "e2fsprogs", "xfsprogs", "certbot", "python3-certbot-dns-rfc2136", "dehydrated", "lego", "lintian", "rpm", "bind9", "bind9-utils"}
 	return errors.Join(
 		host("apt-get", "update", "-q"),
 		// When this brings a newer systemd, dpkg may stop half-way; the second run ends it.
