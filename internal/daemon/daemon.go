@@ -91,7 +91,8 @@ type daemon struct {
 	specs      *specs
 	news       *notify.Notifier // nil: nobody is told
 
-	http01  *challenge.Server // nil: the daemon does not listen itself
+	http01  *challenge.Server     // nil: the daemon does not listen itself
+	alpn    *challenge.ALPNServer // nil: nobody shows proofs of tls-alpn-01
 	answers atomic.Pointer[answering]
 	control net.Listener
 	api     *control.Server
@@ -184,6 +185,9 @@ func (d *daemon) run(ctx context.Context) error {
 	if err == nil {
 		if d.http01 != nil {
 			sockets.Go(func() error { return d.http01.Run(outer) })
+		}
+		if d.alpn != nil {
+			sockets.Go(func() error { return d.alpn.Run(outer) })
 		}
 		sockets.Go(func() error { return d.api.Serve(outer, d.control) })
 		err = d.work(ctx, outer)

@@ -17,8 +17,11 @@ import (
 	"acmed/internal/spec"
 )
 
-// socketName is the FileDescriptorName= of the http-01 socket unit.
-const socketName = "http"
+// The FileDescriptorName= of the socket units.
+const (
+	socketName     = "http"
+	alpnSocketName = "tls-alpn"
+)
 
 // buildSockets listens: READY means that whoever connects is answered.
 func (d *daemon) buildSockets(config *spec.Config) (err error) {
@@ -32,6 +35,9 @@ func (d *daemon) buildSockets(config *spec.Config) (err error) {
 		}
 	}
 	if err := d.listenHTTP01(config, inherited[socketName]); err != nil {
+		return err
+	}
+	if err := d.listenALPN(config, inherited[alpnSocketName]); err != nil {
 		return err
 	}
 	if d.control, err = control.Listen(config.Control.Socket); err != nil {
@@ -70,6 +76,24 @@ func (d *daemon) listenHTTP01(config *spec.Config, listeners []net.Listener) err
 		return err
 	}
 	d.http01, err = challenge.NewServer(challenge.ServerConfig{Listeners: listeners, Handler: handler, Log: d.log, Metrics: d.metrics.challenge})
+	return err
+}
+
+// listenALPN takes the sockets that systemd holds for tls-alpn-01, and opens tlsALPN.listen.
+func (d *daemon) listenALPN(config *spec.Config, listeners []net.Listener) (err error) {
+	if config.TLSALPN.Listen != "" {
+		l, err := net.Listen("tcp", config.TLSALPN.Listen)
+		if err != nil {
+			return fmt.Errorf("listening for tls-alpn-01: %w; free the port, or set tlsALPN.listen in %s", err, config.File)
+		}
+		listeners = append(listeners, l)
+		d.closers = append(d.closers, l)
+	}
+	if len(listeners) == 0 {
+		return nil
+	}
+	d.solvers.alpnShown = true
+	d.alpn, err = challenge.NewALPNServer(challenge.ALPNConfig{Listeners: listeners, Proofs: d.solvers.alpn, Metrics: d.metrics.challenge})
 	return err
 }
 

@@ -15,10 +15,12 @@ import (
 
 // solvers answers challenges in the ways that acmed.yaml allows.
 type solvers struct {
-	config spec.HTTP
-	specs  func() *spec.Set
-	dir    string            // of tokens
-	folder *challenge.Folder // the same
+	config    spec.HTTP
+	specs     func() *spec.Set
+	dir       string            // of tokens
+	folder    *challenge.Folder // the same
+	alpn      *challenge.ALPN
+	alpnShown bool // somebody listens for alpn
 
 	mu        sync.Mutex                   // guards the following
 	webroots  map[string]*challenge.Folder // by path
@@ -37,13 +39,18 @@ func newSolvers(config *spec.Config, specs func() *spec.Set) (*solvers, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &solvers{config: config.HTTP, specs: specs, dir: dir, folder: folder, webroots: map[string]*challenge.Folder{}, providers: map[string]provider{}}, nil
+	return &solvers{config: config.HTTP, specs: specs, dir: dir, folder: folder, alpn: challenge.NewALPN(), webroots: map[string]*challenge.Folder{}, providers: map[string]provider{}}, nil
 }
 
 func (s *solvers) solver(c spec.Challenge) (acme.Solver, error) {
 	switch {
 	case c.Type == "dns-01":
 		return s.dns(c.Provider)
+	case c.Type == "tls-alpn-01" && s.alpnShown:
+		return s.alpn, nil
+	case c.Type == "tls-alpn-01":
+		return nil, unavailable("nothing answers tls-alpn-01 challenges", "run systemctl enable --now acmed-tls-alpn.socket while acmed is "+
+			"stopped, or set tlsALPN.listen in acmed.yaml, and restart acmed")
 	case c.Type != "http-01":
 		return nil, unavailable("nothing answers "+c.Type+" challenges", "use http-01")
 	case c.Webroot != "":

@@ -244,13 +244,11 @@ func checkChallenge(v value, c *Challenge) {
 	}
 	switch {
 	case c.Type == "":
-	case c.Type == "tls-alpn-01":
-		v.at("type").fault(c.Type+" is "+notYet, "use http-01")
 	case c.Type != "dns-01" && c.Provider != "":
 		v.at("provider").fault("is for dns-01 only", "remove it")
 	case c.Type == "dns-01" && c.Provider == "":
 		v.fault("dns-01 without a provider", "name a file of dns.d in provider")
-	case c.Type == "dns-01" && c.Webroot != "":
+	case c.Type != "http-01" && c.Webroot != "":
 		v.at("webroot").fault("is for http-01 only", "remove it")
 	}
 }

@@ -82,11 +82,7 @@ func checkHTTP(v value, h *HTTP) {
 	}
 }
 
-var tlsALPNKind = object(func(v value, t *TLSALPN) {
-	if t.Listen != "" {
-		v.at("listen").fault("tls-alpn-01 is "+notYet, "remove it")
-	}
-}, key("listen", "for tls-alpn-01", func(t *TLSALPN) *string { return &t.Listen }, listenKind))
+var tlsALPNKind = object(nil, key("listen", "the address at which tls-alpn-01 is answered, such as `\":443\"`. Empty: only a listener that systemd hands over", func(t *TLSALPN) *string { return &t.Listen }, listenKind))
 
 var adminKind = object(checkAdmin,
 	key("listen", "metrics, health and status page; `\"\"`: none",

@@ -55,7 +55,6 @@ func TestSchemasRefuseBadFiles(t *testing.T) {
 		"certs/no-provider.yaml":     "a key that needs another",
 		"dns/none.yaml":              "a key that needs another",
 		"dns/exec.yaml":              "a key that needs the value of another",
-		"certs/tls-alpn.yaml":        "what is not available yet",
 		"certs/csr-file.yaml":        "what is not available yet",
 		"certs/wildcard.yaml":        "a key that needs the value of another",
 		"certs/anchor.yaml":          "how it is written",

@@ -102,7 +102,7 @@ func testPackage(t *testing.T, release string) {
 	t.Run("its units are what systemd expects", func(t *testing.T) {
 		m := m.with(t)
 		if out, err := m.try("systemd-analyze", "verify", "--man=no",
-			"acmed.service", "acmed-http.socket", "acmed-http.service", "acmed-listen.socket",
+			"acmed.service", "acmed-http.socket", "acmed-http.service", "acmed-listen.socket", "acmed-tls-alpn.socket",
 			"acmed-deploy.socket", "acmed-deploy@.service"); err != nil || out != "" {
 			t.Errorf("%v\n%s", err, out)
 		}
@@ -133,7 +133,7 @@ func testPackage(t *testing.T, release string) {
 		m := m.with(t)
 		for unit, want := range map[string]string{
 			"acmed.service": "enabled inactive", "acmed-http.socket": "disabled inactive", "acmed-http.service": "static inactive",
-			"acmed-listen.socket": "disabled inactive", "acmed-deploy.socket": "enabled active",
+			"acmed-listen.socket": "disabled inactive", "acmed-tls-alpn.socket": "disabled inactive", "acmed-deploy.socket": "enabled active",
 		} {
 			if got := m.show(unit, "UnitFileState") + " " + m.show(unit, "ActiveState"); got != want {
 				t.Errorf("%s is %s, want %s", unit, got, want)

@@ -35,6 +35,8 @@ type Options struct {
 	Limits string
 	// Admin is where /readyz is served; "": nowhere.
 	Admin string
+	// ALPN answers tls-alpn-01.
+	ALPN bool
 	// Responder leaves http-01 to somebody who serves the folder Tokens, so that proofs outlive the daemon.
 	Responder bool
 }
@@ -103,6 +105,9 @@ admin: {listen: %q}
 log: {format: json}
 control: {socket: %s}
 `, solver, o.Admin, socket))
+	if o.ALPN {
+		s.Append(t, "acmed.yaml", fmt.Sprintf("tlsALPN: {listen: %q}\n", ca.TLSAddr))
+	}
 	limits := o.Limits
 	if limits == "" {
 		limits = "failuresPerNamePerHour: 0"
@@ -140,6 +145,16 @@ func (s *Site) Write(t testing.TB, file, text string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Append adds to a file of the site.
+func (s *Site) Append(t testing.TB, file, text string) {
+	t.Helper()
+	old, err := os.ReadFile(s.Path(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Write(t, file, string(old)+text)
 }
 
 // Spec asks for a certificate; "" is a spec too.
