@@ -277,7 +277,7 @@ func testDelivery(t *testing.T, release string) {
 	}
 	m.run("systemctl", "restart", "acmed.service")
 	m.run("acmed", "renew", delivered, "--wait") // another proof
-	m.eventually(patience, "after a restart the consumer has the next one", func() error { return m.delivered(delivered, 2, "") })
+	m.eventually(patience, "after a restart the consumer has the next one", func() error { return m.delivered(delivered, 2) })
 	holds(t, m.run("journalctl", "--no-pager", "--output=cat", "MESSAGE_ID="+events(t)["delivered"]), "cert="+delivered+" revision=2")
 	// It keeps the spec from the moment that it is in force.
 	m.write("/etc/acmed/certs.d/later.example.com.yaml", "deploy: {window: {start: \"00:00\", duration: 1m}}\n")

@@ -55,7 +55,7 @@ func follow(t *testing.T, release, before string, blocks []string) {
 		}
 	}
 	m.run("acmed", "renew", "www.example.com", "--wait")
-	m.eventually(patience, "the renewal is delivered", func() error { return m.delivered("www.example.com", 2, "") })
+	m.eventually(patience, "the renewal is delivered", func() error { return m.delivered("www.example.com", 2) })
 	m.showsTheWorld(ca, "www.example.com")
 }
 

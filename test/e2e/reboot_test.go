@@ -25,7 +25,7 @@ func testReboot(t *testing.T, release string) {
 	m.deployAs(web)
 	m.issued(web.name)
 	m.run("systemctl", "enable", "--now", "nginx.service")
-	m.eventually(patience, "nginx is known to serve it", func() error { return m.delivered(web.name, 1, "") })
+	m.eventually(patience, "nginx is known to serve it", func() error { return m.delivered(web.name, 1) })
 	m.write("/etc/acmed/issuers.d/silent.yaml", fmt.Sprintf("directory: https://%s/dir\n", silent(t)))
 	m.write("/etc/acmed/certs.d/silent.example.com.yaml", "issuers: [silent]\n")
 	m.eventually(patience, "the silent CA is asked", func() error { _, err := m.status("silent.example.com"); return err })
@@ -43,7 +43,7 @@ func testReboot(t *testing.T, release string) {
 		t.Error(err)
 	}
 	m.run("acmed", "renew", web.name, "--wait") // a proof on port 80
-	m.eventually(patience, "the renewal is delivered", func() error { return m.delivered(web.name, 2, "") })
+	m.eventually(patience, "the renewal is delivered", func() error { return m.delivered(web.name, 2) })
 	m.eventually(patience, "and served", func() error { return m.serves(web) })
 }
 
