@@ -23,7 +23,7 @@ func sampleImport() *migrate.Plan {
 	const conf = "/etc/letsencrypt/renewal/"
 	return &migrate.Plan{
 		Client: "certbot", Dir: "/etc/letsencrypt",
-		Issuers: []migrate.IssuerFile{{Name: "acme.corp.example", File: "/etc/acmed/issuers.d/acme.corp.example.yaml", Directory: "https://acme.corp.example/dir"}},
+		Issuers:   []migrate.IssuerFile{{Name: "acme.corp.example", File: "/etc/acmed/issuers.d/acme.corp.example.yaml", Directory: "https://acme.corp.example/dir"}},
 		Providers: []migrate.ProviderFile{{Name: "rfc2136", From: "/root/rfc2136.ini", File: "/etc/acmed/dns.d/rfc2136.yaml", SecretFile: "/etc/acmed/secrets/tsig-rfc2136"}},
 		Accounts: []migrate.AccountStep{
 			{Issuer: "letsencrypt", URL: "https://acme-v02.api.letsencrypt.org/acme/acct/1", Action: migrate.Import},
