@@ -45,6 +45,7 @@ func mayImport() map[string][]string {
 		"internal/control":   foundation,
 		"internal/migrate":   {"acme", "store", "spec"},
 		"internal/notify":    foundation,
+		"internal/page":      {"control"},
 		"internal/acmetest":  foundation,
 		"internal/sectigo":   nil,
 		"internal/eab":       {"spec"},

@@ -21,6 +21,11 @@ const (
 	Retired    Phase = "retired"     // its spec is gone: it is kept, and not renewed
 )
 
+// Phases are all of them, what needs somebody first.
+func Phases() []Phase {
+	return []Phase{Expired, Parked, BackingOff, Deploying, Missing, Issuing, Renewing, Valid, Retired}
+}
+
 // Summary is one line of `acmed list`.
 type Summary struct {
 	Name      string    `json:"name"`
@@ -29,11 +34,13 @@ type Summary struct {
 	MoreNames int       `json:"moreNames,omitzero"` // how many Names leaves out
 	Issuer    string    `json:"issuer"`             // in use, else the first of the spec
 	NotAfter  time.Time `json:"notAfter,omitzero"`  // zero: there is no certificate
+	Issued    time.Time `json:"issued,omitzero"`    // when it came from the CA; zero: there is no certificate
 	Revision  int       `json:"revision,omitzero"`  // zero: there is no certificate
 	Renewal   time.Time `json:"renewal,omitzero"`   // when its successor is due; zero: at once
 	Next      time.Time `json:"next,omitzero"`      // of the next action; zero: none is planned
 	Reason    string    `json:"reason,omitempty"`   // what Next waits for
 	Error     string    `json:"error,omitempty"`    // the last failure in a few words; "": none counts
+	Hint      string    `json:"hint,omitempty"`     // what to do about Error
 	Problem   bool      `json:"problem,omitzero"`   // somebody should look: see Status
 }
 

@@ -19,7 +19,7 @@ import (
 )
 
 func AdminHandler(lastTurn time.Time, ready bool) http.Handler {
-	return adminHandler(http.NotFoundHandler(), func() time.Time { return lastTurn }, func() bool { return ready })
+	return adminHandler(http.NotFoundHandler(), http.NotFoundHandler(), func() time.Time { return lastTurn }, func() bool { return ready })
 }
 
 func StatusLine(total int, counts map[reconcile.Phase]int, problems []*spec.Problem, held *spec.Held, http01 string) string {

@@ -7,12 +7,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"go.uber.org/zap"
 
 	"acmed/internal/challenge"
 	"acmed/internal/control"
+	"acmed/internal/page"
 	"acmed/internal/sd"
 	"acmed/internal/spec"
 )
@@ -105,9 +107,14 @@ func (d *daemon) listenAdmin(config *spec.Config) (err error) {
 		return fmt.Errorf("listening for /metrics: %w; free the port, or set admin.listen in %s", err, config.File)
 	}
 	d.closers = append(d.closers, d.admin)
+	host, _ := os.Hostname() // "": not told
+	status, err := page.New(page.Config{Source: api{d}, Host: host, Names: []string{host}, Log: d.log})
+	if err != nil {
+		return err
+	}
 	lastTurn := func() time.Time { return d.scheduler.Stats().LastTurn }
 	d.pages = &http.Server{
-		Handler:           adminHandler(d.metrics.handler(d.log), lastTurn, d.ready.Load),
+		Handler:           adminHandler(d.metrics.handler(d.log), status, lastTurn, d.ready.Load),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10, ErrorLog: zap.NewStdLog(d.log),
 	}
@@ -117,11 +124,12 @@ func (d *daemon) listenAdmin(config *spec.Config) (err error) {
 // stale is the age of the scheduler's last turn at which the daemon does not count as alive.
 const stale = 90 * time.Second
 
-// adminHandler serves what machines ask: whether the daemon lives, whether it is ready, and its figures. A
+// adminHandler serves people a status page, and machines whether the daemon lives, whether it is ready, and its figures. A
 // certificate's trouble changes neither of the first two.
-func adminHandler(figures http.Handler, lastTurn func() time.Time, ready func() bool) http.Handler {
+func adminHandler(figures, status http.Handler, lastTurn func() time.Time, ready func() bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", figures)
+	mux.Handle("GET /{$}", status)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		last := lastTurn()
 		if last.IsZero() {

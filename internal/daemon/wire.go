@@ -19,15 +19,15 @@ import (
 func summary(v reconcile.View, want *spec.Certificate, bad *spec.Problem, now time.Time) control.Summary {
 	names := namesOf(want)
 	s := control.Summary{
-		Name: v.Name, Phase: control.Phase(v.Phase), Issuer: cmp.Or(v.Issuer, want.Issuers[0]), NotAfter: v.NotAfter, Revision: v.Revision,
+		Name: v.Name, Phase: control.Phase(v.Phase), Issuer: cmp.Or(v.Issuer, want.Issuers[0]), NotAfter: v.NotAfter, Issued: v.Committed, Revision: v.Revision,
 		Names: names[:min(len(names), control.ListedNames)], MoreNames: max(0, len(names)-control.ListedNames),
-		Renewal: v.Renewal, Next: nextAction(v, now).At, Reason: reasonText(v), Error: v.Error, Problem: troubled(v) || bad != nil,
+		Renewal: v.Renewal, Next: nextAction(v, now).At, Reason: reasonText(v), Error: v.Error, Hint: v.Hint, Problem: troubled(v) || bad != nil,
 	}
 	if s.Error == "" {
 		s.Error = v.Stuck
 	}
 	if bad != nil && s.Error == "" {
-		s.Error = brief(bad)
+		s.Error, s.Hint = brief(bad), bad.Hint
 	}
 	return s
 }
@@ -40,7 +40,7 @@ func troubled(v reconcile.View) bool {
 // neverGood is for a file of which no certificate can come as it is.
 func neverGood(name string, bad *spec.Problem) control.Summary {
 	return control.Summary{
-		Name: name, Phase: control.Parked, Names: []string{}, Reason: "its file has never been good", Error: brief(bad), Problem: true,
+		Name: name, Phase: control.Parked, Names: []string{}, Reason: "its file has never been good", Error: brief(bad), Hint: bad.Hint, Problem: true,
 	}
 }
 
