@@ -133,7 +133,7 @@ func build(c Config, config *spec.Config, notifier *sd.Notifier, hup <-chan os.S
 	if err := d.buildSockets(config); err != nil {
 		return nil, err
 	}
-	return d, d.register(config.Admin.CertificateMetrics)
+	return d, d.register(config.Admin.CertificateMetrics, config.LabelNames)
 }
 
 // buildVisits connects the scheduler with the reconciler, which need each other.

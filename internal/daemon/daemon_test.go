@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -177,6 +178,20 @@ func TestEveryMetricIsKnown(t *testing.T) {
 	}
 	if got != string(want) {
 		t.Errorf("the metrics are\n%s\nwant\n%s", got, want)
+	}
+	text, err := os.ReadFile("../../docs/monitoring.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if !strings.Contains(string(text), "| `"+name+"` |") {
+			t.Errorf("docs/monitoring.md does not tell of %s", name)
+		}
+	}
+	for _, row := range strings.Split(string(text), "\n| `acmed_")[1:] {
+		if name, _, _ := strings.Cut(row, "`"); !slices.Contains(names, "acmed_"+name) {
+			t.Errorf("docs/monitoring.md tells of acmed_%s, which there is not", name)
+		}
 	}
 }
 

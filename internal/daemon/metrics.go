@@ -33,11 +33,11 @@ func newMetrics() *metrics {
 	return &metrics{prometheus.NewRegistry(), acme.NewMetrics(), challenge.NewMetrics(), deploy.NewMetrics(), notify.NewMetrics(), reconcile.NewMetrics(), scheduler.NewMetrics()}
 }
 
-func (d *daemon) register(each string) error {
+func (d *daemon) register(each string, labelNames []string) error {
 	all := []prometheus.Collector{
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		d.reconciler.CertificateCollector(each),
+		d.reconciler.CertificateCollector(each, labelNames),
 		gauge("build_info", "1, labelled with the version.", prometheus.Labels{"version": d.version}, func() float64 { return 1 }),
 		gauge("spec_problems", "Problems in the files that the operator wrote.", nil, func() float64 { return float64(len(d.specs.problems())) }),
 		gauge("spec_removals_held", "Certificates whose files vanished and that stay in force.", nil, func() float64 {

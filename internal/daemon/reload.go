@@ -155,6 +155,7 @@ func reconfigure(running, wanted *spec.Config) (*spec.Config, []*spec.Problem) {
 		{"control", restore(&c.Control, running.Control)},
 		{"deploySocket", restore(&c.DeploySocket, running.DeploySocket)},
 		{"http", restore(&c.HTTP, running.HTTP)},
+		{"labelNames", restore(&c.LabelNames, running.LabelNames)},
 		{"log.format", restore(&c.Log.Format, running.Log.Format)},
 		{"notify", restore(&c.Notify, running.Notify)},
 		{"runtimeDir", restore(&c.RuntimeDir, running.RuntimeDir)},

@@ -55,10 +55,15 @@ const (
 // collector describes the certificates of a Reconciler at the time of a scrape, so that none that is gone leaves
 // series behind.
 type collector struct {
-	views  func() []View // in any order
-	each   string        // "auto", "on" or "off"
+	views  func() []View               // in any order
+	labels func(name string) []string  // values of the labels of info, behind name and issuer
+	holds  func() map[string]time.Time // until when issuers are left alone
+	each   string                      // "auto", "on" or "off"
 	count  *prometheus.Desc
 	expiry *prometheus.Desc
+	issued *prometheus.Desc
+	info   *prometheus.Desc
+	hold   *prometheus.Desc
 	next   *prometheus.Desc
 	phase  *prometheus.Desc
 	failed *prometheus.Desc
@@ -68,15 +73,20 @@ type collector struct {
 }
 
 // CertificateCollector gives the state of all certificates, counted by phase, and of each certificate as far as
-// each allows it: "on", "off", or "auto" for up to 10,000 and beyond that the 100 that expire first.
-func (r *Reconciler) CertificateCollector(each string) prometheus.Collector {
+// each allows it: "on", "off", or "auto" for up to 10,000 and beyond that the 100 that expire first. labelNames are those of
+// the specs' labels that acmed_certificate_info carries. Issuers are told of while they are left alone.
+func (r *Reconciler) CertificateCollector(each string, labelNames []string) prometheus.Collector {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("acmed_"+name, help, labels, nil)
 	}
 	return &collector{
-		views: r.board.all, each: each,
+		views: r.board.all, each: each, holds: r.holds,
+		labels: func(name string) []string { return r.labels(name, labelNames) },
 		count:  desc("certificates", "Certificates by phase.", "phase"),
 		expiry: desc("certificate_expiry_timestamp_seconds", "When the certificate on disk expires.", "cert"),
+		issued: desc("certificate_issued_timestamp_seconds", "When the certificate on disk was issued.", "cert"),
+		info:   desc("certificate_info", "1, labelled with the issuer and with the labels of the spec that labelNames allows.", append([]string{"cert", "issuer"}, labelNames...)...),
+		hold:   desc("issuer_hold_timestamp_seconds", "Until when an issuer is left alone; absent while it may be asked.", "issuer"),
 		next:   desc("certificate_next_action_timestamp_seconds", "When acmed looks at the certificate next.", "cert"),
 		phase:  desc("certificate_phase", "1 for the phase that the certificate is in.", "cert", "phase"),
 		failed: desc("certificate_last_failure_timestamp_seconds", "When the last attempt failed; absent while all is well.", "cert"),
@@ -88,7 +98,7 @@ func (r *Reconciler) CertificateCollector(each string) prometheus.Collector {
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.count, c.expiry, c.next, c.phase, c.failed, c.left, c.behind, c.served} {
+	for _, d := range []*prometheus.Desc{c.count, c.expiry, c.issued, c.info, c.hold, c.next, c.phase, c.failed, c.left, c.behind, c.served} {
 		out <- d
 	}
 }
@@ -106,6 +116,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 	out <- c.remaining(views, now)
+	for issuer, until := range c.holds() {
+		if until.After(now) {
+			out <- prometheus.MustNewConstMetric(c.hold, prometheus.GaugeValue, unix(until), issuer)
+		}
+	}
 	for _, v := range c.chosen(views) {
 		c.one(out, v)
 	}
@@ -134,13 +149,37 @@ func urgentOf(views []View) []View {
 	return first
 }
 
+// labels are the values of a spec's labels; "" for one that it does not have.
+func (r *Reconciler) labels(name string, labelNames []string) []string {
+	values := make([]string, len(labelNames))
+	if want := r.specs.Load().Certificate(name); want != nil {
+		for i, label := range labelNames {
+			values[i] = want.Labels[label]
+		}
+	}
+	return values
+}
+
+// holds is until when each issuer that was asked for is left alone.
+func (r *Reconciler) holds() map[string]time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	holds := map[string]time.Time{}
+	for name, i := range r.issuers {
+		i.ledger.View(func(s *store.IssuerState) { holds[name] = s.Hold })
+	}
+	return holds
+}
+
 func (c *collector) one(out chan<- prometheus.Metric, v View) {
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, append([]string{v.Name}, labels...)...)
 	}
 	if !v.NotAfter.IsZero() {
 		gauge(c.expiry, unix(v.NotAfter))
+		gauge(c.issued, unix(v.Committed))
 	}
+	gauge(c.info, 1, append([]string{v.Issuer}, c.labels(v.Name)...)...)
 	if !v.Next.IsZero() {
 		gauge(c.next, unix(v.Next))
 	}

@@ -195,7 +195,7 @@ func TestCertificateMetrics(t *testing.T) {
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			r := many(t, c.certificates, c.missing)
-			collector := r.CertificateCollector(c.each)
+			collector := r.CertificateCollector(c.each, nil)
 			for name, want := range map[string]int{
 				expiry: c.expiries, "acmed_certificate_phase": c.phases,
 				"acmed_certificate_last_failure_timestamp_seconds": c.errors,
@@ -218,7 +218,7 @@ func TestCertificateMetrics(t *testing.T) {
 	}
 	t.Run("the hundred are those that expire first", func(t *testing.T) {
 		registry := prometheus.NewPedanticRegistry()
-		registry.MustRegister(many(t, 10_001, 5).CertificateCollector("auto"))
+		registry.MustRegister(many(t, 10_001, 5).CertificateCollector("auto", nil))
 		families, err := registry.Gather()
 		if err != nil {
 			t.Fatal(err)
@@ -247,7 +247,7 @@ func TestCountsInMetricsAreTrue(t *testing.T) {
 	}
 	slices.Sort(lines)
 	want := "# HELP acmed_certificates Certificates by phase.\n# TYPE acmed_certificates gauge\n" + strings.Join(lines, "\n") + "\n"
-	if err := testutil.CollectAndCompare(r.CertificateCollector("off"), strings.NewReader(want), "acmed_certificates"); err != nil {
+	if err := testutil.CollectAndCompare(r.CertificateCollector("off", nil), strings.NewReader(want), "acmed_certificates"); err != nil {
 		t.Error(err)
 	}
 }

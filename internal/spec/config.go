@@ -123,6 +123,9 @@ func parseLabelName(s string) (string, *fault) {
 	if !labelName.MatchString(s) || strings.HasPrefix(s, "__") {
 		return "", &fault{fmt.Sprintf("%q is not the name of a label", shorten(s)), "letters, digits and _ only, no digit first"}
 	}
+	if s == "cert" || s == "issuer" {
+		return "", &fault{s + " is a label of every certificate already", "choose another name"}
+	}
 	return s, nil
 }
 

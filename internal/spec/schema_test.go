@@ -43,6 +43,7 @@ func TestSchemasRefuseBadFiles(t *testing.T) {
 		"certs/key-size-alone.yaml":  "a key that needs the value of another",
 		"certs/provider.yaml":        "a key that needs the value of another",
 		"certs/no-names.yaml":        "a key that needs another",
+		"config/label-taken.yaml":    "a name that is taken",
 		"config/notify-nobody.yaml":  "a key that needs another",
 		"config/notify-token.yaml":   "a key that does not go with another",
 		"config/notify-url.yaml":     "what a URL holds",
