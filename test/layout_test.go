@@ -46,6 +46,7 @@ func mayImport() map[string][]string {
 		"internal/migrate":   {"acme", "store", "spec"},
 		"internal/notify":    foundation,
 		"internal/page":      {"control"},
+		"internal/doctor":    foundation,
 		"internal/acmetest":  foundation,
 		"internal/sectigo":   nil,
 		"internal/eab":       {"spec"},
@@ -66,7 +67,7 @@ func confined() map[string][]string {
 		"github.com/fsnotify/fsnotify":            {"internal/daemon"},
 		"github.com/spf13/cobra":                  {"cmd/acmed"},
 		"go.yaml.in/yaml":                         {"internal/spec"},
-		"github.com/miekg/dns":                    {"internal/challenge", "test/zone"},
+		"github.com/miekg/dns":                    {"internal/challenge", "internal/doctor", "test/zone"},
 		"software.sslmate.com/src/go-pkcs12":      {"internal/deploy"},
 		"github.com/rogpeppe/go-internal":         {}, // tests only
 		"github.com/prometheus/common":            {}, // tests only

@@ -31,13 +31,14 @@ type Server struct {
 	mu      sync.Mutex // guards the following
 	records []dns.RR
 	mute    map[string]uint16 // rcode by name; dns.RcodeSuccess: no answer at all
+	bogus   map[string]bool   // names that do not validate
 	updates int
 }
 
 // Start starts a server on a free port of 127.0.0.1.
 func Start(t testing.TB, c Config) *Server {
 	t.Helper()
-	s := &Server{t: t, tsig: c.TSIG, mute: map[string]uint16{}}
+	s := &Server{t: t, tsig: c.TSIG, mute: map[string]uint16{}, bogus: map[string]bool{}}
 	s.Add(c.Records)
 	packets, stream := listen(t)
 	s.Addr = stream.Addr().String()
@@ -107,6 +108,13 @@ func (s *Server) Fail(name string, rcode uint16) {
 	s.mute[dns.Fqdn(name)] = rcode
 }
 
+// Bogus makes a name one that does not validate: only who checks for himself gets an answer (RFC 4035 §3.2.2).
+func (s *Server) Bogus(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bogus[dns.Fqdn(name)] = true
+}
+
 // TXT returns the values at a name, sorted.
 func (s *Server) TXT(name string) (values []string) {
 	for _, rr := range s.find(dns.Fqdn(name), dns.TypeTXT) {
@@ -148,6 +156,9 @@ func (s *Server) answer(w dns.ResponseWriter, m *dns.Msg) {
 		q := m.Question[0]
 		s.mu.Lock()
 		rcode, failing := s.mute[q.Name]
+		if s.bogus[q.Name] && !m.CheckingDisabled {
+			rcode, failing = dns.RcodeServerFailure, true
+		}
 		s.mu.Unlock()
 		if failing && rcode == dns.RcodeSuccess {
 			return

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"acmed/internal/acme"
+	"acmed/internal/doctor"
+	"acmed/internal/reconcile"
+	"acmed/internal/spec"
+)
+
+func (a *app) doctorCommand() *cobra.Command {
+	var resolvers []string
+	cmd := &cobra.Command{
+		Use:   "doctor [NAME…]",
+		Short: "Look at all that certificates depend on, and say what is wrong",
+		Long: `Look at all that certificates depend on, from this machine: the files, the CAs (and the clock), the names with their
+addresses, CAA records and DNSSEC, who answers on port 80, the files, programs and units of deploy. Every finding that is
+not good says what to do. Nothing is changed and nothing is ordered; no daemon is needed, and no certificate yet. What
+only root may see is named as skipped. The exit code is 1 when something cannot work as it is.`,
+		Example: `  acmed doctor
+  acmed doctor www.example.com`,
+		ValidArgsFunction: a.completeNames(-1),
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.doctor(cmd.Context(), args, resolvers) },
+	}
+	cmd.Flags().StringSliceVar(&resolvers, "resolver", nil, "DNS `SERVER` to ask, as HOST:PORT, in place of those of /etc/resolv.conf")
+	return cmd
+}
+
+func (a *app) doctor(ctx context.Context, names, resolvers []string) error {
+	config, err := a.configuration()
+	if err != nil {
+		return err
+	}
+	set, err := spec.Preview(spec.LoaderConfig{Config: config})
+	if err != nil {
+		return err
+	}
+	c := doctor.Config{Settings: config, Set: set, Names: names, Resolvers: resolvers, Examine: examine}
+	if _, err := os.Stat("/run/systemd/system"); err == nil {
+		c.Unit = doctor.AskSystemd
+	}
+	findings, failed := []doctor.Finding{}, false
+	err = doctor.Run(ctx, c, func(f doctor.Finding) {
+		findings = append(findings, f)
+		failed = failed || f.Level == doctor.Failure
+		if a.output == "text" {
+			_ = a.print(findingText(f)) // each as it comes; who reads is still there, or the last write tells
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if err := a.result(findings, func(time.Time) string { return diagnosis(findings) }); err != nil {
+		return err
+	}
+	if failed {
+		return errReported
+	}
+	return nil
+}
+
+// examine asks a CA as the daemon would.
+func examine(ctx context.Context, i *spec.Issuer) (acme.Examined, error) {
+	how, err := reconcile.ClientConfig(i)
+	if err != nil {
+		return acme.Examined{}, err
+	}
+	how.UserAgent = userAgent()
+	return acme.Examine(ctx, how)
+}
+
+// findingText is a line for what is good, and what to do below what is not.
+func findingText(f doctor.Finding) string {
+	mark := map[doctor.Level]string{doctor.Good: "ok", doctor.Skipped: "--", doctor.Warning: "?", doctor.Failure: "!!"}[f.Level]
+	s := fmt.Sprintf("%-3s %-9s %s\n", mark, f.Check, joined(": ", f.Subject, f.Text))
+	if f.Hint != "" {
+		s += strings.Repeat(" ", 14) + "what to do: " + f.Hint + "\n"
+	}
+	return s
+}
+
+// diagnosis sums up.
+func diagnosis(findings []doctor.Finding) string {
+	counts := map[doctor.Level]int{}
+	for _, f := range findings {
+		counts[f.Level]++
+	}
+	if counts[doctor.Failure]+counts[doctor.Warning] == 0 {
+		return "\nnothing is wrong that can be seen from here\n"
+	}
+	return fmt.Sprintf("\n%s, %s\n", count(counts[doctor.Failure], "failure"), count(counts[doctor.Warning], "warning"))
+}

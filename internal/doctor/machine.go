@@ -1,0 +1,215 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"acmed/internal/spec"
+)
+
+// port80 looks who answers challenges here. Whether a CA gets through to it, only the CA knows.
+func (k *check) port80(ctx context.Context) {
+	i := slices.IndexFunc(k.certs, func(c *spec.Certificate) bool { return c.Challenge.Type == "http-01" && len(c.DNSNames) > 0 })
+	if i < 0 || k.Settings.HTTP.Solver == "off" {
+		return
+	}
+	folder := filepath.Join(k.Settings.RuntimeDir, "http-01")
+	host := k.certs[i].DNSNames[0]
+	for _, address := range k.Port80 {
+		resp, err := fetch(ctx, address, host)
+		if err != nil {
+			continue
+		}
+		switch {
+		case resp == acmedAnswers:
+			k.good("port 80", address, "acmed answers")
+		case k.certs[i].Challenge.Webroot != "":
+			k.good("port 80", address, "%s answers; it has to serve %s", resp, k.certs[i].Challenge.Webroot)
+		default:
+			k.bad(Warning, "port 80", address, "let it serve "+folder+" as /.well-known/acme-challenge/: /usr/share/acmed/snippets has what to write; acmed status tells whether it does",
+				"%s answers", resp)
+		}
+		return
+	}
+	k.bad(Failure, "port 80", strings.Join(k.Port80, ", "), "systemctl enable --now acmed-http.socket, or start the web server that serves "+folder, "nobody answers")
+}
+
+// acmedAnswers is who answers as acmed does where there is no such token: with two words, and without a name.
+const acmedAnswers = "acmed"
+
+// fetch asks for a proof that there is not, and tells who answers.
+func fetch(ctx context.Context, address, host string) (server string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/.well-known/acme-challenge/acmed-doctor", nil)
+	if err != nil {
+		return "", err
+	}
+	req.Host = host
+	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 200)) // for people only
+	switch server = resp.Header.Get("Server"); {
+	case server == "" && string(body) == "not found\n":
+		return acmedAnswers, nil
+	case server == "":
+		return "a server without a name", nil
+	}
+	return fmt.Sprintf("%.60q", server), nil
+}
+
+// deliveries looks at what the specs name under deploy: whether it is there, and as it should be.
+func (k *check) deliveries(ctx context.Context) {
+	units := map[string]bool{}
+	for _, c := range k.certs {
+		for _, f := range c.Deploy.Files {
+			k.file(c, f)
+		}
+		for _, argv := range programs(c.Deploy) {
+			if strings.HasPrefix(argv[0], "/") {
+				if _, err := exec.LookPath(argv[0]); err != nil {
+					k.bad(Failure, "delivery", c.Name, "install it, or correct the spec", "%s cannot be run: %v", argv[0], errors.Unwrap(err))
+				}
+			}
+		}
+		for _, unit := range c.Deploy.Reload {
+			if !units[unit] {
+				units[unit] = true
+				k.consumer(ctx, unit)
+			}
+		}
+	}
+}
+
+func programs(d spec.Deploy) (all [][]string) {
+	if len(d.Check) > 0 {
+		all = append(all, d.Check)
+	}
+	for _, r := range d.Run {
+		all = append(all, r.Command)
+	}
+	return all
+}
+
+// file looks at a copy of a certificate, and at the folder for one that is not there yet.
+func (k *check) file(c *spec.Certificate, f spec.File) {
+	info, err := os.Lstat(f.Path)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		k.bad(Skipped, "delivery", c.Name, "run acmed doctor as root", "%s cannot be looked at", f.Path)
+		return
+	case errors.Is(err, fs.ErrNotExist):
+		if _, err := os.Stat(filepath.Dir(f.Path)); errors.Is(err, fs.ErrNotExist) {
+			k.bad(Failure, "delivery", c.Name, "make the folder: acmed makes none", "%s does not exist", filepath.Dir(f.Path))
+		}
+		return
+	case err != nil:
+		k.bad(Failure, "delivery", c.Name, "", "%v", err)
+		return
+	}
+	if want, err := uidOf(f.Owner); err == nil && want >= 0 && info.Sys().(*syscall.Stat_t).Uid != uint32(want) {
+		k.bad(Failure, "delivery", c.Name, "acmed deploy "+c.Name+" --wait", "%s does not belong to %s", f.Path, f.Owner)
+	}
+	if f.Mode != 0 && uint32(info.Mode().Perm()) != f.Mode {
+		k.bad(Failure, "delivery", c.Name, "acmed deploy "+c.Name+" --wait", "%s has mode %#o and not %#o", f.Path, info.Mode().Perm(), f.Mode)
+	}
+}
+
+// uidOf is -1 for no owner in particular.
+func uidOf(owner string) (int, error) {
+	if owner == "" {
+		return -1, nil
+	}
+	if n, err := strconv.Atoi(owner); err == nil {
+		return n, nil
+	}
+	u, err := user.Lookup(owner)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(u.Uid)
+}
+
+func (k *check) consumer(ctx context.Context, unit string) {
+	if k.Unit == nil {
+		return
+	}
+	u, err := k.Unit(ctx, unit)
+	switch {
+	case err != nil:
+		k.bad(Skipped, "unit", unit, "", "%v", err)
+	case !u.Loaded:
+		k.bad(Failure, "unit", unit, "correct deploy.reload, or install what it belongs to", "there is no such unit")
+	case u.Active == "failed":
+		k.bad(Failure, "unit", unit, "systemctl status "+unit, "it has failed")
+	case u.Active != "active":
+		k.bad(Warning, "unit", unit, "right if it is to be stopped; a reload of it counts as done", "it is %s", u.Active)
+	default:
+		k.good("unit", unit, "is active")
+	}
+}
+
+// units looks at acmed's own.
+func (k *check) units(ctx context.Context) {
+	if k.Unit == nil {
+		k.bad(Skipped, "unit", "", "", "no unit was looked at: systemd is not here")
+		return
+	}
+	delivers := slices.ContainsFunc(k.certs, func(c *spec.Certificate) bool { return c.Deploy.Wanted() })
+	for _, want := range []struct {
+		unit, hint string
+		needed     bool
+	}{
+		{"acmed.service", "systemctl enable --now acmed", true},
+		{"acmed-deploy.socket", "systemctl enable --now acmed-deploy.socket: without it acmed delivers with its own rights", delivers},
+	} {
+		if !want.needed {
+			continue
+		}
+		u, err := k.Unit(ctx, want.unit)
+		switch {
+		case err != nil:
+			k.bad(Skipped, "unit", want.unit, "", "%v", err)
+		case u.Active != "active":
+			k.bad(Failure, "unit", want.unit, want.hint, "it is %s", u.Active)
+		default:
+			k.good("unit", want.unit, "is active")
+		}
+	}
+}
+
+// AskSystemd asks the system's service manager, by systemctl.
+func AskSystemd(ctx context.Context, unit string) (Unit, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "systemctl", "show", "--property=LoadState,ActiveState", "--", unit).Output()
+	if err != nil {
+		return Unit{}, fmt.Errorf("asking systemd for %s: %w", unit, err)
+	}
+	var u Unit
+	for line := range strings.Lines(string(out)) {
+		switch key, value, _ := strings.Cut(strings.TrimSpace(line), "="); key {
+		case "LoadState":
+			u.Loaded = value != "not-found"
+		case "ActiveState":
+			u.Active = value
+		}
+	}
+	return u, nil
+}

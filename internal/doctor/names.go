@@ -1,0 +1,214 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"acmed/internal/acme"
+	"acmed/internal/spec"
+)
+
+// names looks every name up, as a CA does.
+func (k *check) names(ctx context.Context) {
+	servers := k.Resolvers
+	if servers == nil {
+		c, err := dns.ClientConfigFromFile("/etc/resolv.conf")
+		if err != nil || len(c.Servers) == 0 {
+			k.bad(Skipped, "name", "", "", "no name was looked up: /etc/resolv.conf names no server")
+			return
+		}
+		for _, s := range c.Servers {
+			servers = append(servers, net.JoinHostPort(s, c.Port))
+		}
+	}
+	r, looked := resolver{servers}, 0
+	for _, c := range k.certs {
+		for _, name := range c.DNSNames {
+			if looked++; looked > mostNames || ctx.Err() != nil {
+				k.bad(Skipped, "name", "", "name the certificates that you want to know about", "names beyond the first %d were not looked up", mostNames)
+				return
+			}
+			k.name(ctx, r, c, name)
+		}
+	}
+}
+
+func (k *check) name(ctx context.Context, r resolver, c *spec.Certificate, name string) {
+	host := strings.TrimPrefix(name, "*.")
+	addresses, err := r.addresses(ctx, host)
+	switch {
+	case errors.Is(err, errBogus):
+		k.bad(Failure, "name", name, "mend the DNSSEC signatures of the zone, or remove its DS record: a CA must not believe them", "%v", err)
+		return
+	case err != nil:
+		k.bad(Failure, "name", name, "see that the zone's name servers answer", "%v", err)
+		return
+	}
+	if k.caa(ctx, r, c, name) && k.reaches(c, name, addresses) {
+		k.good("name", name, "leads to %s", joined(addresses))
+	}
+}
+
+// reaches tells whether a name leads here, as far as that can be seen: behind NAT or a balancer it does not.
+func (k *check) reaches(c *spec.Certificate, name string, addresses []netip.Addr) bool {
+	switch {
+	case c.Challenge.Type == "dns-01":
+		return true
+	case len(addresses) == 0:
+		k.bad(Failure, "name", name, "add A and AAAA records that lead to this machine, or use dns-01", "it has no address, and the CA has to reach it")
+		return false
+	}
+	others := slices.DeleteFunc(slices.Clone(addresses), func(a netip.Addr) bool { return slices.Contains(k.Own, a) })
+	if len(others) > 0 {
+		k.bad(Warning, "name", name, "right behind NAT, a proxy or a load balancer that passes challenges on; else correct the records: CAs prefer IPv6",
+			"it leads to %s, which no interface of this machine has", joined(others))
+		return false
+	}
+	return true
+}
+
+// caa tells whether the CAA records let the certificate's first issuer issue (RFC 8659, RFC 8657).
+func (k *check) caa(ctx context.Context, r resolver, c *spec.Certificate, name string) bool {
+	i := k.Set.Issuer(c.Issuers[0])
+	if i == nil {
+		return true
+	}
+	records, at, err := r.caa(ctx, strings.TrimPrefix(name, "*."))
+	if err != nil {
+		k.bad(Failure, "name", name, "CAs refuse a name whose CAA records they cannot read: see that every name server answers for that type", "%v", err)
+		return false
+	}
+	tag := "issue"
+	if strings.HasPrefix(name, "*.") && slices.ContainsFunc(records, func(c *dns.CAA) bool { return c.Tag == "issuewild" }) {
+		tag = "issuewild"
+	}
+	records = slices.DeleteFunc(records, func(c *dns.CAA) bool { return c.Tag != tag })
+	if len(records) == 0 {
+		return true
+	}
+	seen := k.seen[i.Name]
+	if len(seen.Directory.CAA) == 0 {
+		return true // what the CA calls itself is not known; that it cannot be asked was said
+	}
+	for _, record := range records {
+		if allows(record.Value, seen, c.Challenge.Type) {
+			return true
+		}
+	}
+	k.bad(Failure, "name", name, fmt.Sprintf("add to the zone: %s CAA 0 %s %q", at, tag, seen.Directory.CAA[0]),
+		"the CAA records of %s do not allow %s by %s", at, i.Name, c.Challenge.Type)
+	return false
+}
+
+// allows reads one value, such as "ca.example; validationmethods=dns-01".
+func allows(value string, seen acme.Examined, challenge string) bool {
+	domain, parameters, _ := strings.Cut(value, ";")
+	if !slices.Contains(seen.Directory.CAA, strings.ToLower(strings.TrimSpace(domain))) {
+		return false
+	}
+	for p := range strings.SplitSeq(parameters, ";") {
+		if key, methods, ok := strings.Cut(strings.TrimSpace(p), "="); ok && key == "validationmethods" {
+			return slices.Contains(strings.Split(methods, ","), challenge)
+		}
+	}
+	return true
+}
+
+func joined(addresses []netip.Addr) string {
+	var out []string
+	for _, a := range addresses {
+		out = append(out, a.String())
+	}
+	if len(out) == 0 {
+		return "no address"
+	}
+	return strings.Join(out, ", ")
+}
+
+// resolver asks servers that resolve for others.
+type resolver struct{ servers []string }
+
+// errBogus is for names that only a resolver which does not validate gives an answer for.
+var errBogus = errors.New("DNSSEC is broken")
+
+func (r resolver) ask(ctx context.Context, name string, kind uint16) (*dns.Msg, error) {
+	m := new(dns.Msg)
+	m.SetQuestion(dns.Fqdn(name), kind)
+	m.SetEdns0(1232, false)
+	var errs []error
+	for _, server := range r.servers {
+		answer, err := exchange(ctx, m, server)
+		if err == nil && answer.Rcode == dns.RcodeServerFailure {
+			unchecked := m.Copy()
+			unchecked.CheckingDisabled = true
+			if again, cerr := exchange(ctx, unchecked, server); cerr == nil && again.Rcode == dns.RcodeSuccess {
+				return nil, fmt.Errorf("%w for %s: %s has an answer only without validation", errBogus, name, server)
+			}
+		}
+		if err == nil && (answer.Rcode == dns.RcodeSuccess || answer.Rcode == dns.RcodeNameError) {
+			return answer, nil
+		}
+		if err == nil {
+			err = errors.New(dns.RcodeToString[answer.Rcode])
+		}
+		errs = append(errs, fmt.Errorf("asking %s for %s of %s: %w", server, dns.TypeToString[kind], name, err))
+	}
+	return nil, errors.Join(errs...)
+}
+
+func exchange(ctx context.Context, m *dns.Msg, server string) (*dns.Msg, error) {
+	answer, _, err := (&dns.Client{Timeout: 5 * time.Second}).ExchangeContext(ctx, m, server)
+	if err == nil && answer.Truncated {
+		answer, _, err = (&dns.Client{Net: "tcp", Timeout: 5 * time.Second}).ExchangeContext(ctx, m, server)
+	}
+	return answer, err
+}
+
+func (r resolver) addresses(ctx context.Context, host string) (out []netip.Addr, err error) {
+	for _, kind := range []uint16{dns.TypeA, dns.TypeAAAA} {
+		m, err := r.ask(ctx, host, kind)
+		if err != nil {
+			return nil, err
+		}
+		for _, rr := range m.Answer {
+			var ip net.IP
+			switch a := rr.(type) {
+			case *dns.A:
+				ip = a.A
+			case *dns.AAAA:
+				ip = a.AAAA
+			}
+			if a, ok := netip.AddrFromSlice(ip); ok {
+				out = append(out, a.Unmap())
+			}
+		}
+	}
+	return out, nil
+}
+
+// caa climbs to the first name that has CAA records (RFC 8659 §3).
+func (r resolver) caa(ctx context.Context, name string) (records []*dns.CAA, at string, err error) {
+	for at = name; at != ""; _, at, _ = strings.Cut(at, ".") {
+		m, err := r.ask(ctx, at, dns.TypeCAA)
+		if err != nil {
+			return nil, at, err
+		}
+		for _, rr := range m.Answer {
+			if c, ok := rr.(*dns.CAA); ok {
+				records = append(records, c)
+			}
+		}
+		if len(records) > 0 {
+			break
+		}
+	}
+	return records, at, nil
+}
