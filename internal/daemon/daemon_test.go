@@ -66,7 +66,7 @@ func TestItIsReadyFromTheStartToTheStop(t *testing.T) {
 			t.Errorf("%s answers %d %q", page, status, body)
 		}
 	}
-	if _, status := s.get("/"); status != http.StatusNotFound {
+	if body, status := s.get("/"); status != http.StatusOK || !strings.Contains(body, "<title>") {
 		t.Errorf("/ answers %d", status)
 	}
 	<-reached // a visit is in the middle of something
