@@ -43,6 +43,7 @@ type Finding struct {
 type Unit struct {
 	Loaded bool   // there is such a unit
 	Active string // "active", "inactive", "failed", …
+	User   string // whom its processes run as from the start; "": root
 }
 
 // Config is what a check looks at, and through what. Every field without a stated zero value is required.
@@ -144,7 +145,7 @@ func (k *check) files(context.Context) {
 		k.bad(Failure, "files", "", p.Hint, "%s", short.Error())
 	}
 	if len(k.Set.Problems) == 0 {
-		k.good("files", k.Settings.File, "and those of %d certificates are good", k.Set.Len())
+		k.good("files", k.Settings.File, "it and the files of all %d certificates are good", k.Set.Len())
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -148,10 +149,23 @@ func TestPort80(t *testing.T) {
 	}))
 	c := patient(t, "www.example.com")
 	c.Port80 = []string{strings.TrimPrefix(nginx.URL, "http://")}
-	if got := trouble(t, c); len(got) != 1 || !strings.HasPrefix(got[0], "warning port 80") || !strings.HasSuffix(got[0], `"nginx/1.22" answers`) {
+	if got := trouble(t, c); len(got) != 1 || !strings.HasPrefix(got[0], "warning port 80") || !strings.Contains(got[0], fmt.Sprintf(`"nginx/1.22" answers; the port is held by doctor.test (%d)`, os.Getpid())) {
 		t.Errorf("a web server: %q", got)
 	}
 	nginx.Close()
+	mute, err := net.Listen("tcp", c.Port80[0]) // it accepts, and never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for conn, err := mute.Accept(); err == nil; conn, err = mute.Accept() {
+			_ = conn.Close()
+		}
+	}()
+	if got := trouble(t, c); len(got) != 1 || !strings.Contains(got[0], "nobody answers; the port is held by doctor.test") {
+		t.Errorf("no web server: %q", got)
+	}
+	mute.Close()
 	if got := trouble(t, c); len(got) != 1 || !strings.HasPrefix(got[0], "failure port 80") || !strings.HasSuffix(got[0], "nobody answers") {
 		t.Errorf("nobody: %q", got)
 	}
@@ -200,6 +214,55 @@ func TestDeliveries(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestReadersGetAtTheirCopies(t *testing.T) {
+	dir := t.TempDir()
+	if err := errors.Join(os.Chmod(dir, 0o711), os.Chmod(filepath.Dir(dir), 0o711)); err != nil {
+		t.Fatal(err)
+	}
+	open, closed := filepath.Join(dir, "open"), filepath.Join(dir, "closed")
+	for folder, mode := range map[string]os.FileMode{open: 0o755, closed: 0o700} {
+		if err := errors.Join(os.Mkdir(folder, 0o755), os.WriteFile(folder+"/key", nil, 0o640), os.Chmod(folder, mode)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	self := doctor.Reader{UID: os.Getuid(), Groups: []int{os.Getgid()}}
+	other := doctor.Reader{UID: 4242, Groups: []int{4243}}
+	member := doctor.Reader{UID: -1, Groups: []int{os.Getgid()}}
+	for name, c := range map[string]struct {
+		path, want string
+		reader     doctor.Reader
+	}{
+		"the owner reads":                {open + "/key", "", self},
+		"the owner passes":               {closed + "/key", "", self},
+		"one of the group reads":         {open + "/key", "", member},
+		"one of the group does not pass": {closed + "/key", closed, member},
+		"others do not read":             {open + "/key", open + "/key", other},
+		"others do not pass":             {closed + "/key", closed, other},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got, err := doctor.Barrier(c.path, c.reader); err != nil || got != c.want {
+				t.Errorf("stopped by %q, %v; want %q", got, err, c.want)
+			}
+		})
+	}
+}
+
+func TestAServerThatIsNotRootNeedsACopy(t *testing.T) {
+	c := patient(t, "www.example.com")
+	c.Set.Certificate("one").Deploy = spec.Deploy{Reload: []string{"grafana-server.service"}}
+	c.Unit = func(context.Context, string) (doctor.Unit, error) {
+		return doctor.Unit{Loaded: true, Active: "active", User: "grafana"}, nil
+	}
+	want := "warning unit grafana-server.service: it runs as grafana, which cannot read the key of one in /var/lib/acmed/live/one"
+	if got := trouble(t, c); !slices.Equal(got, []string{want}) {
+		t.Errorf("got %q", got)
+	}
+	c.Set.Certificate("one").Deploy.Files = []spec.File{{Path: filepath.Join(t.TempDir(), "key"), Owner: "root"}}
+	if got := trouble(t, c); len(got) > 0 {
+		t.Errorf("with a copy: %q", got)
 	}
 }
 

@@ -9,10 +9,8 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -40,11 +38,11 @@ func (k *check) port80(ctx context.Context) {
 			k.good("port 80", address, "%s answers; it has to serve %s", resp, k.certs[i].Challenge.Webroot)
 		default:
 			k.bad(Warning, "port 80", address, "let it serve "+folder+" as /.well-known/acme-challenge/: /usr/share/acmed/snippets has what to write; acmed status tells whether it does",
-				"%s answers", resp)
+				"%s answers%s", resp, heldBy(address))
 		}
 		return
 	}
-	k.bad(Failure, "port 80", strings.Join(k.Port80, ", "), "systemctl enable --now acmed-http.socket, or start the web server that serves "+folder, "nobody answers")
+	k.bad(Failure, "port 80", strings.Join(k.Port80, ", "), "systemctl enable --now acmed-http.socket, or start the web server that serves "+folder, "nobody answers%s", heldBy(k.Port80[0]))
 }
 
 // acmedAnswers is who answers as acmed does where there is no such token: with two words, and without a name.
@@ -91,7 +89,7 @@ func (k *check) deliveries(ctx context.Context) {
 		for _, unit := range c.Deploy.Reload {
 			if !units[unit] {
 				units[unit] = true
-				k.consumer(ctx, unit)
+				k.consumer(ctx, c, unit)
 			}
 		}
 	}
@@ -123,30 +121,16 @@ func (k *check) file(c *spec.Certificate, f spec.File) {
 		k.bad(Failure, "delivery", c.Name, "", "%v", err)
 		return
 	}
-	if want, err := uidOf(f.Owner); err == nil && want >= 0 && info.Sys().(*syscall.Stat_t).Uid != uint32(want) {
+	if want, err := account(f.Owner); err == nil && f.Owner != "" && int(info.Sys().(*syscall.Stat_t).Uid) != want.uid {
 		k.bad(Failure, "delivery", c.Name, "acmed deploy "+c.Name+" --wait", "%s does not belong to %s", f.Path, f.Owner)
 	}
 	if f.Mode != 0 && uint32(info.Mode().Perm()) != f.Mode {
 		k.bad(Failure, "delivery", c.Name, "acmed deploy "+c.Name+" --wait", "%s has mode %#o and not %#o", f.Path, info.Mode().Perm(), f.Mode)
 	}
+	k.access(c, f)
 }
 
-// uidOf is -1 for no owner in particular.
-func uidOf(owner string) (int, error) {
-	if owner == "" {
-		return -1, nil
-	}
-	if n, err := strconv.Atoi(owner); err == nil {
-		return n, nil
-	}
-	u, err := user.Lookup(owner)
-	if err != nil {
-		return 0, err
-	}
-	return strconv.Atoi(u.Uid)
-}
-
-func (k *check) consumer(ctx context.Context, unit string) {
+func (k *check) consumer(ctx context.Context, c *spec.Certificate, unit string) {
 	if k.Unit == nil {
 		return
 	}
@@ -162,6 +146,9 @@ func (k *check) consumer(ctx context.Context, unit string) {
 		k.bad(Warning, "unit", unit, "right if it is to be stopped; a reload of it counts as done", "it is %s", u.Active)
 	default:
 		k.good("unit", unit, "is active")
+	}
+	if err == nil {
+		k.unprivileged(c, unit, u)
 	}
 }
 
@@ -198,7 +185,7 @@ func (k *check) units(ctx context.Context) {
 func AskSystemd(ctx context.Context, unit string) (Unit, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "systemctl", "show", "--property=LoadState,ActiveState", "--", unit).Output()
+	out, err := exec.CommandContext(ctx, "systemctl", "show", "--property=LoadState,ActiveState,User", "--", unit).Output()
 	if err != nil {
 		return Unit{}, fmt.Errorf("asking systemd for %s: %w", unit, err)
 	}
@@ -209,6 +196,8 @@ func AskSystemd(ctx context.Context, unit string) (Unit, error) {
 			u.Loaded = value != "not-found"
 		case "ActiveState":
 			u.Active = value
+		case "User":
+			u.User = value
 		}
 	}
 	return u, nil
