@@ -1,0 +1,110 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"slices"
+	"testing"
+	"time"
+
+	"acmed/test/pebble"
+	"acmed/test/site"
+)
+
+// fireLive are the alerts that a day of trouble brings. AcmedPanics is not among them: nothing makes the program panic that is
+// not a fault in it, and promtool has to do.
+var fireLive = []string{
+	"AcmedCertificateExpired", "AcmedCertificateExpiring", "AcmedCertificateFailing", "AcmedCertificateMissing",
+	"AcmedCertificatesExpiring", "AcmedDeployBehind", "AcmedDown", "AcmedIssuerOnHold", "AcmedNotificationsFail",
+	"AcmedRemovalsHeld", "AcmedSchedulerStalled", "AcmedServedDiffers", "AcmedSpecBroken",
+}
+
+// TestEveryAlertFiresLive has a real daemon get into every trouble that there is an alert for, with a real Prometheus looking
+// on. The rules do not wait there, and a certificate that waits for a worker for a tenth of a second is late.
+func TestEveryAlertFiresLive(t *testing.T) {
+	unpack(t)
+	ca := pebble.Start(t, pebble.Options{BlockedNames: []string{"failing.example.com"}, Profiles: map[string]time.Duration{"minute": time.Minute, "day": 24 * time.Hour}})
+	s := site.New(t, ca, site.Options{Admin: "127.0.0.1:9402"})
+	s.Append(t, "acmed.yaml", "workers: 1\nnotify: {command: [/bin/false]}\n")
+	s.Spec(t, "minute.example.com", "profile: minute\n")
+	s.Spec(t, "failing.example.com", "")
+	s.Spec(t, "behind.example.com", "profile: day\ndeploy: {run: [{command: [/bin/false]}]}\n")
+	s.Spec(t, "served.example.com", fmt.Sprintf("profile: day\ndeploy: {probe: [{address: %q}]}\n", serveAnother(t)))
+	s.Spec(t, "broken.example.com", "dnsName: wrong\n")
+	var crowd []string
+	for i := range 101 {
+		crowd = append(crowd, fmt.Sprintf("crowd-%03d.example.com", i))
+		s.Spec(t, crowd[i], "profile: day\n")
+	}
+	s.Settle(t)
+	startPrometheus(t)
+	d := s.Start(t)
+	site.Eventually(t, "all have certificates", func() bool {
+		return s.Live(t, "minute.example.com") > 0 && s.Live(t, "served.example.com") > 0 &&
+			!slices.ContainsFunc(crowd, func(name string) bool { return s.Live(t, name) == 0 })
+	})
+
+	ca.Stop()
+	s.Spec(t, "missing.example.com", "")
+	for _, name := range crowd {
+		if err := os.Remove(s.Path("certs.d", name+".yaml")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, alert := range fireLive {
+		if alert != "AcmedDown" {
+			site.Eventually(t, "the alert fires: "+alert, func() bool { return fired(t, alert) })
+		}
+	}
+	d.Stop(t)
+	site.Eventually(t, "the alert fires when acmed is down", func() bool { return fired(t, "AcmedDown") })
+}
+
+// TestEveryAlertIsTriedLive keeps the list of those that are tried the list of those that there are.
+func TestEveryAlertIsTriedLive(t *testing.T) {
+	rules, err := os.ReadFile("../../deploy/prometheus/rules.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	untried := []string{"AcmedPanics"}
+	for _, m := range regexp.MustCompile(`alert: (\w+)`).FindAllStringSubmatch(string(rules), -1) {
+		if !slices.Contains(fireLive, m[1]) && !slices.Contains(untried, m[1]) {
+			t.Errorf("%s is not tried", m[1])
+		}
+	}
+}
+
+// fired tells whether an alert fires or has fired since Prometheus began.
+func fired(t *testing.T, alert string) bool {
+	return len(query(t, fmt.Sprintf(`count_over_time(ALERTS{alertname=%q, alertstate="firing"}[10m])`, alert))) > 0
+}
+
+// serveAnother is a server that was never given the certificate that it is to have: it has one for an hour.
+func serveAnother(t *testing.T) (address string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"served.example.com"}, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server.Listener.Addr().String()
+}
