@@ -70,7 +70,7 @@ func serve(env *testscript.Env, socket string) error {
 	if err != nil {
 		return err
 	}
-	server, err := control.NewServer(control.ServerConfig{Certificates: fake{}, Deliveries: fake{}, Planner: fake{}, Daemon: fake{}})
+	server, err := control.NewServer(control.ServerConfig{Certificates: fake{}, Deliveries: fake{}, Revoker: fake{}, Planner: fake{}, Daemon: fake{}})
 	if err != nil {
 		return err
 	}
@@ -159,6 +159,17 @@ func (fake) Hold(_ context.Context, req control.HoldRequest) error {
 		return control.Unknown(req.Name, slices.Values([]string{"www.example.com"}))
 	}
 	return nil
+}
+
+func (fake) Revoke(_ context.Context, req control.RevokeRequest) (control.RevokeResult, error) {
+	if req.Name != "www.example.com" {
+		return control.RevokeResult{}, control.Unknown(req.Name, slices.Values([]string{"www.example.com"}))
+	}
+	r := control.RevokeResult{Name: req.Name, Revision: 3, Serial: "03a1", Issuer: "letsencrypt", Reason: "unspecified", ByKey: true, Replaced: req.Revision == 0}
+	if req.Reason == "keyCompromise" {
+		r.Reason = req.Reason
+	}
+	return r, nil
 }
 
 func (fake) Rollback(_ context.Context, req control.RollbackRequest) (control.RollbackResult, error) {

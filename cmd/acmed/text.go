@@ -87,6 +87,9 @@ func writeCurrent(b *strings.Builder, c control.Certificate, now time.Time) {
 	field(b, "certificate", fmt.Sprintf("revision %d, %s, by %s (%s)", r.Number, r.Key, r.Issuer, r.IssuedBy))
 	field(b, "valid from", moment(r.NotBefore, now))
 	field(b, "expires", moment(r.NotAfter, now))
+	if r.Revoked != nil {
+		field(b, "revoked", joined(": ", moment(r.Revoked.At, now), r.Revoked.Reason))
+	}
 	field(b, "serial", r.Serial)
 	field(b, "sha256", r.SHA256)
 	field(b, "account", r.Account)

@@ -19,6 +19,7 @@ const directoryLife = 24 * time.Hour
 type directory struct {
 	Directory
 	newNonce, newAccount, newOrder, renewalInfo string
+	revokeCert                                  string          // "": the CA revokes nothing
 	hosts                                       map[string]bool // that the CA's URLs may name
 	raw                                         []byte
 }
@@ -29,6 +30,7 @@ type wireDirectory struct {
 	NewAccount  string
 	NewOrder    string
 	RenewalInfo string
+	RevokeCert  string
 	Meta        struct {
 		TermsOfService          string
 		Website                 string
@@ -132,14 +134,15 @@ func parseDirectory(a *answer, host string) (*directory, error) {
 	}
 	d := &directory{
 		newNonce: w.NewNonce, newAccount: w.NewAccount, newOrder: w.NewOrder, renewalInfo: w.RenewalInfo,
-		hosts: map[string]bool{host: true}, raw: a.body,
+		revokeCert: w.RevokeCert,
+		hosts:      map[string]bool{host: true}, raw: a.body,
 		Directory: Directory{
 			TermsOfService: w.Meta.TermsOfService, Website: w.Meta.Website,
 			CAA: w.Meta.CAAIdentities, ExternalAccountRequired: w.Meta.ExternalAccountRequired,
 			Profiles: w.Meta.Profiles, RenewalInfo: w.RenewalInfo != "",
 		},
 	}
-	for _, s := range []string{w.NewNonce, w.NewAccount, w.NewOrder, w.RenewalInfo} {
+	for _, s := range []string{w.NewNonce, w.NewAccount, w.NewOrder, w.RenewalInfo, w.RevokeCert} {
 		if err := d.admit(s, host); err != nil {
 			return nil, oddAnswer(OpDirectory, a.status, err.Error())
 		}

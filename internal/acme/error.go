@@ -45,6 +45,7 @@ const (
 	OpFinalize      = "finalize"
 	OpCertificate   = "certificate"
 	OpRenewalInfo   = "renewalInfo"
+	OpRevoke        = "revokeCert"
 )
 
 // Error is every error of this package.

@@ -33,6 +33,8 @@ func hintConnection(name, challenge string) string {
 
 func hintUnauthorized(e *Error, name, challenge string) string {
 	switch {
+	case e.Op == OpRevoke:
+		return "revoke it with its own key: acmed revoke --by-key"
 	case e.Op == OpAccount:
 		return "check externalAccountBinding in the issuer: the CA did not accept it, or it was used before"
 	case e.Op == OpNewOrder || e.Op == OpOrder:

@@ -17,8 +17,10 @@ import (
 const (
 	problemAccountDoesNotExist     = "accountDoesNotExist"
 	problemAlreadyReplaced         = "alreadyReplaced"
+	problemAlreadyRevoked          = "alreadyRevoked"
 	problemBadCSR                  = "badCSR"
 	problemBadNonce                = "badNonce"
+	problemBadRevocationReason     = "badRevocationReason"
 	problemCompound                = "compound"
 	problemExternalAccountRequired = "externalAccountRequired"
 	problemInvalidProfile          = "invalidProfile"
@@ -45,8 +47,8 @@ const (
 // extensions, and acmed's own.
 func knownProblems() []string {
 	return []string{
-		problemAccountDoesNotExist, problemAlreadyReplaced, "alreadyRevoked", problemBadCSR, problemBadNonce,
-		"badPublicKey", "badRevocationReason", "badSignatureAlgorithm", "caa", problemCompound, "connection", "dns",
+		problemAccountDoesNotExist, problemAlreadyReplaced, problemAlreadyRevoked, problemBadCSR, problemBadNonce,
+		"badPublicKey", problemBadRevocationReason, "badSignatureAlgorithm", "caa", problemCompound, "connection", "dns",
 		"dnssec", problemExternalAccountRequired, "incorrectResponse", "invalidContact", problemInvalidProfile,
 		problemMalformed, "orderNotReady", problemRateLimited, "rejectedIdentifier", problemServerInternal, "tls",
 		problemUnauthorized, "unsupportedContact", "unsupportedIdentifier", problemUserActionRequired,

@@ -28,6 +28,7 @@ var (
 	_ Certificates = (*Client)(nil)
 	_ Deliveries   = (*Client)(nil)
 	_ Planner      = (*Client)(nil)
+	_ Revoker      = (*Client)(nil)
 	_ Daemon       = (*Client)(nil)
 )
 
@@ -91,6 +92,11 @@ func (c *Client) Hold(ctx context.Context, req HoldRequest) error {
 // Rollback makes the revision before the live one live and holds it.
 func (c *Client) Rollback(ctx context.Context, req RollbackRequest) (RollbackResult, error) {
 	return call[RollbackResult](ctx, c, http.MethodPost, pathRollback, req)
+}
+
+// Revoke has a certificate revoked by its CA.
+func (c *Client) Revoke(ctx context.Context, req RevokeRequest) (RevokeResult, error) {
+	return call[RevokeResult](ctx, c, http.MethodPost, pathRevoke, req)
 }
 
 // stream sends one request and passes on each event of the answer.

@@ -2,7 +2,7 @@
 //
 // It owns the wire types, the socket, the server and the client. Who may ask is decided by the socket's mode and
 // its folder's, so the package knows no passwords. It never decides anything about a certificate: the daemon
-// implements Certificates, Deliveries, Planner and Daemon, and Client offers the same methods on the other end.
+// implements Certificates, Deliveries, Revoker, Planner and Daemon, and Client offers the same methods on the other end.
 package control
 
 import "context"
@@ -28,6 +28,12 @@ type Deliveries interface {
 	Hold(context.Context, HoldRequest) error
 	// Rollback makes the revision before the live one live and holds it.
 	Rollback(context.Context, RollbackRequest) (RollbackResult, error)
+}
+
+// Revoker has certificates revoked by their CAs.
+type Revoker interface {
+	// Revoke returns once the CA has revoked it. That its successor has come, Certificates.Status tells.
+	Revoke(context.Context, RevokeRequest) (RevokeResult, error)
 }
 
 // Planner tells what an edit would do.
@@ -57,6 +63,7 @@ const (
 	pathDeploy   = "/v1/deploy" // the same
 	pathHold     = "/v1/hold"
 	pathRollback = "/v1/rollback"
+	pathRevoke   = "/v1/revoke"
 )
 
 // line is one line of a stream: an event, or the error that ends it.

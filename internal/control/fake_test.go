@@ -29,6 +29,7 @@ type fake struct {
 	deploy   func(context.Context, control.DeployRequest, func(control.Event)) error
 	hold     func(context.Context, control.HoldRequest) error
 	rollback func(context.Context, control.RollbackRequest) (control.RollbackResult, error)
+	revoke   func(context.Context, control.RevokeRequest) (control.RevokeResult, error)
 }
 
 func (f *fake) Deploy(ctx context.Context, req control.DeployRequest, report func(control.Event)) error {
@@ -53,6 +54,14 @@ func (f *fake) Rollback(ctx context.Context, req control.RollbackRequest) (contr
 		return control.RollbackResult{}, nil
 	}
 	return f.rollback(ctx, req)
+}
+
+func (f *fake) Revoke(ctx context.Context, req control.RevokeRequest) (control.RevokeResult, error) {
+	if f.revoke == nil {
+		f.t.Errorf("Revoke(%+v) called", req)
+		return control.RevokeResult{}, nil
+	}
+	return f.revoke(ctx, req)
 }
 
 func (f *fake) Plan(ctx context.Context, req control.PlanRequest) (control.Plan, error) {
@@ -116,7 +125,7 @@ func serve(t *testing.T, f *fake, ln net.Listener) (logs *observer.ObservedLogs,
 	t.Helper()
 	f.t = t
 	core, logs := observer.New(zapcore.InfoLevel)
-	server, err := control.NewServer(control.ServerConfig{Certificates: f, Deliveries: f, Planner: f, Daemon: f, Log: zap.New(core)})
+	server, err := control.NewServer(control.ServerConfig{Certificates: f, Deliveries: f, Revoker: f, Planner: f, Daemon: f, Log: zap.New(core)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,7 @@ const (
 type ServerConfig struct {
 	Certificates Certificates // required
 	Deliveries   Deliveries   // required
+	Revoker      Revoker      // required
 	Planner      Planner      // required
 	Daemon       Daemon       // required
 	Log          *zap.Logger  // every change that is asked for, with its result; nil: nothing is logged
@@ -35,6 +36,7 @@ type ServerConfig struct {
 type Server struct {
 	certs      Certificates
 	deliveries Deliveries
+	revoker    Revoker
 	planner    Planner
 	daemon     Daemon
 	log        *zap.Logger
@@ -42,14 +44,14 @@ type Server struct {
 
 // NewServer returns a server that does nothing until Serve.
 func NewServer(c ServerConfig) (*Server, error) {
-	if c.Certificates == nil || c.Deliveries == nil || c.Planner == nil || c.Daemon == nil {
-		return nil, errors.New("control server: Certificates, Deliveries, Planner and Daemon are required")
+	if c.Certificates == nil || c.Deliveries == nil || c.Revoker == nil || c.Planner == nil || c.Daemon == nil {
+		return nil, errors.New("control server: Certificates, Deliveries, Revoker, Planner and Daemon are required")
 	}
 	log := c.Log
 	if log == nil {
 		log = zap.NewNop()
 	}
-	return &Server{certs: c.Certificates, deliveries: c.Deliveries, planner: c.Planner, daemon: c.Daemon, log: log}, nil
+	return &Server{certs: c.Certificates, deliveries: c.Deliveries, revoker: c.Revoker, planner: c.Planner, daemon: c.Daemon, log: log}, nil
 }
 
 // Serve answers on ln until ctx ends, which is no error, and closes ln. Requests that are under way see their
@@ -104,6 +106,9 @@ func (s *Server) routes() http.Handler {
 	})
 	mux.HandleFunc("POST "+pathRollback, func(w http.ResponseWriter, r *http.Request) {
 		changed(s, w, r, "rollback requested", s.deliveries.Rollback)
+	})
+	mux.HandleFunc("POST "+pathRevoke, func(w http.ResponseWriter, r *http.Request) {
+		changed(s, w, r, "revocation requested", s.revoker.Revoke)
 	})
 	return mux
 }
@@ -254,6 +259,17 @@ func (r RollbackRequest) validate() error {
 
 func (r RollbackRequest) fields() []zap.Field {
 	return []zap.Field{zap.String("cert", r.Name), zap.Time("until", r.Until)}
+}
+
+func (r RevokeRequest) validate() error {
+	if r.Name == "" {
+		return Errorf(Invalid, "revoke what? Give a name")
+	}
+	return nil
+}
+
+func (r RevokeRequest) fields() []zap.Field {
+	return []zap.Field{zap.String("cert", r.Name), zap.Int("revision", r.Revision), zap.String("reason", r.Reason)}
 }
 
 // logChange records who wanted what to change, and what came of it.

@@ -68,6 +68,12 @@ type Certificate struct {
 	Refused     *Setback  `json:"refused,omitempty"`     // why no consumer could be served; nil: they could
 }
 
+// Revocation is when a certificate was revoked, and why.
+type Revocation struct {
+	At     time.Time `json:"at"`               // when acmed learnt of it
+	Reason string    `json:"reason,omitempty"` // of RFC 5280 §5.3.1; "": nobody said
+}
+
 // Target is one consumer of a certificate.
 type Target struct {
 	Key      string    `json:"target"`
@@ -108,6 +114,8 @@ type Revision struct {
 	IssuedBy  string    `json:"issuedBy"` // common name of the leaf's issuer
 	NotBefore time.Time `json:"notBefore"`
 	NotAfter  time.Time `json:"notAfter"`
+
+	Revoked *Revocation `json:"revoked,omitempty"` // nil: not that acmed knows of
 }
 
 // Renewal says when the current certificate is replaced, and who says so.
@@ -214,6 +222,25 @@ type RollbackRequest struct {
 // RollbackResult is what a rollback came to.
 type RollbackResult struct {
 	Revision int `json:"revision"` // that is live now
+}
+
+// RevokeRequest asks for a certificate to be revoked.
+type RevokeRequest struct {
+	Name     string `json:"name"`
+	Revision int    `json:"revision,omitzero"` // zero: the newest
+	Reason   string `json:"reason,omitempty"`  // of RFC 5280 §5.3.1, by name or code; "": unspecified
+	ByKey    bool   `json:"byKey,omitzero"`    // the certificate's own key signs, not the account's
+}
+
+// RevokeResult is what a revocation came to.
+type RevokeResult struct {
+	Name     string `json:"name"`
+	Revision int    `json:"revision"`
+	Serial   string `json:"serial"`
+	Issuer   string `json:"issuer"`
+	Reason   string `json:"reason"`            // that the CA was given; "unspecified" where it accepted no other
+	ByKey    bool   `json:"byKey,omitzero"`    // the certificate's own key signed
+	Replaced bool   `json:"replaced,omitzero"` // its successor is ordered now
 }
 
 // Event is one piece of news of a renewal or delivery that somebody waits for.

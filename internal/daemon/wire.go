@@ -108,6 +108,8 @@ func reasonText(v reconcile.View) string {
 		return "it has expired"
 	case reconcile.Damaged:
 		return "its files are damaged"
+	case reconcile.Revoked:
+		return "it is revoked"
 	case reconcile.Requested:
 		return "as requested"
 	case reconcile.Edited:
@@ -170,9 +172,9 @@ func certificate(s reconcile.Status, stateDir string, bad *spec.Problem, now tim
 		c.Held = held
 	}
 	if live := s.Record.Serving(); live != nil {
-		c.Live, c.Current = filepath.Join(stateDir, "live", s.Name), wireRevision(live)
+		c.Live, c.Current = filepath.Join(stateDir, "live", s.Name), wireRevision(live, s.Record)
 		if is := s.Record.Issued; is.Number > live.Number {
-			c.Waiting = wireRevision(is)
+			c.Waiting = wireRevision(is, s.Record)
 		}
 		c.Renewal = renewal(s)
 	}
@@ -186,11 +188,15 @@ func certificate(s reconcile.Status, stateDir string, bad *spec.Problem, now tim
 	return c
 }
 
-func wireRevision(is *store.Revision) *control.Revision {
-	return &control.Revision{
+func wireRevision(is *store.Revision, have store.Record) *control.Revision {
+	r := &control.Revision{
 		Number: is.Number, Issuer: is.Issuer, Account: is.Account, Profile: is.Profile, Key: is.Key, Serial: is.Serial,
 		SHA256: is.SHA256, IssuedBy: is.IssuedBy, NotBefore: is.NotBefore, NotAfter: is.NotAfter,
 	}
+	if dead, ok := have.Revocation(is); ok {
+		r.Revoked = &control.Revocation{At: dead.At, Reason: dead.Reason}
+	}
+	return r
 }
 
 // renewal is nil when there is no instant to tell: the certificate is not wanted, or its successor is due for another

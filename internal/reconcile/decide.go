@@ -43,6 +43,7 @@ const (
 	Missing      Reason = "missing"      // there is no certificate yet
 	Expired      Reason = "expired"      // it is past its end
 	Damaged      Reason = "damaged"      // its files are
+	Revoked      Reason = "revoked"      // the CA has revoked it
 	Requested    Reason = "requested"    // the operator asked
 	Edited       Reason = "edited"       // the spec asks for something else than was issued
 	Advised      Reason = "advised"      // the CA's renewal window
@@ -240,7 +241,7 @@ func exhausted(in *Input, s IssuerState, now, at time.Time) bool {
 	}
 	f := in.Have.Failures[s.Name]
 	return f.Request == attempt(in.Want) && (f.Count >= 3 || f.Kind == acme.Permanent.String() ||
-		f.Count > 0 && (in.Have.Issued == nil || urgent(in.Have.Issued, now)))
+		f.Count > 0 && (in.Have.Issued == nil || revoked(in) || urgent(in.Have.Issued, now)))
 }
 
 // blocked is until when s must not be asked, and why: the last to end of all that speaks against it. The time is now

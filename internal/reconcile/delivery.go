@@ -97,11 +97,14 @@ func held(in *Input, now time.Time) (Decision, bool) {
 	return Decision{Do: Wait, Why: Held, At: end}, true
 }
 
-// holdEnd is when the operator's hold ends: before the certificate would expire by it.
+// holdEnd is when the operator's hold ends: before the certificate would expire by it, and at once when it is revoked.
 func holdEnd(in *Input) time.Time {
 	serving := in.Have.Serving()
 	if in.Have.Held.IsZero() || serving == nil {
 		return in.Have.Held
+	}
+	if _, dead := in.Have.Revocation(serving); dead {
+		return time.Time{}
 	}
 	return earlier(in.Have.Held, serving.NotAfter.Add(-lifetime(serving)/lastResort))
 }

@@ -33,6 +33,8 @@ func Due(in *Input, now time.Time) (time.Time, Reason) {
 		return time.Time{}, Damaged
 	case !matches(in.Want, is, in.Issuers):
 		return time.Time{}, Edited
+	case revoked(in):
+		return time.Time{}, Revoked
 	case !in.Have.Requested.IsZero():
 		return time.Time{}, Requested
 	}

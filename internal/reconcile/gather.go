@@ -122,6 +122,10 @@ func (v *visit) note(good store.Revision) error {
 // asked for before.
 func (v *visit) succeed(rev store.Revision) {
 	have := &v.in.Have
+	if revoked(&v.in) {
+		have.Hurried = v.now // what replaces it waits for no window
+	}
+	maps.DeleteFunc(have.Revoked, func(_ string, r store.Revocation) bool { return !v.now.Before(r.NotAfter) })
 	have.Issued, have.ARI = &rev, store.ARI{CertID: rev.CertID}
 	if !have.Requested.After(rev.Committed) {
 		have.Requested, have.Forced = time.Time{}, false
@@ -140,7 +144,7 @@ func (v *visit) gatherBefore() (err error) {
 	return err
 }
 
-// before is the newest sound revision before number that has not expired; nil: there is none.
+// before is the newest sound revision before number that has not expired and is not revoked; nil: there is none.
 func (v *visit) before(number int) (*store.Revision, error) {
 	all, err := v.r.store.Revisions(v.name)
 	if _, damaged := errors.AsType[*store.DamagedError](err); err != nil && !damaged {
@@ -151,6 +155,9 @@ func (v *visit) before(number int) (*store.Revision, error) {
 			continue
 		}
 		if sound, err := v.r.store.Revision(v.name, rev.Number); err == nil {
+			if _, dead := v.in.Have.Revocation(&sound); dead {
+				continue
+			}
 			return &sound, nil
 		}
 	}

@@ -104,10 +104,11 @@ func (v *visit) replaces(account string) string {
 	return is.CertID
 }
 
-// key is the key of the next certificate: the present one where the spec wants to keep it, else a new one.
+// key is the key of the next certificate: the present one where the spec wants to keep it and the CA has not revoked
+// it, else a new one.
 func (v *visit) key() (crypto.Signer, error) {
 	want, is := v.in.Want.PrivateKey, v.in.Have.Issued
-	if want.RotationPolicy == "Never" && is != nil && is.Key == want.String() && !v.in.Damaged {
+	if want.RotationPolicy == "Never" && is != nil && is.Key == want.String() && !v.in.Damaged && !revoked(&v.in) {
 		return v.r.store.Key(v.name, is.Number)
 	}
 	return newKey(want)

@@ -59,11 +59,14 @@ func (v *visit) admit(d Decision) Decision {
 	return d
 }
 
-// turn orders the queue of a gate by expiry. A certificate that is new comes before those with more than half a month
+// turn orders the queue of a gate by expiry; what is revoked comes first. A certificate that is new comes before those with more than half a month
 // left, and after those with less: however many are new, they must not let others expire.
 func turn(have store.Record, now time.Time) time.Time {
 	if have.Issued == nil {
 		return now.Add(15 * 24 * time.Hour)
+	}
+	if _, dead := have.Revocation(have.Issued); dead {
+		return time.Time{}
 	}
 	return have.Issued.NotAfter
 }

@@ -21,6 +21,8 @@ type Record struct {
 	Requested time.Time `json:"requested,omitzero"`
 	// Forced lets the requested renewal pass acmed's own budgets.
 	Forced bool `json:"forced,omitempty"`
+	// Revoked are those of its certificates that have not expired and that their CA has revoked, by SHA256; empty: none.
+	Revoked map[string]Revocation `json:"revoked,omitempty"`
 	// Hurried is when the operator asked that a revision which waits for its window go live at once; zero: not.
 	Hurried time.Time `json:"hurried,omitzero"`
 	// Held is until when the operator wants it left as it is; zero: not at all.
@@ -35,6 +37,22 @@ type Record struct {
 
 // Serving is the revision that consumers read; nil: there is none.
 func (r *Record) Serving() *Revision { return cmp.Or(r.Live, r.Issued) }
+
+// Revocation is what is known of a revoked certificate.
+type Revocation struct {
+	At       time.Time `json:"at"`               // when that became known
+	Reason   string    `json:"reason,omitempty"` // of RFC 5280 §5.3.1; "": nobody said
+	NotAfter time.Time `json:"notAfter"`         // of the certificate: it is forgotten then
+}
+
+// Revocation is what is known of the revocation of a revision; false: nothing.
+func (r *Record) Revocation(rev *Revision) (Revocation, bool) {
+	if rev == nil {
+		return Revocation{}, false
+	}
+	found, ok := r.Revoked[rev.SHA256]
+	return found, ok
+}
 
 // Target is what is known of one consumer of a certificate.
 type Target struct {

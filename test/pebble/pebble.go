@@ -32,6 +32,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -240,6 +241,17 @@ func (s *Server) IssuingRoots(ctx context.Context) ([]*x509.Certificate, error) 
 		roots = append(roots, root)
 	}
 	return roots, nil
+}
+
+// Revoked tells whether the CA has revoked a certificate.
+func (s *Server) Revoked(ctx context.Context, leaf *x509.Certificate) (bool, error) {
+	body, err := s.do(ctx, http.MethodGet, fmt.Sprintf("%s/cert-status-by-serial/%x", s.ManagementURL, leaf.SerialNumber), nil)
+	if err != nil {
+		return false, err
+	}
+	var answer struct{ Status string }
+	err = json.Unmarshal(body, &answer)
+	return answer.Status == "Revoked", err
 }
 
 // SetRenewalInfo makes the CA answer ARI queries for the certificate with

@@ -1,0 +1,50 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+
+	"acmed/internal/acme"
+	"acmed/internal/control"
+	"acmed/internal/reconcile"
+)
+
+// Revoke implements control.Revoker. A certificate whose spec is gone can be revoked too, and is not replaced.
+func (a api) Revoke(ctx context.Context, req control.RevokeRequest) (control.RevokeResult, error) {
+	reason, err := acme.ParseRevocationReason(req.Reason)
+	if err != nil {
+		return control.RevokeResult{}, &control.Error{Code: control.Invalid, Message: err.Error(), Hint: "acmed revoke --help"}
+	}
+	known, err := a.d.store.Names()
+	if err != nil {
+		return control.RevokeResult{}, err
+	}
+	if !slices.Contains(known, req.Name) {
+		return control.RevokeResult{}, a.unknown(req.Name)
+	}
+	done, err := a.d.reconciler.Revoke(ctx, reconcile.Revocation{Name: req.Name, Revision: req.Revision, Reason: reason, ByKey: req.ByKey})
+	if err != nil {
+		return control.RevokeResult{}, notRevoked(req, err)
+	}
+	if done.Reasonless {
+		reason = 0
+	}
+	rev := done.Revision
+	return control.RevokeResult{
+		Name: req.Name, Revision: rev.Number, Serial: rev.Serial, Issuer: rev.Issuer, Reason: reason.String(), ByKey: done.ByKey,
+		Replaced: a.d.specs.set().Certificate(req.Name) != nil && done.Newest,
+	}, nil
+}
+
+// notRevoked words why it is not.
+func notRevoked(req control.RevokeRequest, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return &control.Error{Code: control.NotFound, Message: err.Error(), Hint: "acmed status " + req.Name + " shows the revision in use"}
+	}
+	if e, ok := errors.AsType[*acme.Error](err); ok {
+		return &control.Error{Code: control.Conflict, Message: err.Error(), Hint: e.Hint}
+	}
+	return asConflict(err)
+}
