@@ -79,6 +79,11 @@ func writeWanted(b *strings.Builder, c control.Certificate) {
 
 // writeCurrent writes what there is.
 func writeCurrent(b *strings.Builder, c control.Certificate, now time.Time) {
+	if c.Placeholder {
+		field(b, "certificate", "placeholder until the first certificate")
+		field(b, "files", c.Live)
+		return
+	}
 	if c.Current == nil {
 		field(b, "certificate", "none yet")
 		return

@@ -28,20 +28,21 @@ func Phases() []Phase {
 
 // Summary is one line of `acmed list`.
 type Summary struct {
-	Name      string    `json:"name"`
-	Phase     Phase     `json:"phase"`
-	Names     []string  `json:"names"`              // DNS names, then addresses; the first ListedNames of them
-	MoreNames int       `json:"moreNames,omitzero"` // how many Names leaves out
-	Issuer    string    `json:"issuer"`             // in use, else the first of the spec
-	NotAfter  time.Time `json:"notAfter,omitzero"`  // zero: there is no certificate
-	Issued    time.Time `json:"issued,omitzero"`    // when it came from the CA; zero: there is no certificate
-	Revision  int       `json:"revision,omitzero"`  // zero: there is no certificate
-	Renewal   time.Time `json:"renewal,omitzero"`   // when its successor is due; zero: at once
-	Next      time.Time `json:"next,omitzero"`      // of the next action; zero: none is planned
-	Reason    string    `json:"reason,omitempty"`   // what Next waits for
-	Error     string    `json:"error,omitempty"`    // the last failure in a few words; "": none counts
-	Hint      string    `json:"hint,omitempty"`     // what to do about Error
-	Problem   bool      `json:"problem,omitzero"`   // somebody should look: see Status
+	Name        string    `json:"name"`
+	Phase       Phase     `json:"phase"`
+	Names       []string  `json:"names"`                // DNS names, then addresses; the first ListedNames of them
+	MoreNames   int       `json:"moreNames,omitzero"`   // how many Names leaves out
+	Issuer      string    `json:"issuer"`               // in use, else the first of the spec
+	NotAfter    time.Time `json:"notAfter,omitzero"`    // zero: there is no certificate
+	Issued      time.Time `json:"issued,omitzero"`      // when it came from the CA; zero: there is no certificate
+	Revision    int       `json:"revision,omitzero"`    // zero: there is no certificate
+	Renewal     time.Time `json:"renewal,omitzero"`     // when its successor is due; zero: at once
+	Next        time.Time `json:"next,omitzero"`        // of the next action; zero: none is planned
+	Reason      string    `json:"reason,omitempty"`     // what Next waits for
+	Error       string    `json:"error,omitempty"`      // the last failure in a few words; "": none counts
+	Hint        string    `json:"hint,omitempty"`       // what to do about Error
+	Placeholder bool      `json:"placeholder,omitzero"` // there is no certificate, and a placeholder is live
+	Problem     bool      `json:"problem,omitzero"`     // somebody should look: see Status
 }
 
 // Certificate is everything that `acmed status NAME` shows.
@@ -50,10 +51,11 @@ type Certificate struct {
 	Phase       Phase     `json:"phase"`
 	DNSNames    []string  `json:"dnsNames,omitempty"`
 	IPAddresses []string  `json:"ipAddresses,omitempty"`
-	Issuers     []string  `json:"issuers,omitempty"` // in failover order
-	Profile     string    `json:"profile,omitempty"` // the spec's; "": the CA chooses
-	Key         string    `json:"key,omitempty"`     // the spec's: "ECDSA-256", "RSA-2048", …
-	Live        string    `json:"live,omitempty"`    // folder that consumers read; "": nothing to read yet
+	Issuers     []string  `json:"issuers,omitempty"`    // in failover order
+	Profile     string    `json:"profile,omitempty"`    // the spec's; "": the CA chooses
+	Key         string    `json:"key,omitempty"`        // the spec's: "ECDSA-256", "RSA-2048", …
+	Live        string    `json:"live,omitempty"`       // folder that consumers read; "": nothing to read yet
+	Placeholder bool      `json:"placeholder,omitzero"` // Live holds a placeholder: there is no certificate
 	Next        Action    `json:"next,omitzero"`
 	Current     *Revision `json:"current,omitempty"` // nil: there is no certificate
 	Renewal     *Renewal  `json:"renewal,omitempty"` // nil: there is nothing to renew

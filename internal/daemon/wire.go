@@ -23,6 +23,9 @@ func summary(v reconcile.View, want *spec.Certificate, bad *spec.Problem, now ti
 		Names: names[:min(len(names), control.ListedNames)], MoreNames: max(0, len(names)-control.ListedNames),
 		Renewal: v.Renewal, Next: nextAction(v, now).At, Reason: reasonText(v), Error: v.Error, Hint: v.Hint, Problem: troubled(v) || bad != nil,
 	}
+	if v.Standing {
+		s.Placeholder, s.Reason = true, standing+": "+s.Reason
+	}
 	if s.Error == "" {
 		s.Error = v.Stuck
 	}
@@ -31,6 +34,9 @@ func summary(v reconcile.View, want *spec.Certificate, bad *spec.Problem, now ti
 	}
 	return s
 }
+
+// standing is said of certificates whose live folder holds a placeholder.
+const standing = "placeholder until the first certificate"
 
 // troubled tells whether somebody should look at a certificate.
 func troubled(v reconcile.View) bool {
@@ -177,6 +183,9 @@ func certificate(s reconcile.Status, stateDir string, bad *spec.Problem, now tim
 			c.Waiting = wireRevision(is, s.Record)
 		}
 		c.Renewal = renewal(s)
+	}
+	if s.Standing {
+		c.Placeholder, c.Live = true, filepath.Join(stateDir, "live", s.Name)
 	}
 	if o := s.Order; o != nil {
 		c.Order = &control.Order{Issuer: o.Issuer, URL: o.URL, Status: o.Status, Created: o.Created, Expires: o.Expires}

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"crypto/x509"
 	"slices"
 	"time"
 
@@ -16,6 +17,7 @@ type Action string
 const (
 	Wait     Action = "wait"
 	Retire   Action = "retire"   // the spec is gone: stop renewing, keep everything
+	StandIn  Action = "standIn"  // have a placeholder until the first certificate
 	Activate Action = "activate" // point live at the newest revision
 	Withdraw Action = "withdraw" // point live back at the revision before
 	Deploy   Action = "deploy"   // hand the revision that is live to its consumers
@@ -73,6 +75,8 @@ type Input struct {
 	Floor   time.Time     // the clock cannot be before it; zero: unknown
 	Host    string        // spreads renewals over the machines that share a spec
 
+	Placeholder *x509.Certificate // that live points at; nil: it does not, or that is damaged
+
 	Deploys    bool            // somebody serves consumers
 	Delivering bool            // and is at it
 	Before     *store.Revision // what live can go back to, once a check has failed; nil: nothing
@@ -110,6 +114,7 @@ type rule func(*Input, time.Time) (Decision, bool)
 func Decide(in Input, now time.Time) Decision {
 	for _, r := range []rule{
 		notWanted,   // no spec: retire, and then rest
+		standIn,     // a server may need something to start with
 		clockBehind, // before the build date nothing can be trusted
 		undelivered, // the newest revision is not live, or not with its consumers
 		unfinished,  // an order is open: it has been paid for

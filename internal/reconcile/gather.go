@@ -74,6 +74,9 @@ func (v *visit) gatherRevisions() (err error) {
 	if v.in.Live, err = v.r.store.Live(v.name); err != nil {
 		return err
 	}
+	if err := v.gatherPlaceholder(); err != nil {
+		return err
+	}
 	v.checked = v.r.board.get(v.name).Checked
 	serving := v.in.Have.Serving()
 	known := serving != nil && serving.Number == v.in.Live

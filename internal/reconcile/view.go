@@ -54,11 +54,13 @@ type View struct {
 	Checked   time.Time // when the files were last read and found sound; zero: they are to be read
 	Behind    int       // consumers that have not accepted the live revision
 	Stuck     string    // why one of them has not, although it was tried; "": none was
+	Standing  bool      // what is live is a placeholder
 	Served    time.Time // the first end of what probes saw served; zero: they saw nothing
 }
 
 func newView(name string, in Input, d Decision, now time.Time) View {
 	v := View{Name: name, Phase: phase(in, d, now), Issuer: d.Issuer, Do: d.Do, Why: d.Why, Detail: d.Detail, Next: d.At, Until: d.Until}
+	v.Standing = in.Placeholder != nil
 	if is := in.Have.Serving(); is != nil {
 		v.Revision, v.NotAfter, v.Committed = is.Number, is.NotAfter, is.Committed
 		if v.Issuer == "" {

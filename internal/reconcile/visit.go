@@ -90,6 +90,8 @@ func (v *visit) perform(ctx context.Context, d Decision) error {
 	switch d.Do {
 	case Retire:
 		return v.retire(ctx)
+	case StandIn:
+		return v.standIn()
 	case Activate:
 		return v.activate()
 	case Withdraw:
@@ -180,7 +182,7 @@ func (v *visit) rest(d Decision) (at, deadline time.Time) {
 	view := newView(v.name, v.in, d, v.now)
 	view.Checked = v.checked
 	v.r.board.set(view)
-	return d.At, expiry(v.in.Have)
+	return v.next(d), expiry(v.in.Have)
 }
 
 // setBack takes note that a step did not work. What it cannot take note of, it returns.

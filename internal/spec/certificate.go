@@ -37,6 +37,8 @@ var certificateKind = object(nil,
 		func(c *Certificate) *string { return &c.CSRFile }, stringKind),
 	key("renew", "when it is renewed",
 		func(c *Certificate) *Renew { return &c.Renew }, renewKind),
+	key("placeholder", "a self-signed certificate stands in until the first real one, so that a server can start",
+		func(c *Certificate) *bool { return &c.Placeholder }, boolKind),
 	key("labels", "for logs and metrics. Letters, digits and `_`; values are strings",
 		func(c *Certificate) *map[string]string { return &c.Labels }, labelsKind),
 	key("deploy", "who consumes the certificate",
@@ -99,6 +101,7 @@ func (p *parser) certificate(file string, text []byte) draft[Certificate] {
 		PreferredChain: defaults.PreferredChain,
 		PrivateKey:     defaults.PrivateKey,
 		Renew:          defaults.Renew,
+		Placeholder:    defaults.Placeholder,
 		Deploy:         defaults.Deploy,
 	}
 	certificateKind.read(*root, c)

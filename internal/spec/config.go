@@ -63,6 +63,8 @@ var defaultsKind = object(nil,
 		func(d *Defaults) *PrivateKey { return &d.PrivateKey }, privateKeyKind),
 	key("renew", "when it is renewed",
 		func(d *Defaults) *Renew { return &d.Renew }, renewKind),
+	key("placeholder", "a self-signed certificate stands in until the first real one, so that a server can start",
+		func(d *Defaults) *bool { return &d.Placeholder }, boolKind),
 	key("deploy", "who consumes the certificate",
 		func(d *Defaults) *Deploy { return &d.Deploy }, object(checkDeploy, deployDefaults...)),
 )

@@ -34,6 +34,7 @@ func TestLoadConfigWithEveryKey(t *testing.T) {
 			PreferredChain: "ISRG Root X2",
 			PrivateKey:     spec.PrivateKey{Algorithm: "RSA", Size: 3072, RotationPolicy: "Never"},
 			Renew:          spec.Renew{Before: 732 * time.Hour},
+			Placeholder:    true,
 			Deploy: spec.Deploy{
 				Check:  []string{"nginx", "-t"},
 				Reload: []string{"nginx.service"},
@@ -168,6 +169,7 @@ func TestKeysReplaceTheirDefaults(t *testing.T) {
 		"":                             func(*spec.Certificate) {},
 		"profile: ''":                  func(c *spec.Certificate) { c.Profile = "" },
 		"challenge: {}":                func(c *spec.Certificate) { c.Challenge = spec.Challenge{Type: "http-01"} },
+		"placeholder: true":            func(c *spec.Certificate) { c.Placeholder = true },
 		"renew: {before: 2d}":          func(c *spec.Certificate) { c.Renew = spec.Renew{Before: 48 * time.Hour, ARI: true} },
 		"privateKey: {size: 384}":      func(c *spec.Certificate) { c.PrivateKey = spec.PrivateKey{"ECDSA", 384, "Always"} },
 		"privateKey: {algorithm: RSA}": func(c *spec.Certificate) { c.PrivateKey = spec.PrivateKey{"RSA", 2048, "Always"} },

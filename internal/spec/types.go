@@ -80,6 +80,7 @@ type Defaults struct {
 	PreferredChain string
 	PrivateKey     PrivateKey
 	Renew          Renew
+	Placeholder    bool
 	Deploy         Deploy // Check, Reload, Run and Window only
 }
 
@@ -126,6 +127,7 @@ type Certificate struct {
 	PrivateKey     PrivateKey
 	CSRFile        string
 	Renew          Renew
+	Placeholder    bool // a self-signed certificate is live until the first of a CA
 	Labels         map[string]string
 	Deploy         Deploy
 }

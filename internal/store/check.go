@@ -137,6 +137,13 @@ func (r *Reader) checkName(p string) error {
 
 func (r *Reader) checkLive(p string) error {
 	n, err := r.Live(nameIn(p))
+	if err == nil && n == 0 {
+		dir, err := r.standing(nameIn(p))
+		if dir != "" && !r.exists(dir) {
+			err = r.damaged(p, errors.New("there is no such placeholder"))
+		}
+		return err
+	}
 	if err == nil && !r.exists(revisionDir(nameIn(p), n)) {
 		err = r.damaged(p, fmt.Errorf("there is no revision %d", n))
 	}

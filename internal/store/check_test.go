@@ -19,6 +19,8 @@ func full(t *testing.T) (*store.Store, string) {
 	must(t, s.SaveRecord(name, store.Record{Issued: &rev}, store.Lazy))
 	must(t, s.CreateAccount("ca", store.Account{}, newKey(t)))
 	must(t, s.Remember([]store.Spec{{Key: "certs/a.yaml"}, {Key: "issuers/b.yaml"}}))
+	standby := newPair(t)
+	must(t, s.SetPlaceholder("new.example.com", standby.key, standby.chain[0]))
 	l, err := s.Issuer("ca")
 	must(t, err)
 	must(t, l.Update(func(*store.IssuerState) {}))
@@ -58,6 +60,16 @@ func TestCheckFinds(t *testing.T) {
 		"a missing private key": {func(t *testing.T, dir string) {
 			must(t, os.Remove(dir+rev+"/privkey.pem"))
 		}, "no such file", true},
+		"a placeholder whose key others may read": {func(t *testing.T, dir string) {
+			must(t, os.Chmod(dir+"/certs/new.example.com/placeholder/0001/privkey.pem", 0o644))
+		}, "looser than 0600", false},
+		"a placeholder with the key of another": {func(t *testing.T, dir string) {
+			copyFile(t, dir+rev+"/privkey.pem", dir+"/certs/new.example.com/placeholder/0001/privkey.pem")
+		}, "the certificate is not for the key", false},
+		"a link to a placeholder that is gone": {func(t *testing.T, dir string) {
+			must(t, os.RemoveAll(dir+"/certs/new.example.com/placeholder"))
+		}, "there is no such placeholder", false},
+		"a folder that is no placeholder":      {mkdir("/certs/new.example.com/placeholder/7"), "not the number of a placeholder", false},
 		"a file beside a revision's":           {touch(rev + "/combined.pem"), "does not belong there", true},
 		"a folder that is no revision":         {mkdir("/certs/" + name + "/rev/7"), "not the number of a revision", true},
 		"a file in live":                       {touch("/live/README"), "is not a symbolic link", false},

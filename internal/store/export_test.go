@@ -38,3 +38,6 @@ func (r *Reader) Numbers(name string) []int {
 	slices.Reverse(numbers)
 	return numbers
 }
+
+// HoldsPlaceholder tells whether there is a folder for placeholders.
+func (r *Reader) HoldsPlaceholder(name string) bool { return r.exists(placeholderDir(name)) }

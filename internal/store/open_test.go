@@ -26,6 +26,8 @@ func TestModesDoNotDependOnTheUmask(t *testing.T) {
 		must(t, err)
 		must(t, l.Update(func(*store.IssuerState) {}))
 		must(t, s.SaveNotices(nil))
+		p := newPair(t)
+		must(t, s.SetPlaceholder("new.example.com", p.key, p.chain[0]))
 		syscall.Umask(old)
 
 		seen := map[string]bool{}

@@ -73,7 +73,7 @@ func owner(info fs.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Uid }
 // Close lets go of the folder.
 func (r *Reader) Close() error { return errors.Join(r.base.Close(), r.root.Close()) }
 
-// Live returns the number of the revision that live/NAME points at; 0: there is none.
+// Live returns the number of the revision that live/NAME points at; 0: there is none, or a placeholder.
 func (r *Reader) Live(name string) (int, error) {
 	if err := valid(name); err != nil {
 		return 0, err
@@ -84,6 +84,9 @@ func (r *Reader) Live(name string) (int, error) {
 	}
 	if err != nil {
 		return 0, fmt.Errorf("reading live/%s: %w", name, r.advise(err))
+	}
+	if isPlaceholder(name, target) {
+		return 0, nil
 	}
 	n := numberOf(path.Base(target))
 	if n == 0 || target != "../"+revisionDir(name, n) {

@@ -127,24 +127,33 @@ func (s *Store) Activate(name string, number int) error {
 		if err := s.sound(name, number); err != nil {
 			return err
 		}
-		link := liveLink(name)
-		tmp := temp(link)
-		err := s.disk.anew(tmp, func() error { return s.disk.symlink("../"+revisionDir(name, number), tmp) })
-		if err == nil {
-			err = s.disk.rename(tmp, link)
-		}
-		if err != nil {
-			s.disk.discard(tmp)
-			return err
-		}
-		return s.disk.syncDir("live")
+		return s.point(name, revisionDir(name, number))
 	})
 }
 
-// Prune removes old revisions: never the newest keep, and never the one that live points at. It costs one fsync
+// point makes live/NAME a link to the folder p, in one step.
+func (s *Store) point(name, p string) error {
+	link := liveLink(name)
+	tmp := temp(link)
+	err := s.disk.anew(tmp, func() error { return s.disk.symlink("../"+p, tmp) })
+	if err == nil {
+		err = s.disk.rename(tmp, link)
+	}
+	if err != nil {
+		s.disk.discard(tmp)
+		return err
+	}
+	return s.disk.syncDir("live")
+}
+
+// Prune removes old revisions: never the newest keep, and never the one that live points at. What stood in for the
+// first one goes as well, once live points at a revision. It costs one fsync
 // when there is something to remove, for the link that spares the rest must be durable first.
 func (s *Store) Prune(name string, keep int) error {
 	return s.change("removing old revisions of", name, func() error {
+		if err := s.dropPlaceholder(name); err != nil {
+			return err
+		}
 		numbers, err := s.numbers(name)
 		if err != nil || len(numbers) <= max(keep, 1) {
 			return err

@@ -314,10 +314,13 @@ func (s *Store) serially(doing, name string, f func(*stripe) error) error {
 // sweep removes the leftovers of the certificate. An order that is pending although it became the newest revision
 // belongs to a Commit that was cut short. Whichever it is, it is made durable before anything builds on it.
 func (s *Store) sweep(name string) error {
-	for _, dir := range []string{certDir(name), revDir(name)} {
+	for _, dir := range []string{certDir(name), revDir(name), placeholderDir(name)} {
 		if err := s.disk.sweep(s.Reader, dir); err != nil {
 			return err
 		}
+	}
+	if err := s.dropPlaceholder(name); err != nil {
+		return err
 	}
 	p, err := s.pending(name)
 	if p == nil || err != nil {
