@@ -70,7 +70,7 @@ func serve(env *testscript.Env, socket string) error {
 	if err != nil {
 		return err
 	}
-	server, err := control.NewServer(control.ServerConfig{Certificates: fake{}, Deliveries: fake{}, Revoker: fake{}, Planner: fake{}, Daemon: fake{}})
+	server, err := control.NewServer(control.ServerConfig{Certificates: fake{}, Deliveries: fake{}, Disposals: fake{}, Planner: fake{}, Daemon: fake{}})
 	if err != nil {
 		return err
 	}
@@ -170,6 +170,13 @@ func (fake) Revoke(_ context.Context, req control.RevokeRequest) (control.Revoke
 		r.Reason = req.Reason
 	}
 	return r, nil
+}
+
+func (fake) Delete(_ context.Context, req control.DeleteRequest) (control.DeleteResult, error) {
+	if req.Name == "www.example.com" {
+		return control.DeleteResult{}, &control.Error{Code: control.Conflict, Message: req.Name + " is wanted by /etc/acmed/certs.d/www.example.com.yaml", Hint: "remove that file first, and acmed reload"}
+	}
+	return control.DeleteResult{Name: req.Name, Archived: []string{"/var/lib/acmed/archive/1-certs-" + req.Name}, Remaining: []string{"/etc/haproxy/old.pem"}, NotAfter: noon().AddDate(100, 0, 0)}, nil
 }
 
 func (fake) Rollback(_ context.Context, req control.RollbackRequest) (control.RollbackResult, error) {

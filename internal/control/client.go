@@ -28,7 +28,7 @@ var (
 	_ Certificates = (*Client)(nil)
 	_ Deliveries   = (*Client)(nil)
 	_ Planner      = (*Client)(nil)
-	_ Revoker      = (*Client)(nil)
+	_ Disposals    = (*Client)(nil)
 	_ Daemon       = (*Client)(nil)
 )
 
@@ -97,6 +97,11 @@ func (c *Client) Rollback(ctx context.Context, req RollbackRequest) (RollbackRes
 // Revoke has a certificate revoked by its CA.
 func (c *Client) Revoke(ctx context.Context, req RevokeRequest) (RevokeResult, error) {
 	return call[RevokeResult](ctx, c, http.MethodPost, pathRevoke, req)
+}
+
+// Delete puts a certificate away whose spec is gone.
+func (c *Client) Delete(ctx context.Context, req DeleteRequest) (DeleteResult, error) {
+	return call[DeleteResult](ctx, c, http.MethodPost, pathDelete, req)
 }
 
 // stream sends one request and passes on each event of the answer.

@@ -2,7 +2,7 @@
 //
 // It owns the wire types, the socket, the server and the client. Who may ask is decided by the socket's mode and
 // its folder's, so the package knows no passwords. It never decides anything about a certificate: the daemon
-// implements Certificates, Deliveries, Revoker, Planner and Daemon, and Client offers the same methods on the other end.
+// implements Certificates, Deliveries, Disposals, Planner and Daemon, and Client offers the same methods on the other end.
 package control
 
 import "context"
@@ -30,10 +30,12 @@ type Deliveries interface {
 	Rollback(context.Context, RollbackRequest) (RollbackResult, error)
 }
 
-// Revoker has certificates revoked by their CAs.
-type Revoker interface {
+// Disposals is what can be wanted of certificates that are no longer to be used.
+type Disposals interface {
 	// Revoke returns once the CA has revoked it. That its successor has come, Certificates.Status tells.
 	Revoke(context.Context, RevokeRequest) (RevokeResult, error)
+	// Delete puts a certificate away whose spec is gone.
+	Delete(context.Context, DeleteRequest) (DeleteResult, error)
 }
 
 // Planner tells what an edit would do.
@@ -64,6 +66,7 @@ const (
 	pathHold     = "/v1/hold"
 	pathRollback = "/v1/rollback"
 	pathRevoke   = "/v1/revoke"
+	pathDelete   = "/v1/delete"
 )
 
 // line is one line of a stream: an event, or the error that ends it.

@@ -29,6 +29,7 @@ type fake struct {
 	deploy   func(context.Context, control.DeployRequest, func(control.Event)) error
 	hold     func(context.Context, control.HoldRequest) error
 	rollback func(context.Context, control.RollbackRequest) (control.RollbackResult, error)
+	delete   func(context.Context, control.DeleteRequest) (control.DeleteResult, error)
 	revoke   func(context.Context, control.RevokeRequest) (control.RevokeResult, error)
 }
 
@@ -62,6 +63,14 @@ func (f *fake) Revoke(ctx context.Context, req control.RevokeRequest) (control.R
 		return control.RevokeResult{}, nil
 	}
 	return f.revoke(ctx, req)
+}
+
+func (f *fake) Delete(ctx context.Context, req control.DeleteRequest) (control.DeleteResult, error) {
+	if f.delete == nil {
+		f.t.Errorf("Delete(%+v) called", req)
+		return control.DeleteResult{}, nil
+	}
+	return f.delete(ctx, req)
 }
 
 func (f *fake) Plan(ctx context.Context, req control.PlanRequest) (control.Plan, error) {
@@ -125,7 +134,7 @@ func serve(t *testing.T, f *fake, ln net.Listener) (logs *observer.ObservedLogs,
 	t.Helper()
 	f.t = t
 	core, logs := observer.New(zapcore.InfoLevel)
-	server, err := control.NewServer(control.ServerConfig{Certificates: f, Deliveries: f, Revoker: f, Planner: f, Daemon: f, Log: zap.New(core)})
+	server, err := control.NewServer(control.ServerConfig{Certificates: f, Deliveries: f, Disposals: f, Planner: f, Daemon: f, Log: zap.New(core)})
 	if err != nil {
 		t.Fatal(err)
 	}

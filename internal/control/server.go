@@ -26,7 +26,7 @@ const (
 type ServerConfig struct {
 	Certificates Certificates // required
 	Deliveries   Deliveries   // required
-	Revoker      Revoker      // required
+	Disposals    Disposals    // required
 	Planner      Planner      // required
 	Daemon       Daemon       // required
 	Log          *zap.Logger  // every change that is asked for, with its result; nil: nothing is logged
@@ -36,7 +36,7 @@ type ServerConfig struct {
 type Server struct {
 	certs      Certificates
 	deliveries Deliveries
-	revoker    Revoker
+	disposals  Disposals
 	planner    Planner
 	daemon     Daemon
 	log        *zap.Logger
@@ -44,14 +44,14 @@ type Server struct {
 
 // NewServer returns a server that does nothing until Serve.
 func NewServer(c ServerConfig) (*Server, error) {
-	if c.Certificates == nil || c.Deliveries == nil || c.Revoker == nil || c.Planner == nil || c.Daemon == nil {
-		return nil, errors.New("control server: Certificates, Deliveries, Revoker, Planner and Daemon are required")
+	if c.Certificates == nil || c.Deliveries == nil || c.Disposals == nil || c.Planner == nil || c.Daemon == nil {
+		return nil, errors.New("control server: Certificates, Deliveries, Disposals, Planner and Daemon are required")
 	}
 	log := c.Log
 	if log == nil {
 		log = zap.NewNop()
 	}
-	return &Server{certs: c.Certificates, deliveries: c.Deliveries, revoker: c.Revoker, planner: c.Planner, daemon: c.Daemon, log: log}, nil
+	return &Server{certs: c.Certificates, deliveries: c.Deliveries, disposals: c.Disposals, planner: c.Planner, daemon: c.Daemon, log: log}, nil
 }
 
 // Serve answers on ln until ctx ends, which is no error, and closes ln. Requests that are under way see their
@@ -108,7 +108,10 @@ func (s *Server) routes() http.Handler {
 		changed(s, w, r, "rollback requested", s.deliveries.Rollback)
 	})
 	mux.HandleFunc("POST "+pathRevoke, func(w http.ResponseWriter, r *http.Request) {
-		changed(s, w, r, "revocation requested", s.revoker.Revoke)
+		changed(s, w, r, "revocation requested", s.disposals.Revoke)
+	})
+	mux.HandleFunc("POST "+pathDelete, func(w http.ResponseWriter, r *http.Request) {
+		changed(s, w, r, "deletion requested", s.disposals.Delete)
 	})
 	return mux
 }
@@ -271,6 +274,15 @@ func (r RevokeRequest) validate() error {
 func (r RevokeRequest) fields() []zap.Field {
 	return []zap.Field{zap.String("cert", r.Name), zap.Int("revision", r.Revision), zap.String("reason", r.Reason)}
 }
+
+func (r DeleteRequest) validate() error {
+	if r.Name == "" {
+		return Errorf(Invalid, "delete what? Give a name")
+	}
+	return nil
+}
+
+func (r DeleteRequest) fields() []zap.Field { return []zap.Field{zap.String("cert", r.Name)} }
 
 // logChange records who wanted what to change, and what came of it.
 func (s *Server) logChange(r *http.Request, start time.Time, err error, message string, what ...zap.Field) {

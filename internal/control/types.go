@@ -232,6 +232,7 @@ type RevokeRequest struct {
 	Revision int    `json:"revision,omitzero"` // zero: the newest
 	Reason   string `json:"reason,omitempty"`  // of RFC 5280 §5.3.1, by name or code; "": unspecified
 	ByKey    bool   `json:"byKey,omitzero"`    // the certificate's own key signs, not the account's
+	Retired  bool   `json:"retired,omitzero"`  // only if its spec is gone
 }
 
 // RevokeResult is what a revocation came to.
@@ -243,6 +244,20 @@ type RevokeResult struct {
 	Reason   string `json:"reason"`            // that the CA was given; "unspecified" where it accepted no other
 	ByKey    bool   `json:"byKey,omitzero"`    // the certificate's own key signed
 	Replaced bool   `json:"replaced,omitzero"` // its successor is ordered now
+}
+
+// DeleteRequest asks for a certificate to be put away whose spec is gone.
+type DeleteRequest struct {
+	Name string `json:"name"`
+}
+
+// DeleteResult says where everything is now.
+type DeleteResult struct {
+	Name      string    `json:"name"`
+	Archived  []string  `json:"archived"`            // where its files and keys, and what was known of it, are now
+	Remaining []string  `json:"remaining,omitempty"` // copies that acmed has made elsewhere, and leaves there
+	NotAfter  time.Time `json:"notAfter,omitzero"`   // of the certificate; zero: there was none
+	Revoked   bool      `json:"revoked,omitzero"`
 }
 
 // Event is one piece of news of a renewal or delivery that somebody waits for.

@@ -18,7 +18,7 @@ var (
 	_ control.Certificates = api{}
 	_ control.Deliveries   = api{}
 	_ control.Planner      = api{}
-	_ control.Revoker      = api{}
+	_ control.Disposals    = api{}
 	_ control.Daemon       = api{}
 )
 

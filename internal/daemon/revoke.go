@@ -11,11 +11,15 @@ import (
 	"acmed/internal/reconcile"
 )
 
-// Revoke implements control.Revoker. A certificate whose spec is gone can be revoked too, and is not replaced.
+// Revoke implements control.Disposals. A certificate whose spec is gone can be revoked too, and is not replaced.
 func (a api) Revoke(ctx context.Context, req control.RevokeRequest) (control.RevokeResult, error) {
 	reason, err := acme.ParseRevocationReason(req.Reason)
 	if err != nil {
 		return control.RevokeResult{}, &control.Error{Code: control.Invalid, Message: err.Error(), Hint: "acmed revoke --help"}
+	}
+	if want := a.d.specs.set().Certificate(req.Name); want != nil && req.Retired {
+		return control.RevokeResult{}, &control.Error{Code: control.Conflict, Message: req.Name + " is wanted by " + want.File,
+			Hint: "remove that file first, and acmed reload"}
 	}
 	known, err := a.d.store.Names()
 	if err != nil {

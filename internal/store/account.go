@@ -4,7 +4,6 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 )
 
@@ -87,17 +86,7 @@ func (s *Store) SaveAccount(issuer string, a Account) error {
 // ArchiveAccount moves an account and its key into the archive. It is no error when there is none.
 func (s *Store) ArchiveAccount(issuer string) error {
 	return s.serially("archiving the account at", issuer, func(*stripe) error {
-		_, err := s.setAside(accountDir(issuer))
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		// The new name first: a power cut in between must not cost the key.
-		if err := s.disk.syncDir("archive"); err != nil {
-			return err
-		}
-		return s.disk.syncDir("accounts")
+		_, err := s.archive(accountDir(issuer))
+		return err
 	})
 }

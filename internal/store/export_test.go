@@ -41,3 +41,6 @@ func (r *Reader) Numbers(name string) []int {
 
 // HoldsPlaceholder tells whether there is a folder for placeholders.
 func (r *Reader) HoldsPlaceholder(name string) bool { return r.exists(placeholderDir(name)) }
+
+// Dir is the state directory.
+func (r *Reader) Dir() string { return r.dir }

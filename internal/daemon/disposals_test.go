@@ -1,0 +1,71 @@
+package daemon_test
+
+import (
+	"os"
+	"slices"
+	"testing"
+
+	"acmed/internal/acmetest"
+	"acmed/internal/control"
+)
+
+func TestADeletedCertificateIsPutAwayAndCanComeBack(t *testing.T) {
+	t.Parallel()
+	s := newDelivering(t)
+	_, err := s.run.Delete(t.Context(), control.DeleteRequest{Name: www})
+	expectError(t, err, control.Conflict, "is wanted by", "remove that file first")
+
+	s.remove(www)
+	s.reload(false)
+	eventually(t, "it is retired", func() bool { return s.status(www).Phase == control.Retired })
+	got, err := s.run.Delete(t.Context(), control.DeleteRequest{Name: www})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{s.dir + "/out/crt.pem", s.dir + "/out/key.pem"}; !slices.Equal(got.Remaining, want) || got.Revoked || len(got.Archived) != 2 {
+		t.Errorf("got %+v", got)
+	}
+	for _, path := range got.Archived {
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, gone := range []string{"state/live/" + www, "state/certs/" + www, "state/ledger/" + www + ".json"} {
+		if _, err := os.Lstat(s.path(gone)); err == nil {
+			t.Errorf("%s is still there", gone)
+		}
+	}
+	_, err = s.run.Delete(t.Context(), control.DeleteRequest{Name: www})
+	expectError(t, err, control.NotFound, www, "")
+
+	s.ca.AllowRepeat(www)
+	s.spec(www, "")
+	s.await(www, 1)
+	s.stop()
+}
+
+func TestWhatIsRevokedShowsSo(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, acmetest.Config{})
+	s.spec(www, "")
+	s.start()
+	s.await(www, 1)
+	_, err := s.run.Revoke(t.Context(), control.RevokeRequest{Name: www, Retired: true})
+	expectError(t, err, control.Conflict, "is wanted by", "remove that file first")
+	_, err = s.run.Revoke(t.Context(), control.RevokeRequest{Name: www, Revision: 9})
+	expectError(t, err, control.NotFound, "9", "acmed status "+www)
+	_, err = s.run.Revoke(t.Context(), control.RevokeRequest{Name: "ww.example.com"})
+	expectError(t, err, control.NotFound, "ww.example.com", "did you mean "+www)
+
+	s.remove(www)
+	s.reload(false)
+	eventually(t, "it is retired", func() bool { return s.status(www).Phase == control.Retired })
+	got, err := s.run.Revoke(t.Context(), control.RevokeRequest{Name: www, Reason: "superseded", Retired: true})
+	if err != nil || got.Replaced || got.Revision != 1 || got.Reason != "superseded" {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	if r := s.status(www).Current.Revoked; r == nil || r.Reason != "superseded" || r.At.IsZero() {
+		t.Errorf("the status shows %+v", r)
+	}
+	s.stop()
+}
