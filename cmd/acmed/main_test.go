@@ -70,7 +70,7 @@ func serve(env *testscript.Env, socket string) error {
 	if err != nil {
 		return err
 	}
-	server, err := control.NewServer(control.ServerConfig{Certificates: fake{}, Deliveries: fake{}, Disposals: fake{}, Planner: fake{}, Daemon: fake{}})
+	server, err := control.NewServer(control.ServerConfig{Certificates: fake{}, Deliveries: fake{}, Disposals: fake{}, Accounts: fake{}, Planner: fake{}, Daemon: fake{}})
 	if err != nil {
 		return err
 	}
@@ -177,6 +177,17 @@ func (fake) Delete(_ context.Context, req control.DeleteRequest) (control.Delete
 		return control.DeleteResult{}, &control.Error{Code: control.Conflict, Message: req.Name + " is wanted by /etc/acmed/certs.d/www.example.com.yaml", Hint: "remove that file first, and acmed reload"}
 	}
 	return control.DeleteResult{Name: req.Name, Archived: []string{"/var/lib/acmed/archive/1-certs-" + req.Name}, Remaining: []string{"/etc/haproxy/old.pem"}, NotAfter: noon().AddDate(100, 0, 0)}, nil
+}
+
+func (fake) Account(_ context.Context, req control.AccountRequest) (control.Account, error) {
+	if req.Issuer != "letsencrypt" {
+		return control.Account{}, &control.Error{Code: control.NotFound, Message: "there is no issuer \"" + req.Issuer + "\"", Hint: "acmed issuer list shows them"}
+	}
+	return control.Account{Issuer: req.Issuer, URL: "https://ca.example/account/7", Status: "valid", Contact: []string{"mailto:pki@example.com"}, Thumbprint: "tp", Created: noon()}, nil
+}
+
+func (f fake) UpdateAccount(ctx context.Context, req control.AccountRequest) (control.Account, error) {
+	return f.Account(ctx, req)
 }
 
 func (fake) Rollback(_ context.Context, req control.RollbackRequest) (control.RollbackResult, error) {

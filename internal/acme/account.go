@@ -34,6 +34,54 @@ func (c *Client) Lookup(ctx context.Context) (accountURL string, err error) {
 	return c.lookup(withOp(ctx, OpAccount))
 }
 
+// Account is what a CA knows of an account (RFC 8555 §7.1.2).
+type Account struct {
+	URL        string
+	Status     string   // "valid", "deactivated" or "revoked"
+	Contact    []string // the CA may keep none
+	Thumbprint string   // of the account's key (RFC 7638), as proofs hold it
+}
+
+// Account reads what the CA knows of the account.
+func (c *Client) Account(ctx context.Context) (_ Account, err error) {
+	defer c.finish(OpAccount, &err)
+	return c.tellAccount(ctx, nil)
+}
+
+// UpdateContact replaces the account's contact at the CA (RFC 8555 §7.3.2); an empty one removes it.
+func (c *Client) UpdateContact(ctx context.Context, contact []string) (_ Account, err error) {
+	defer c.finish(OpAccount, &err)
+	if contact == nil {
+		contact = []string{}
+	}
+	return c.tellAccount(ctx, map[string][]string{"contact": contact})
+}
+
+// tellAccount sends the account's URL a payload, and reads the account from the answer.
+func (c *Client) tellAccount(ctx context.Context, payload any) (Account, error) {
+	url := c.account()
+	if url == "" {
+		return Account{}, errNoAccount(OpAccount)
+	}
+	answer, err := c.post(ctx, OpAccount, url, payload)
+	if err != nil {
+		return Account{}, err
+	}
+	var w struct {
+		Status  string
+		Contact []string
+	}
+	if err := answer.decode(OpAccount, &w); err != nil {
+		return Account{}, err
+	}
+	a := Account{URL: url, Status: clean(w.Status), Contact: w.Contact}
+	for i := range a.Contact {
+		a.Contact[i] = clean(a.Contact[i])
+	}
+	a.Thumbprint, err = xacme.JWKThumbprint(c.key.Public())
+	return a, err
+}
+
 // registrable says before the CA does what a registration lacks.
 func registrable(d *directory, r Registration) error {
 	e := &Error{Kind: Permanent, Op: OpAccount, Whole: true}

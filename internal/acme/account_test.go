@@ -9,6 +9,43 @@ import (
 	"acmed/internal/acme"
 )
 
+func TestTheAccountAtTheCA(t *testing.T) {
+	f := newFake(t)
+	f.on("POST /account/1", ok(`{"status":"valid","contact":["mailto:old@a.test"]}`), ok(`{"status":"valid","contact":["mailto:new@a.test"]}`), ok(`{"status":"valid"}`))
+	c := f.client()
+	got, err := c.Account(t.Context())
+	if err != nil || got.Status != "valid" || !slices.Equal(got.Contact, []string{"mailto:old@a.test"}) || len(got.Thumbprint) != 43 || !strings.HasSuffix(got.URL, "/account/1") {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	got, err = c.UpdateContact(t.Context(), []string{"mailto:new@a.test"})
+	if err != nil || !slices.Equal(got.Contact, []string{"mailto:new@a.test"}) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if _, err = c.UpdateContact(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+	for i, want := range []string{"", `{"contact":["mailto:new@a.test"]}`, `{"contact":[]}`} {
+		if got := f.payload(i - 3); got != want {
+			t.Errorf("request %d: got %s, want %s", i, got, want)
+		}
+	}
+}
+
+func TestAnAccountThatHasEnded(t *testing.T) {
+	f := newFake(t)
+	f.on("POST /account/1", refusal(403, "unauthorized", "account is deactivated"), refusal(400, "accountDoesNotExist", "no such account"))
+	c := f.client()
+	for _, problem := range []string{"unauthorized", "accountDoesNotExist"} {
+		_, err := c.Account(t.Context())
+		if e := errorOf(t, err); e.Problem != problem || e.Op != acme.OpAccount || e.Hint == "" {
+			t.Errorf("got %+v", e)
+		}
+	}
+	if _, err := f.client(func(cfg *acme.Config) { cfg.KID = "" }).Account(t.Context()); err == nil {
+		t.Error("an account that is not registered can be read")
+	}
+}
+
 func TestRegister(t *testing.T) {
 	const valid = `{"status":"valid"}`
 	made := located(201, "/account/7", valid)

@@ -29,6 +29,7 @@ var (
 	_ Deliveries   = (*Client)(nil)
 	_ Planner      = (*Client)(nil)
 	_ Disposals    = (*Client)(nil)
+	_ Accounts     = (*Client)(nil)
 	_ Daemon       = (*Client)(nil)
 )
 
@@ -102,6 +103,16 @@ func (c *Client) Revoke(ctx context.Context, req RevokeRequest) (RevokeResult, e
 // Delete puts a certificate away whose spec is gone.
 func (c *Client) Delete(ctx context.Context, req DeleteRequest) (DeleteResult, error) {
 	return call[DeleteResult](ctx, c, http.MethodPost, pathDelete, req)
+}
+
+// Account asks the CA what it knows of the account.
+func (c *Client) Account(ctx context.Context, req AccountRequest) (Account, error) {
+	return call[Account](ctx, c, http.MethodPost, pathAccount, req)
+}
+
+// UpdateAccount gives the CA the contact of the issuer's file.
+func (c *Client) UpdateAccount(ctx context.Context, req AccountRequest) (Account, error) {
+	return call[Account](ctx, c, http.MethodPost, pathUpdate, req)
 }
 
 // stream sends one request and passes on each event of the answer.

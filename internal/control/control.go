@@ -2,7 +2,7 @@
 //
 // It owns the wire types, the socket, the server and the client. Who may ask is decided by the socket's mode and
 // its folder's, so the package knows no passwords. It never decides anything about a certificate: the daemon
-// implements Certificates, Deliveries, Disposals, Planner and Daemon, and Client offers the same methods on the other end.
+// implements Certificates, Deliveries, Disposals, Accounts, Planner and Daemon, and Client offers the same methods on the other end.
 package control
 
 import "context"
@@ -38,6 +38,15 @@ type Disposals interface {
 	Delete(context.Context, DeleteRequest) (DeleteResult, error)
 }
 
+// Accounts is what can be asked and wanted of the accounts at CAs. An issuer that nobody knows is an *Error with
+// NotFound.
+type Accounts interface {
+	// Account asks the CA what it knows of the account.
+	Account(context.Context, AccountRequest) (Account, error)
+	// UpdateAccount gives the CA the contact of the issuer's file.
+	UpdateAccount(context.Context, AccountRequest) (Account, error)
+}
+
 // Planner tells what an edit would do.
 type Planner interface {
 	// Plan changes nothing. Bad files are in the result, not in the error.
@@ -67,6 +76,8 @@ const (
 	pathRollback = "/v1/rollback"
 	pathRevoke   = "/v1/revoke"
 	pathDelete   = "/v1/delete"
+	pathAccount  = "/v1/account"
+	pathUpdate   = "/v1/account/update"
 )
 
 // line is one line of a stream: an event, or the error that ends it.

@@ -29,6 +29,7 @@ type fake struct {
 	deploy   func(context.Context, control.DeployRequest, func(control.Event)) error
 	hold     func(context.Context, control.HoldRequest) error
 	rollback func(context.Context, control.RollbackRequest) (control.RollbackResult, error)
+	account  func(context.Context, control.AccountRequest) (control.Account, error)
 	delete   func(context.Context, control.DeleteRequest) (control.DeleteResult, error)
 	revoke   func(context.Context, control.RevokeRequest) (control.RevokeResult, error)
 }
@@ -71,6 +72,18 @@ func (f *fake) Delete(ctx context.Context, req control.DeleteRequest) (control.D
 		return control.DeleteResult{}, nil
 	}
 	return f.delete(ctx, req)
+}
+
+func (f *fake) Account(ctx context.Context, req control.AccountRequest) (control.Account, error) {
+	if f.account == nil {
+		f.t.Errorf("Account(%+v) called", req)
+		return control.Account{}, nil
+	}
+	return f.account(ctx, req)
+}
+
+func (f *fake) UpdateAccount(ctx context.Context, req control.AccountRequest) (control.Account, error) {
+	return f.Account(ctx, req)
 }
 
 func (f *fake) Plan(ctx context.Context, req control.PlanRequest) (control.Plan, error) {
@@ -134,7 +147,7 @@ func serve(t *testing.T, f *fake, ln net.Listener) (logs *observer.ObservedLogs,
 	t.Helper()
 	f.t = t
 	core, logs := observer.New(zapcore.InfoLevel)
-	server, err := control.NewServer(control.ServerConfig{Certificates: f, Deliveries: f, Disposals: f, Planner: f, Daemon: f, Log: zap.New(core)})
+	server, err := control.NewServer(control.ServerConfig{Certificates: f, Deliveries: f, Disposals: f, Accounts: f, Planner: f, Daemon: f, Log: zap.New(core)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,6 +37,22 @@ type IssuerAccount struct {
 	Created time.Time `json:"created"`
 }
 
+// AccountRequest names the issuer whose account is meant.
+type AccountRequest struct {
+	Issuer string `json:"issuer"`
+}
+
+// Account is what the CA knows of an account.
+type Account struct {
+	Issuer     string    `json:"issuer"`
+	URL        string    `json:"url"` // as CAA records with accounturi name it (RFC 8657)
+	Status     string    `json:"status"`
+	Contact    []string  `json:"contact,omitempty"`            // the CA may keep none
+	Thumbprint string    `json:"thumbprint"`                   // of its key (RFC 7638)
+	KID        string    `json:"externalAccountKid,omitempty"` // of the binding that it was made with
+	Created    time.Time `json:"created"`
+}
+
 // Hold is why and until when a CA is left alone.
 type Hold struct {
 	Until    time.Time `json:"until"`

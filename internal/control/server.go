@@ -27,6 +27,7 @@ type ServerConfig struct {
 	Certificates Certificates // required
 	Deliveries   Deliveries   // required
 	Disposals    Disposals    // required
+	Accounts     Accounts     // required
 	Planner      Planner      // required
 	Daemon       Daemon       // required
 	Log          *zap.Logger  // every change that is asked for, with its result; nil: nothing is logged
@@ -37,6 +38,7 @@ type Server struct {
 	certs      Certificates
 	deliveries Deliveries
 	disposals  Disposals
+	accounts   Accounts
 	planner    Planner
 	daemon     Daemon
 	log        *zap.Logger
@@ -44,14 +46,14 @@ type Server struct {
 
 // NewServer returns a server that does nothing until Serve.
 func NewServer(c ServerConfig) (*Server, error) {
-	if c.Certificates == nil || c.Deliveries == nil || c.Disposals == nil || c.Planner == nil || c.Daemon == nil {
-		return nil, errors.New("control server: Certificates, Deliveries, Disposals, Planner and Daemon are required")
+	if c.Certificates == nil || c.Deliveries == nil || c.Disposals == nil || c.Accounts == nil || c.Planner == nil || c.Daemon == nil {
+		return nil, errors.New("control server: Certificates, Deliveries, Disposals, Accounts, Planner and Daemon are required")
 	}
 	log := c.Log
 	if log == nil {
 		log = zap.NewNop()
 	}
-	return &Server{certs: c.Certificates, deliveries: c.Deliveries, disposals: c.Disposals, planner: c.Planner, daemon: c.Daemon, log: log}, nil
+	return &Server{certs: c.Certificates, deliveries: c.Deliveries, disposals: c.Disposals, accounts: c.Accounts, planner: c.Planner, daemon: c.Daemon, log: log}, nil
 }
 
 // Serve answers on ln until ctx ends, which is no error, and closes ln. Requests that are under way see their
@@ -113,6 +115,10 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST "+pathDelete, func(w http.ResponseWriter, r *http.Request) {
 		changed(s, w, r, "deletion requested", s.disposals.Delete)
 	})
+	mux.HandleFunc("POST "+pathAccount, s.account)
+	mux.HandleFunc("POST "+pathUpdate, func(w http.ResponseWriter, r *http.Request) {
+		changed(s, w, r, "account update requested", s.accounts.UpdateAccount)
+	})
 	return mux
 }
 
@@ -148,6 +154,17 @@ func (s *Server) plan(w http.ResponseWriter, r *http.Request) {
 	}
 	plan, err := s.planner.Plan(r.Context(), req)
 	answer(w, r, plan, err)
+}
+
+// account asks a CA, and changes nothing: it is not logged.
+func (s *Server) account(w http.ResponseWriter, r *http.Request) {
+	req, err := requested[AccountRequest](w, r)
+	if err != nil {
+		answer(w, r, nil, err)
+		return
+	}
+	a, err := s.accounts.Account(r.Context(), req)
+	answer(w, r, a, err)
 }
 
 func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
@@ -283,6 +300,15 @@ func (r DeleteRequest) validate() error {
 }
 
 func (r DeleteRequest) fields() []zap.Field { return []zap.Field{zap.String("cert", r.Name)} }
+
+func (r AccountRequest) validate() error {
+	if r.Issuer == "" {
+		return Errorf(Invalid, "the account of which issuer?")
+	}
+	return nil
+}
+
+func (r AccountRequest) fields() []zap.Field { return []zap.Field{zap.String("issuer", r.Issuer)} }
 
 // logChange records who wanted what to change, and what came of it.
 func (s *Server) logChange(r *http.Request, start time.Time, err error, message string, what ...zap.Field) {

@@ -19,6 +19,7 @@ var (
 	_ control.Deliveries   = api{}
 	_ control.Planner      = api{}
 	_ control.Disposals    = api{}
+	_ control.Accounts     = api{}
 	_ control.Daemon       = api{}
 )
 

@@ -7,10 +7,12 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
 	"acmed/internal/acme"
+	"acmed/internal/control"
 	"acmed/test/pebble"
 	"acmed/test/site"
 )
@@ -90,4 +92,25 @@ func expectRevoked(t *testing.T, ca *pebble.Server, leaf *x509.Certificate, want
 	if err != nil || got != want {
 		t.Errorf("serial %x: revoked %v, %v; want %v", leaf.SerialNumber, got, err, want)
 	}
+}
+
+// TestTheAccountAtTheCA asks what the CA knows of the account, and corrects its contact.
+func TestTheAccountAtTheCA(t *testing.T) {
+	t.Parallel()
+	ca := pebble.Start(t, pebble.Options{NonceReject: 5})
+	s := site.New(t, ca, site.Options{})
+	s.Spec(t, "www.example.com", "")
+	d := s.Start(t)
+	site.Eventually(t, "the certificate is there", func() bool { return s.Live(t, "www.example.com") == 1 })
+	request := control.AccountRequest{Issuer: "pebble"}
+	got, err := s.Control.Account(t.Context(), request)
+	if err != nil || got.Status != "valid" || !slices.Equal(got.Contact, []string{"mailto:pki@example.com"}) || got.Created.IsZero() {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	s.Append(t, "issuers.d/pebble.yaml", "contact: [\"mailto:new@example.com\"]\n")
+	site.Eventually(t, "the CA has the new contact", func() bool {
+		got, err := s.Control.UpdateAccount(t.Context(), request)
+		return err == nil && slices.Equal(got.Contact, []string{"mailto:new@example.com"})
+	})
+	d.Stop(t)
 }
