@@ -186,8 +186,10 @@ func (a *app) renewCommand() *cobra.Command {
 		Use:   "renew NAME…",
 		Short: "Renew certificates now",
 		Long: `Renew certificates now. This clears acmed's own back-off, never a wait that the CA asked for.
+With --staging it is only rehearsed: the same order at the issuer's staging twin, of which nothing is kept.
 Without --wait the command returns once the request is safely noted.`,
 		Example: `  acmed renew www.example.com --wait
+  acmed renew www.example.com --staging
   acmed renew --issuer letsencrypt`,
 		ValidArgsFunction: a.completeNames(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -202,6 +204,7 @@ Without --wait the command returns once the request is safely noted.`,
 	flags.BoolVar(&req.All, "all", false, "renew every certificate")
 	flags.StringVar(&req.Issuer, "issuer", "", "renew every certificate of `ISSUER`")
 	flags.BoolVar(&req.Force, "force", false, "pass the budgets that acmed sets itself")
+	flags.BoolVar(&req.Staging, "staging", false, "rehearse at the issuer's staging twin; keep and deploy nothing")
 	flags.BoolVar(&req.Wait, "wait", false, "wait for the outcome, and tell what happens")
 	_ = cmd.RegisterFlagCompletionFunc("issuer", a.completeIssuers) // fails only for a flag that is not there
 	return cmd

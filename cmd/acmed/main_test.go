@@ -132,6 +132,9 @@ func (fake) Renew(_ context.Context, req control.RenewRequest, report func(contr
 			report(control.Event{Time: noon(), Cert: name, Phase: control.Renewing, Message: "order made"})
 		}
 		e := control.Event{Time: noon(), Cert: name, Phase: control.Valid, Message: "renewed, revision 8", Done: true, OK: true}
+		if req.Staging {
+			e.Message = "rehearsed"
+		}
 		if strings.HasPrefix(name, "bad") {
 			e = control.Event{Time: noon(), Cert: name, Phase: control.BackingOff, Message: "not renewed", Error: "connection refused", Hint: "open port 80", Done: true}
 		}

@@ -199,7 +199,9 @@ type RenewRequest struct {
 	Issuer string   `json:"issuer,omitempty"` // every certificate that this issuer made
 
 	Force bool `json:"force,omitzero"` // pass acmed's own budgets; never the CA's Retry-After
-	Wait  bool `json:"wait,omitzero"`  // report until each certificate is done
+	// Staging rehearses instead, at the issuer's staging twin: nothing is kept, and the certificate stays as it is.
+	Staging bool `json:"staging,omitzero"`
+	Wait    bool `json:"wait,omitzero"` // report until each certificate is done
 }
 
 // DeployRequest asks for certificates to be handed to all their consumers again.

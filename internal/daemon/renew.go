@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -10,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"acmed/internal/acme"
 	"acmed/internal/control"
 	"acmed/internal/reconcile"
 )
@@ -23,6 +25,9 @@ func (a api) Renew(ctx context.Context, req control.RenewRequest, report func(co
 	if err != nil {
 		return err
 	}
+	if req.Staging {
+		return followAll(ctx, names, report, a.rehearse)
+	}
 	if err := a.d.reconciler.Release(); err != nil {
 		return err
 	}
@@ -33,6 +38,24 @@ func (a api) Renew(ctx context.Context, req control.RenewRequest, report func(co
 	return followAll(ctx, names, report, func(ctx context.Context, name string, report func(control.Event)) error {
 		return a.follow(ctx, name, req.Wait, report, func() control.Event { return a.news(name, asked, req.Wait) })
 	})
+}
+
+// rehearse orders a certificate from a staging CA, and reports how that goes.
+func (a api) rehearse(ctx context.Context, name string, report func(control.Event)) error {
+	event := func(message string) control.Event {
+		return control.Event{Time: time.Now(), Cert: name, Phase: control.Phase(a.view(name).Phase), Message: message}
+	}
+	err := a.d.reconciler.Rehearse(ctx, name, func(message string) { report(event(message)) })
+	e := event("the rehearsal worked: the staging CA issued, and nothing of it is kept")
+	e.Done, e.OK = true, err == nil
+	if err != nil {
+		e.Message, e.Error = "the rehearsal did not work", err.Error()
+		if ca, ok := errors.AsType[*acme.Error](err); ok {
+			e.Hint = ca.Hint
+		}
+	}
+	report(e)
+	return ctx.Err()
 }
 
 // followAll follows many certificates at once. report is for one caller at a time.

@@ -115,6 +115,15 @@ func (s *Set) Provider(name string) *Provider {
 	return nil
 }
 
+// Twin returns the issuer at which orders of another one can be rehearsed, called like that one and then -staging or
+// -test; nil: there is none.
+func (s *Set) Twin(name string) *Issuer {
+	if i := s.Issuer(name + "-staging"); i != nil {
+		return i
+	}
+	return s.Issuer(name + "-test")
+}
+
 // Issuers yields every issuer, built-in ones included, in the order of the names.
 func (s *Set) Issuers() iter.Seq2[string, *Issuer] {
 	return func(yield func(string, *Issuer) bool) {
