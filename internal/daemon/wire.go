@@ -40,7 +40,7 @@ const standing = "placeholder until the first certificate"
 
 // troubled tells whether somebody should look at a certificate.
 func troubled(v reconcile.View) bool {
-	return v.Error != "" || v.Stuck != "" || v.Phase == reconcile.PhaseExpired || v.Phase == reconcile.PhaseParked || v.Why == reconcile.ClockBehind
+	return v.Error != "" || v.Stuck != "" || v.Revoked || v.Phase == reconcile.PhaseExpired || v.Phase == reconcile.PhaseParked || v.Why == reconcile.ClockBehind
 }
 
 // neverGood is for a file of which no certificate can come as it is.

@@ -47,6 +47,8 @@ func (m *Metrics) failed(issuer string, f store.Failure) {
 }
 
 const (
+	// mostRevoked is how many revoked certificates have a series that says so, however many certificates there are.
+	mostRevoked = 1000
 	// mostSeries is how many certificates have series of their own; beyond, only the most urgent do.
 	mostSeries   = 10_000
 	urgentSeries = 100
@@ -70,6 +72,7 @@ type collector struct {
 	left   *prometheus.Desc
 	behind *prometheus.Desc
 	served *prometheus.Desc
+	revoke *prometheus.Desc
 }
 
 // CertificateCollector gives the state of all certificates, counted by phase, and of each certificate as far as
@@ -92,13 +95,14 @@ func (r *Reconciler) CertificateCollector(each string, labelNames []string) prom
 		failed: desc("certificate_last_failure_timestamp_seconds", "When the last attempt failed; absent while all is well.", "cert"),
 		behind: desc("certificate_targets_behind", "Consumers that have not accepted the live certificate.", "cert"),
 		served: desc("certificate_served_expiry_timestamp_seconds", "When the certificate that a probe saw last expires, the first of several.", "cert"),
+		revoke: desc("certificate_revoked", "1 for a certificate in use that its CA has revoked; absent for all others.", "cert"),
 		left:   desc("certificate_remaining_seconds", "Certificates by the time left until they expire."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.count, c.expiry, c.issued, c.info, c.hold, c.next, c.phase, c.failed, c.left, c.behind, c.served} {
+	for _, d := range []*prometheus.Desc{c.count, c.expiry, c.issued, c.info, c.hold, c.next, c.phase, c.failed, c.left, c.behind, c.served, c.revoke} {
 		out <- d
 	}
 }
@@ -123,6 +127,18 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	for _, v := range c.chosen(views) {
 		c.one(out, v)
+	}
+	c.revoked(out, views)
+}
+
+// revoked are told of even where certificates have no series of their own.
+func (c *collector) revoked(out chan<- prometheus.Metric, views []View) {
+	told := 0
+	for _, v := range views {
+		if v.Revoked && told < mostRevoked {
+			told++
+			out <- prometheus.MustNewConstMetric(c.revoke, prometheus.GaugeValue, 1, v.Name)
+		}
 	}
 }
 

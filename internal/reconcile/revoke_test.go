@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"acmed/internal/acme"
 	"acmed/internal/acmetest"
 	"acmed/internal/reconcile"
@@ -176,4 +178,32 @@ func TestReasonsOfRevocations(t *testing.T) {
 			t.Errorf("%q: got %v", text, got)
 		}
 	}
+}
+
+func TestARevokedCertificateIsToldOfUntilItIsReplaced(t *testing.T) {
+	bubble(t, acmetest.Config{OrderGap: -1}, func(w *world) {
+		w.want(cert("www"))
+		w.run()
+		time.Sleep(time.Minute)
+		told := func() int {
+			return testutil.CollectAndCount(w.reconciler.CertificateCollector("off", nil), "acmed_certificate_revoked")
+		}
+		if w.view("www").Revoked || told() > 0 {
+			t.Error("told of before")
+		}
+		w.ca().AllowRepeat("www.example.com")
+		w.ca().FailValidation("www.example.com", "dns", "no A record")
+		if _, err := w.reconciler.Revoke(w.t.Context(), reconcile.Revocation{Name: "www"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		if !w.view("www").Revoked || told() != 1 {
+			t.Error("not told of while it is in use")
+		}
+		w.ca().FailValidation("www.example.com", "", "")
+		time.Sleep(time.Hour)
+		if w.view("www").Revoked || told() > 0 {
+			t.Errorf("told of although it is replaced: %+v", w.view("www"))
+		}
+	})
 }

@@ -55,6 +55,7 @@ type View struct {
 	Behind    int       // consumers that have not accepted the live revision
 	Stuck     string    // why one of them has not, although it was tried; "": none was
 	Standing  bool      // what is live is a placeholder
+	Revoked   bool      // the live revision is, by its CA
 	Served    time.Time // the first end of what probes saw served; zero: they saw nothing
 }
 
@@ -63,6 +64,7 @@ func newView(name string, in Input, d Decision, now time.Time) View {
 	v.Standing = in.Placeholder != nil
 	if is := in.Have.Serving(); is != nil {
 		v.Revision, v.NotAfter, v.Committed = is.Number, is.NotAfter, is.Committed
+		_, v.Revoked = in.Have.Revocation(is)
 		if v.Issuer == "" {
 			v.Issuer = is.Issuer
 		}

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -25,7 +26,7 @@ import (
 // fireLive are the alerts that a day of trouble brings. AcmedPanics is not among them: nothing makes the program panic that is
 // not a fault in it, and promtool has to do.
 var fireLive = []string{
-	"AcmedCertificateExpired", "AcmedCertificateExpiring", "AcmedCertificateFailing", "AcmedCertificateMissing",
+	"AcmedCertificateExpired", "AcmedCertificateExpiring", "AcmedCertificateFailing", "AcmedCertificateMissing", "AcmedCertificateRevoked",
 	"AcmedCertificatesExpiring", "AcmedDeployBehind", "AcmedDown", "AcmedIssuerOnHold", "AcmedNotificationsFail",
 	"AcmedRemovalsHeld", "AcmedSchedulerStalled", "AcmedServedDiffers", "AcmedSpecBroken",
 }
@@ -37,10 +38,14 @@ func TestEveryAlertFiresLive(t *testing.T) {
 	ca := pebble.Start(t, pebble.Options{BlockedNames: []string{"failing.example.com"}, Profiles: map[string]time.Duration{"minute": time.Minute, "day": 24 * time.Hour}})
 	s := site.New(t, ca, site.Options{Admin: "127.0.0.1:9402"})
 	s.Append(t, "acmed.yaml", "workers: 1\nnotify: {command: [/bin/false]}\n")
+	s.Write(t, "issuers.d/narrow.yaml", fmt.Sprintf("directory: %s\ncaBundle: %s\nlimits: {ordersPer3h: 1}\n", ca.DirectoryURL, ca.RootsFile))
+	s.Spec(t, "first.example.com", "issuers: [narrow]\n")
+	s.Spec(t, "missing.example.com", "issuers: [narrow]\n") // one of the two waits for three hours
 	s.Spec(t, "minute.example.com", "profile: minute\n")
 	s.Spec(t, "failing.example.com", "")
 	s.Spec(t, "behind.example.com", "profile: day\ndeploy: {run: [{command: [/bin/false]}]}\n")
 	s.Spec(t, "served.example.com", fmt.Sprintf("profile: day\ndeploy: {probe: [{address: %q}]}\n", serveAnother(t)))
+	s.Spec(t, "revoked.example.com", "profile: day\n")
 	s.Spec(t, "broken.example.com", "dnsName: wrong\n")
 	var crowd []string
 	for i := range 101 {
@@ -55,18 +60,29 @@ func TestEveryAlertFiresLive(t *testing.T) {
 			!slices.ContainsFunc(crowd, func(name string) bool { return s.Live(t, name) == 0 })
 	})
 
+	revoked := map[string]any{"host": "revoked.example.com."}
+	site.Eventually(t, "there is one to be revoked", func() bool { return s.Live(t, "revoked.example.com") > 0 })
+	if err := ca.SetDNS(t.Context(), "set-servfail", revoked); err != nil { // its successor does not come
+		t.Fatal(err)
+	}
+	s.Run(t, "revoke", "revoked.example.com", "--yes")
+
 	ca.Stop()
-	s.Spec(t, "missing.example.com", "")
 	for _, name := range crowd {
 		if err := os.Remove(s.Path("certs.d", name+".yaml")); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, alert := range fireLive {
-		if alert != "AcmedDown" {
+		if !slices.Contains([]string{"AcmedSchedulerStalled", "AcmedDown"}, alert) {
 			site.Eventually(t, "the alert fires: "+alert, func() bool { return fired(t, alert) })
 		}
 	}
+	for _, name := range []string{"one", "other"} { // one hangs at the only worker, and the other waits for it
+		s.Write(t, "issuers.d/"+name+".yaml", fmt.Sprintf("directory: https://%s/dir\n", deaf(t)))
+		s.Spec(t, name+".example.com", "issuers: ["+name+"]\n")
+	}
+	site.Eventually(t, "the alert fires: AcmedSchedulerStalled", func() bool { return fired(t, "AcmedSchedulerStalled") })
 	d.Stop(t)
 	site.Eventually(t, "the alert fires when acmed is down", func() bool { return fired(t, "AcmedDown") })
 }
@@ -88,6 +104,22 @@ func TestEveryAlertIsTriedLive(t *testing.T) {
 // fired tells whether an alert fires or has fired since Prometheus began.
 func fired(t *testing.T, alert string) bool {
 	return len(query(t, fmt.Sprintf(`count_over_time(ALERTS{alertname=%q, alertstate="firing"}[10m])`, alert))) > 0
+}
+
+// deaf accepts connections, and never says a word.
+func deaf(t *testing.T) (address string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	go func() {
+		for conn, err := ln.Accept(); err == nil; conn, err = ln.Accept() {
+			t.Cleanup(func() { conn.Close() })
+		}
+	}()
+	return ln.Addr().String()
 }
 
 // serveAnother is a server that was never given the certificate that it is to have: it has one for an hour.
