@@ -10,67 +10,25 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
+	"acmed/test/netns"
 	"acmed/test/pebble"
 )
-
-// isolated marks the process that runs in a network namespace of its own.
-const isolated = "ACMED_E2E_ISOLATED"
 
 // TestMain runs the tests in a network namespace that holds nothing but a
 // loopback device. The container and Pebble share it: port 80 is free there,
 // and nothing reaches the world. What they mount ends with them.
 func TestMain(m *testing.M) {
-	if os.Getenv(isolated) != "" {
-		if err := raiseLoopback(); err != nil {
-			fmt.Fprintln(os.Stderr, "raising the loopback device:", err)
-			os.Exit(1)
-		}
-		os.Exit(m.Run())
-	}
 	began := time.Now()
-	if err := prepare(); err != nil {
-		fmt.Fprintln(os.Stderr, "preparing the end-to-end tests:", err)
-		os.Exit(1)
-	}
-	fmt.Printf("prepared in %v\n", time.Since(began).Round(time.Second))
-	os.Exit(isolate())
-}
-
-func isolate() int {
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), isolated+"=1")
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Unshareflags: unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	err := cmd.Run()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Exited() {
-		return exit.ExitCode()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "running the tests in isolation:", err)
-		return 1
-	}
-	return 0
-}
-
-func raiseLoopback() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
+	os.Exit(netns.Main(m.Run, func() error {
+		err := prepare()
+		fmt.Printf("prepared in %v\n", time.Since(began).Round(time.Second))
 		return err
-	}
-	defer unix.Close(fd)
-	lo, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	lo.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
+	}))
 }
 
 // prepare does what needs the network: the programs that the tests run, and

@@ -39,6 +39,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"acmed/test/process"
 )
 
 // Options configure a CA. The zero value is a friendly one: it validates at
@@ -118,7 +120,7 @@ type Server struct {
 	options Options
 	tools   Tools
 	client  *http.Client
-	dns, ca *process
+	dns, ca *process.Process
 }
 
 // attempts bounds how often New moves to other ports, because between choosing
@@ -140,7 +142,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		if s, err = start(ctx, tools, o); err == nil {
 			return s, nil
 		}
-		if !errors.Is(err, errPortTaken) {
+		if !errors.Is(err, process.ErrPortTaken) {
 			break
 		}
 	}
@@ -154,12 +156,12 @@ func start(ctx context.Context, tools Tools, o Options) (*Server, error) {
 		return nil, err
 	}
 	s.client = &http.Client{Transport: transport(pool)}
-	ports, err := freePorts(6)
+	ports, err := process.FreePorts(6)
 	if err != nil {
 		return nil, err
 	}
-	acme, management, dns, dnsManagement := loopback(ports[0]), loopback(ports[1]), loopback(ports[2]), loopback(ports[3])
-	s.HTTPAddr, s.TLSAddr = loopback(orPort(o.HTTPPort, ports[4])), loopback(orPort(o.TLSPort, ports[5]))
+	acme, management, dns, dnsManagement := process.Loopback(ports[0]), process.Loopback(ports[1]), process.Loopback(ports[2]), process.Loopback(ports[3])
+	s.HTTPAddr, s.TLSAddr = process.Loopback(orPort(o.HTTPPort, ports[4])), process.Loopback(orPort(o.TLSPort, ports[5]))
 	s.DirectoryURL, s.ManagementURL = "https://"+acme+"/dir", "https://"+management
 	s.DNSAddr, s.DNSURL = dns, "http://"+dnsManagement
 	if err := s.writeConfig(acme, management); err != nil {
@@ -177,24 +179,24 @@ func start(ctx context.Context, tools Tools, o Options) (*Server, error) {
 }
 
 func (s *Server) startDNS(ctx context.Context, management string) (err error) {
-	s.dns, err = startProcess(s.tools.ChallTestSrv, filepath.Join(s.options.Dir, "challtestsrv.log"), nil,
+	s.dns, err = process.Start(s.tools.ChallTestSrv, filepath.Join(s.options.Dir, "challtestsrv.log"), nil,
 		"-dnsserver", s.DNSAddr, "-management", management, "-defaultIPv4", "127.0.0.1", "-defaultIPv6", "",
 		"-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "")
 	if err != nil {
 		return err
 	}
-	return s.dns.awaitReady(ctx, func(ctx context.Context) error {
+	return s.dns.AwaitReady(ctx, func(ctx context.Context) error {
 		return errors.Join(lookup(ctx, s.DNSAddr), s.answers(ctx, s.DNSURL))
 	})
 }
 
 func (s *Server) startCA(ctx context.Context) (err error) {
-	s.ca, err = startProcess(s.tools.Pebble, s.logFile(), s.options.environment(),
+	s.ca, err = process.Start(s.tools.Pebble, s.logFile(), s.options.environment(),
 		"-strict", "-config", s.configFile(), "-dnsserver", cmp.Or(s.options.DNSServer, s.DNSAddr))
 	if err != nil {
 		return err
 	}
-	return s.ca.awaitReady(ctx, func(ctx context.Context) error {
+	return s.ca.AwaitReady(ctx, func(ctx context.Context) error {
 		// Below the directory there is no endpoint, so this leaves no trace in
 		// the log.
 		return errors.Join(s.answers(ctx, s.DirectoryURL+"/none"), s.answers(ctx, s.ManagementURL))
@@ -204,7 +206,7 @@ func (s *Server) startCA(ctx context.Context) (err error) {
 // Stop ends the CA at once, as a crash does. DNS stays.
 func (s *Server) Stop() {
 	if s.ca != nil {
-		s.ca.kill()
+		s.ca.Kill()
 	}
 }
 
@@ -220,7 +222,7 @@ func (s *Server) Restart(ctx context.Context) error {
 func (s *Server) Close() {
 	s.Stop()
 	if s.dns != nil {
-		s.dns.kill()
+		s.dns.Kill()
 	}
 	s.client.CloseIdleConnections()
 }

@@ -19,7 +19,7 @@ func Start(t testing.TB, o Options) *Server {
 	t.Cleanup(func() {
 		s.Close()
 		if t.Failed() {
-			t.Logf("the end of Pebble's log:\n%s", lastLines(s.ca.log(), 60))
+			t.Logf("the end of Pebble's log:\n%s", lastLines(s.ca.Log(), 60))
 		}
 	})
 	return s

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ import (
 type Config struct {
 	Records string            // in the format of a zone file, with absolute names; zones are those with a SOA record
 	TSIG    map[string]string // name of a key to base64: updates must be signed by one of them; nil: none is taken
+	Port    int               // 0: a free one
 }
 
 // Server answers until its test ends.
@@ -35,12 +37,12 @@ type Server struct {
 	updates int
 }
 
-// Start starts a server on a free port of 127.0.0.1.
+// Start starts a server on a port of 127.0.0.1.
 func Start(t testing.TB, c Config) *Server {
 	t.Helper()
 	s := &Server{t: t, tsig: c.TSIG, mute: map[string]uint16{}, bogus: map[string]bool{}}
 	s.Add(c.Records)
-	packets, stream := listen(t)
+	packets, stream := listen(t, c.Port)
 	s.Addr = stream.Addr().String()
 	s.serve(&dns.Server{PacketConn: packets})
 	s.serve(&dns.Server{Listener: stream})
@@ -48,10 +50,10 @@ func Start(t testing.TB, c Config) *Server {
 }
 
 // listen takes the same port for both.
-func listen(t testing.TB) (net.PacketConn, net.Listener) {
+func listen(t testing.TB, port int) (net.PacketConn, net.Listener) {
 	t.Helper()
 	for range 50 {
-		stream, err := net.Listen("tcp", "127.0.0.1:0")
+		stream, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -99,6 +101,24 @@ func (s *Server) Remove(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.records = slices.DeleteFunc(s.records, func(rr dns.RR) bool { return rr.Header().Name == dns.Fqdn(name) })
+}
+
+// AddTXT adds a value at a name.
+func (s *Server) AddTXT(name, value string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	header := dns.RR_Header{Name: dns.Fqdn(name), Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: 60}
+	s.records = append(s.records, &dns.TXT{Hdr: header, Txt: []string{value}})
+}
+
+// RemoveTXT removes a value from a name.
+func (s *Server) RemoveTXT(name, value string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.records = slices.DeleteFunc(s.records, func(rr dns.RR) bool {
+		txt, ok := rr.(*dns.TXT)
+		return ok && strings.EqualFold(txt.Hdr.Name, dns.Fqdn(name)) && strings.Join(txt.Txt, "") == value
+	})
 }
 
 // Fail makes every question for a name fail with an rcode; dns.RcodeSuccess: it is not answered.

@@ -1,4 +1,8 @@
-package pebble
+// Package process runs servers for tests as subprocesses: programs of the pinned tools, on loopback ports of their own,
+// with their output in a file.
+//
+// It owns the processes. It never knows what they serve.
+package process
 
 import (
 	"bytes"
@@ -17,10 +21,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var errPortTaken = errors.New("a port was taken by another process")
+// ErrPortTaken is what a process ends with that finds its port in use: it may be started again on another.
+var ErrPortTaken = errors.New("a port was taken by another process")
 
-// process is a running program whose output goes to a log file.
-type process struct {
+// Process is a running program whose output goes to a log file.
+type Process struct {
 	name     string
 	logFile  string
 	logStart int64 // what earlier processes wrote into the file
@@ -28,7 +33,8 @@ type process struct {
 	done     chan struct{} // closed when the program has ended
 }
 
-func startProcess(path, logFile string, env []string, args ...string) (*process, error) {
+// Start runs a program. Its environment is env and nothing else; its output is added to logFile.
+func Start(path, logFile string, env []string, args ...string) (*Process, error) {
 	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
@@ -38,7 +44,7 @@ func startProcess(path, logFile string, env []string, args ...string) (*process,
 	if err != nil {
 		return nil, err
 	}
-	p := &process{
+	p := &Process{
 		name:     filepath.Base(path),
 		logFile:  logFile,
 		logStart: info.Size(),
@@ -54,12 +60,13 @@ func startProcess(path, logFile string, env []string, args ...string) (*process,
 	}
 	go func() {
 		defer close(p.done)
-		_ = p.cmd.Wait() // killed on purpose, or noticed by awaitReady
+		_ = p.cmd.Wait() // killed on purpose, or noticed by AwaitReady
 	}()
 	return p, nil
 }
 
-func (p *process) kill() {
+// Kill ends the program at once, unless it has ended.
+func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill() // the only error is that it has ended
 	<-p.done
 }
@@ -69,8 +76,8 @@ const (
 	pollInterval = 10 * time.Millisecond
 )
 
-// awaitReady polls until the probe succeeds.
-func (p *process) awaitReady(ctx context.Context, probe func(context.Context) error) error {
+// AwaitReady polls until the probe succeeds, for half a minute at most.
+func (p *Process) AwaitReady(ctx context.Context, probe func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	tick := time.NewTicker(pollInterval)
@@ -78,8 +85,8 @@ func (p *process) awaitReady(ctx context.Context, probe func(context.Context) er
 	for {
 		err := probe(ctx)
 		// challtestsrv lives on when a port is taken: only its log tells.
-		if bytes.Contains(p.log(), []byte("address already in use")) {
-			return fmt.Errorf("starting %s: %w", p.name, errPortTaken)
+		if bytes.Contains(p.Log(), []byte("address already in use")) {
+			return fmt.Errorf("starting %s: %w", p.name, ErrPortTaken)
 		}
 		if err == nil {
 			return nil
@@ -94,16 +101,16 @@ func (p *process) awaitReady(ctx context.Context, probe func(context.Context) er
 	}
 }
 
-func (p *process) ended() error {
-	log := p.log()
+func (p *Process) ended() error {
+	log := p.Log()
 	if bytes.Contains(log, []byte("address already in use")) {
-		return fmt.Errorf("starting %s: %w", p.name, errPortTaken)
+		return fmt.Errorf("starting %s: %w", p.name, ErrPortTaken)
 	}
 	return fmt.Errorf("%s ended: %s\n%s", p.name, p.cmd.ProcessState, log)
 }
 
-// log returns what this process has written.
-func (p *process) log() []byte {
+// Log is what this process has written.
+func (p *Process) Log() []byte {
 	log, err := os.ReadFile(p.logFile)
 	if err != nil {
 		return []byte(err.Error())
@@ -111,11 +118,11 @@ func (p *process) log() []byte {
 	return log[min(p.logStart, int64(len(log))):]
 }
 
-// freePorts returns n ports that are free, and that no other test takes as long
+// FreePorts returns n ports that are free, and that no other test takes as long
 // as this process lives: some are taken only later, by who answers challenges.
 // They lie below the range that the kernel gives to outgoing connections, so
 // that none of those takes one meanwhile.
-func freePorts(n int) ([]int, error) {
+func FreePorts(n int) ([]int, error) {
 	var ports []int
 	for range 1000 {
 		port := 20000 + rand.IntN(10000)
@@ -150,12 +157,12 @@ func reserve(port int) (bool, error) {
 }
 
 func portFree(port int) bool {
-	tcp, err := net.Listen("tcp", loopback(port))
+	tcp, err := net.Listen("tcp", Loopback(port))
 	if err != nil {
 		return false
 	}
 	defer tcp.Close()
-	udp, err := net.ListenPacket("udp", loopback(port))
+	udp, err := net.ListenPacket("udp", Loopback(port))
 	if err != nil {
 		return false
 	}
@@ -163,13 +170,5 @@ func portFree(port int) bool {
 	return true
 }
 
-func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
-
-func lookup(ctx context.Context, dnsAddr string) error {
-	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, network, dnsAddr)
-	}}
-	_, err := resolver.LookupIP(ctx, "ip4", "ready.test.")
-	return err
-}
+// Loopback is a port of 127.0.0.1.
+func Loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
