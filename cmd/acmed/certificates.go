@@ -190,12 +190,13 @@ With --staging it is only rehearsed: the same order at the issuer's staging twin
 Without --wait the command returns once the request is safely noted.`,
 		Example: `  acmed renew www.example.com --wait
   acmed renew www.example.com --staging
-  acmed renew --issuer letsencrypt`,
+  acmed renew --issuer letsencrypt
+  acmed renew --revoked`,
 		ValidArgsFunction: a.completeNames(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Names = args
-			if (len(args) > 0) == (req.All || req.Issuer != "") || req.All && req.Issuer != "" {
-				return usagef(cmd, "renew what? give names, or --all, or --issuer: exactly one of them")
+			if !exactlyOne(len(args) > 0, req.All, req.Issuer != "", req.Revoked) {
+				return usagef(cmd, "renew what? give names, or --all, or --issuer, or --revoked: exactly one of them")
 			}
 			return a.renew(cmd.Context(), req)
 		},
@@ -203,11 +204,22 @@ Without --wait the command returns once the request is safely noted.`,
 	flags := cmd.Flags()
 	flags.BoolVar(&req.All, "all", false, "renew every certificate")
 	flags.StringVar(&req.Issuer, "issuer", "", "renew every certificate of `ISSUER`")
+	flags.BoolVar(&req.Revoked, "revoked", false, "read all revocation lists now, and renew what CAs have revoked")
 	flags.BoolVar(&req.Force, "force", false, "pass the budgets that acmed sets itself")
 	flags.BoolVar(&req.Staging, "staging", false, "rehearse at the issuer's staging twin; keep and deploy nothing")
 	flags.BoolVar(&req.Wait, "wait", false, "wait for the outcome, and tell what happens")
 	_ = cmd.RegisterFlagCompletionFunc("issuer", a.completeIssuers) // fails only for a flag that is not there
 	return cmd
+}
+
+func exactlyOne(choices ...bool) bool {
+	n := 0
+	for _, c := range choices {
+		if c {
+			n++
+		}
+	}
+	return n == 1
 }
 
 func (a *app) renew(ctx context.Context, req control.RenewRequest) error {
@@ -222,7 +234,9 @@ func (a *app) renew(ctx context.Context, req control.RenewRequest) error {
 func (a *app) stream(ask func(report func(control.Event)) error) error {
 	var failed error
 	var written error
+	any := false
 	err := ask(func(e control.Event) {
+		any = true
 		if e.Done && !e.OK {
 			failed = errReported
 		}
@@ -230,7 +244,11 @@ func (a *app) stream(ask func(report func(control.Event)) error) error {
 			written = err
 		}
 	})
-	return cmp.Or(err, written, failed)
+	if err := cmp.Or(err, written, failed); err != nil || any {
+		return err
+	}
+	a.say("nothing to do")
+	return nil
 }
 
 // event shows one piece of news: an outcome is a result, all else is talk.

@@ -95,6 +95,9 @@ func writeCurrent(b *strings.Builder, c control.Certificate, now time.Time) {
 	if r.Revoked != nil {
 		field(b, "revoked", joined(": ", moment(r.Revoked.At, now), r.Revoked.Reason))
 	}
+	if l := c.RevocationList; l != nil {
+		field(b, "revocations", listedText(l, now))
+	}
 	field(b, "serial", r.Serial)
 	field(b, "sha256", r.SHA256)
 	field(b, "account", r.Account)
@@ -102,6 +105,14 @@ func writeCurrent(b *strings.Builder, c control.Certificate, now time.Time) {
 	if w := c.Waiting; w != nil {
 		field(b, "waiting", fmt.Sprintf("revision %d, by %s, until %s", w.Number, w.Issuer, moment(w.NotAfter, now)))
 	}
+}
+
+// listedText says how the revocation list was read.
+func listedText(l *control.RevocationList, now time.Time) string {
+	if l.Checked.IsZero() {
+		return "never read: " + l.Problem
+	}
+	return joined("; now ", "read "+relative(l.Checked, now)+" from "+l.URL, l.Problem)
 }
 
 // writePlans writes what comes next.

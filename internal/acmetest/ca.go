@@ -38,6 +38,7 @@ type Config struct {
 	RequireEAB  bool              // refuse accounts without one
 	RenewalInfo bool              // offer RFC 9773
 	RenewalPoll time.Duration     // how often renewal information is to be asked for; zero: every 6 hours
+	CRL         bool              // name a revocation list in certificates, and serve it
 
 	ValidateDelay time.Duration // from a challenge accepted to its authorization final; zero: at once
 	FinalizeDelay time.Duration // from finalize to the certificate; zero: at once
@@ -68,7 +69,7 @@ type Config struct {
 // Entry is one request that reached the CA.
 type Entry struct {
 	// Op is "directory", "newNonce", "newAccount", "account", "newOrder", "order", "authz", "challenge", "finalize",
-	// "certificate", "renewalInfo" or "revokeCert"; "" for a URL that the CA does not have.
+	// "certificate", "renewalInfo", "revokeCert" or "crl"; "" for a URL that the CA does not have.
 	Op     string
 	Method string
 	URL    string

@@ -37,6 +37,8 @@ type certificate struct {
 
 	fetched     bool // a client has it
 	revoked     bool
+	revokedAt   time.Time
+	reason      int    // of RFC 5280 §5.3.1
 	replacement *order // that was made to replace it; nil: none was
 	window      window
 	nextPoll    time.Time // before which nobody asks for its renewal information
@@ -163,7 +165,7 @@ func (ca *CA) issue(o *order) {
 	}
 	c.notAfter = c.notBefore.Add(lifetime)
 	c.window = window{c.notBefore.Add(lifetime * 62 / 100), c.notBefore.Add(lifetime * 68 / 100)}
-	if err := ca.authority.sign(c, o.request); err != nil {
+	if err := ca.authority.sign(c, o.request, ca.crlURL()); err != nil {
 		ca.fail(o, refuse(http.StatusBadRequest, "badCSR", "signing: %v", err), o.issueAt)
 		return
 	}
@@ -176,7 +178,7 @@ func (ca *CA) issue(o *order) {
 }
 
 // sign fills in what the signature brings.
-func (a *authority) sign(c *certificate, r *csr) (err error) {
+func (a *authority) sign(c *certificate, r *csr, list string) (err error) {
 	template := &x509.Certificate{
 		SerialNumber: c.serial,
 		NotBefore:    c.notBefore,
@@ -185,6 +187,9 @@ func (a *authority) sign(c *certificate, r *csr) (err error) {
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		DNSNames:     r.names,
 		IPAddresses:  r.ips,
+	}
+	if list != "" {
+		template.CRLDistributionPoints = []string{list}
 	}
 	c.id = idOf(a.intermediate.SubjectKeyId, c.serial)
 	c.der, err = x509.CreateCertificate(rand.Reader, template, a.intermediate, r.key, a.key)
@@ -237,7 +242,7 @@ func (ca *CA) SetRenewalWindow(certID string, start, end time.Time) {
 
 // Revoke revokes the certificate with that CertID, which may then be renewed at once.
 func (ca *CA) Revoke(certID string) {
-	ca.change(certID, func(c *certificate) { c.revoke(time.Now()) })
+	ca.change(certID, func(c *certificate) { c.revoke(time.Now(), 0) })
 }
 
 // Revoked tells whether the certificate with that CertID is revoked.
@@ -258,8 +263,8 @@ func (ca *CA) change(certID string, f func(*certificate)) {
 	f(c)
 }
 
-func (c *certificate) revoke(now time.Time) {
-	c.revoked = true
+func (c *certificate) revoke(now time.Time, reason int) {
+	c.revoked, c.revokedAt, c.reason = true, now, reason
 	c.window = window{now.Add(-time.Hour), now.Add(-30 * time.Minute)}
 }
 
@@ -329,7 +334,7 @@ func (ca *CA) revokeCert(r *request) (*reply, *problem) {
 	case !slices.Contains([]int{0, 1, 3, 4, 5}, want.Reason):
 		return nil, refuse(http.StatusBadRequest, "badRevocationReason", "reason %d is not allowed", want.Reason)
 	}
-	c.revoke(r.now)
+	c.revoke(r.now, want.Reason)
 	return &reply{status: http.StatusOK}, nil
 }
 

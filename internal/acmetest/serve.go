@@ -32,6 +32,7 @@ type request struct {
 type reply struct {
 	status     int
 	location   string
+	etag       string
 	retryAfter time.Duration // zero: not said
 	body       any           // marshalled as JSON, but []byte is a chain as it is; nil: none
 }
@@ -84,6 +85,7 @@ func routeFor(path string) (route, bool) {
 		"certificate":  {"certificate", "POST", (*CA).serveCertificate},
 		"renewal-info": {"renewalInfo", "GET", (*CA).serveRenewalInfo},
 		"revoke-cert":  {"revokeCert", "POST", (*CA).revokeCert},
+		"crl":          {"crl", "GET", (*CA).serveCRL},
 	}[first]
 	return r, ok
 }
@@ -228,6 +230,9 @@ func (ca *CA) response(r *request, rep *reply, prob *problem) *http.Response {
 	if r.Method == http.MethodPost || r.op == "newNonce" {
 		header.Set("Replay-Nonce", ca.nonces.issue())
 		header.Set("Link", fmt.Sprintf("<%s>;rel=\"index\"", ca.DirectoryURL()))
+	}
+	if rep.etag != "" {
+		header.Set("ETag", rep.etag)
 	}
 	if rep.location != "" {
 		header.Set("Location", rep.location)

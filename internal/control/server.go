@@ -230,13 +230,13 @@ func requested[Q request](w http.ResponseWriter, r *http.Request) (req Q, err er
 // validate refuses a request that names nothing, or more than one kind of thing.
 func (r RenewRequest) validate() error {
 	ways := 0
-	for _, given := range []bool{len(r.Names) > 0, r.All, r.Issuer != ""} {
+	for _, given := range []bool{len(r.Names) > 0, r.All, r.Issuer != "", r.Revoked} {
 		if given {
 			ways++
 		}
 	}
 	if ways != 1 {
-		return Errorf(Invalid, "renew what? Give names, or all, or an issuer: exactly one of them")
+		return Errorf(Invalid, "renew what? Give names, or all, or an issuer, or what is revoked: exactly one of them")
 	}
 	return nil
 }
@@ -246,6 +246,8 @@ func (r RenewRequest) fields() []zap.Field {
 	switch {
 	case r.All:
 		return []zap.Field{zap.Bool("all", true), force}
+	case r.Revoked:
+		return []zap.Field{zap.Bool("revoked", true), force}
 	case r.Issuer != "":
 		return []zap.Field{zap.String("issuer", r.Issuer), force}
 	default:

@@ -68,6 +68,15 @@ type Certificate struct {
 	Held        time.Time `json:"held,omitzero"`         // left as it is until then; zero: not held
 	Targets     []Target  `json:"targets,omitempty"`     // its consumers, in the order in which they are served
 	Refused     *Setback  `json:"refused,omitempty"`     // why no consumer could be served; nil: they could
+
+	RevocationList *RevocationList `json:"revocationList,omitempty"` // nil: none is read, as the CA's renewal advice tells
+}
+
+// RevocationList is the list in which its CA names a certificate that it has revoked, as it was read last.
+type RevocationList struct {
+	URL     string    `json:"url,omitempty"`     // "": it could not be read yet
+	Checked time.Time `json:"checked,omitzero"`  // when it was read last; zero: never
+	Problem string    `json:"problem,omitempty"` // why not since; "": it was
 }
 
 // Revocation is when a certificate was revoked, and why.
@@ -192,11 +201,13 @@ type Info struct {
 	Held         *Held         `json:"held,omitempty"` // nil: no removal waits
 }
 
-// RenewRequest names the certificates to renew now, in exactly one of three ways.
+// RenewRequest names the certificates to renew now, in exactly one of four ways.
 type RenewRequest struct {
 	Names  []string `json:"names,omitempty"`
 	All    bool     `json:"all,omitzero"`
 	Issuer string   `json:"issuer,omitempty"` // every certificate that this issuer made
+	// Revoked is every certificate that its CA has revoked: all revocation lists are read first.
+	Revoked bool `json:"revoked,omitzero"`
 
 	Force bool `json:"force,omitzero"` // pass acmed's own budgets; never the CA's Retry-After
 	// Staging rehearses instead, at the issuer's staging twin: nothing is kept, and the certificate stays as it is.

@@ -63,7 +63,11 @@ func (a api) Status(_ context.Context, name string) (control.Certificate, error)
 	if err != nil {
 		return control.Certificate{}, err
 	}
-	return certificate(s, a.d.specs.settings().StateDir, a.d.specs.bad()[name], time.Now()), nil
+	c := certificate(s, a.d.specs.settings().StateDir, a.d.specs.bad()[name], time.Now())
+	if l, ok := a.d.reconciler.RevocationList(name); ok {
+		c.RevocationList = &control.RevocationList{URL: l.URL, Checked: l.Checked, Problem: l.Problem}
+	}
+	return c, nil
 }
 
 // status is what the files say, unless the last visit met with a fault of this machine, which no file knows of.

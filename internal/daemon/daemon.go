@@ -271,6 +271,9 @@ func (d *daemon) work(ctx, outer context.Context) error {
 	group.Go(func() error { return d.specs.run(ctx) })
 	group.Go(func() error { return d.couriers.run(ctx) })
 	group.Go(func() error { return d.reportStatus(ctx) })
+	if every := d.specs.settings().RevocationPoll; every > 0 {
+		group.Go(func() error { return d.reconciler.WatchRevocations(ctx, every) })
+	}
 	if d.news != nil {
 		group.Go(func() error { return d.news.Run(ctx) })
 	}

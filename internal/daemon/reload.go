@@ -158,6 +158,7 @@ func reconfigure(running, wanted *spec.Config) (*spec.Config, []*spec.Problem) {
 		{"labelNames", restore(&c.LabelNames, running.LabelNames)},
 		{"log.format", restore(&c.Log.Format, running.Log.Format)},
 		{"notify", restore(&c.Notify, running.Notify)},
+		{"revocationPoll", restore(&c.RevocationPoll, running.RevocationPoll)},
 		{"runtimeDir", restore(&c.RuntimeDir, running.RuntimeDir)},
 		{"stateDir", restore(&c.StateDir, running.StateDir)},
 		{"tlsALPN", restore(&c.TLSALPN, running.TLSALPN)},

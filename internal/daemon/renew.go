@@ -22,6 +22,9 @@ const followers = 256
 // Renew implements control.Certificates. Who asks may have mended what an issuer is left alone for.
 func (a api) Renew(ctx context.Context, req control.RenewRequest, report func(control.Event)) error {
 	names, err := a.chosen(req)
+	if req.Revoked {
+		names, err = a.revoked(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -97,6 +100,21 @@ func (a api) chosen(req control.RenewRequest) ([]string, error) {
 		return nil, a.unknownIssuer(req.Issuer)
 	}
 	return names, nil
+}
+
+// revoked are the certificates that their CAs have revoked, by what the lists say now and by what was known.
+func (a api) revoked(ctx context.Context) ([]string, error) {
+	names, err := a.d.reconciler.CheckRevocations(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range a.d.reconciler.Views() {
+		if v.Revoked && a.d.specs.set().Certificate(v.Name) != nil {
+			names = append(names, v.Name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
 func (a api) unknownIssuer(name string) error {

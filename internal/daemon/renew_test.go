@@ -222,3 +222,33 @@ func TestProgressIsJudgedByWhatIs(t *testing.T) {
 		t.Errorf("without a spec got %+v", e)
 	}
 }
+
+// TestWhatTheCAHasRevokedIsRenewedWhenAskedFor reads lists at once, and shows how they were read.
+func TestWhatTheCAHasRevokedIsRenewedWhenAskedFor(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, acmetest.Config{CRL: true})
+	s.configure("workers: 8", "workers: 8\nrevocationPoll: 1h")
+	s.spec(www, "")
+	s.spec("mail.example.com", "")
+	s.start()
+	s.await(www, 1)
+	s.await("mail.example.com", 1)
+	revoked := control.RenewRequest{Revoked: true, Wait: true}
+	if got := s.renew(revoked); len(got) != 0 {
+		t.Errorf("nothing is revoked, and got %+v", got)
+	}
+	list := s.status(www).RevocationList
+	if list == nil || list.URL == "" || list.Problem != "" || time.Since(list.Checked) > time.Hour {
+		t.Errorf("the list is shown as %+v", list)
+	}
+	for _, leaf := range s.ca.Certificates() {
+		if leaf.DNSNames[0] == www {
+			s.ca.AllowRepeat(www)
+			s.ca.RevokeFor(acmetest.CertID(leaf), 4)
+		}
+	}
+	got := s.renew(revoked)
+	if e := got[www]; len(got) != 1 || !e.OK || !strings.HasPrefix(e.Message, "revision 2, ") {
+		t.Errorf("got %+v", got)
+	}
+}

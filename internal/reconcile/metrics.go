@@ -14,6 +14,7 @@ type Metrics struct {
 	issuances *prometheus.CounterVec
 	failures  *prometheus.CounterVec
 	duration  *prometheus.HistogramVec
+	lists     *prometheus.CounterVec
 }
 
 // NewMetrics makes collectors of their own.
@@ -29,12 +30,15 @@ func NewMetrics() *Metrics {
 			Name: "acmed_issuance_duration_seconds", Help: "Time from an order to its certificate on disk, waits for the CA included.",
 			Buckets: []float64{0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600},
 		}, []string{"issuer"}),
+		lists: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "acmed_revocation_list_reads_total", Help: "Revocation lists that were read, found unchanged, or could not be used.",
+		}, []string{"result"}),
 	}
 }
 
 // Collectors are to be registered once.
 func (m *Metrics) Collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.issuances, m.failures, m.duration}
+	return []prometheus.Collector{m.issuances, m.failures, m.duration, m.lists}
 }
 
 func (m *Metrics) issued(o store.Order, took time.Duration) {
@@ -45,6 +49,8 @@ func (m *Metrics) issued(o store.Order, took time.Duration) {
 func (m *Metrics) failed(issuer string, f store.Failure) {
 	m.failures.WithLabelValues(issuer, f.Kind).Inc()
 }
+
+func (m *Metrics) readList(result string) { m.lists.WithLabelValues(result).Inc() }
 
 const (
 	// mostRevoked is how many revoked certificates have a series that says so, however many certificates there are.

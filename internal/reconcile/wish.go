@@ -24,19 +24,24 @@ const patience = 10 * time.Second
 
 // wish has do performed by a visit of name, and waits for it.
 func (r *Reconciler) wish(ctx context.Context, name string, do func(*visit) error) error {
-	w := wish{do, make(chan error, 1)}
-	r.mu.Lock()
-	r.wishes[name] = append(r.wishes[name], w)
-	r.mu.Unlock()
-	r.wake(name)
 	select {
-	case err := <-w.done:
+	case err := <-r.wishFor(name, do):
 		return err
 	case <-time.After(patience):
 		return ErrBusy
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// wishFor has do performed by a visit of name, and tells what came of it.
+func (r *Reconciler) wishFor(name string, do func(*visit) error) <-chan error {
+	w := wish{do, make(chan error, 1)}
+	r.mu.Lock()
+	r.wishes[name] = append(r.wishes[name], w)
+	r.mu.Unlock()
+	r.wake(name)
+	return w.done
 }
 
 // takeWishes carries out what was wished for, durably, and tells those who wait.

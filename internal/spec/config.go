@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 var configKind = object(checkConfig,
@@ -44,9 +45,25 @@ var configKind = object(checkConfig,
 		func(c *Config) *Notify { return &c.Notify }, notifyKind),
 	key("labelNames", "labels of certificates that metrics carry",
 		func(c *Config) *[]string { return &c.LabelNames }, list("a list of labels", labelNameKind)),
+	key("revocationPoll", "how often the revocation lists of certificates are read whose CA does not advise when to renew; `0s`: never",
+		func(c *Config) *time.Duration { return &c.RevocationPoll }, revocationPollKind),
 	key("workers", "certificates that are worked on at once, up to 1024",
 		func(c *Config) *int { return &c.Workers }, integer(1, 1024)),
 )
+
+// revocationPollKind keeps acmed from asking those who serve lists all the time.
+var revocationPollKind = like(durationText.String()+"|^0s$", scalar("a duration such as 1h", "!!str", func(s string) (time.Duration, *fault) {
+	if s == "0s" {
+		return 0, nil
+	}
+	d, wrong := parseDuration(s)
+	if wrong == nil && d < leastRevocationPoll {
+		wrong = &fault{"less than a minute", "1h is usual: lists change a few times a day"}
+	}
+	return d, wrong
+}))
+
+const leastRevocationPoll = time.Minute
 
 var contactsKind = list("a list of contacts", contactKind)
 
@@ -152,6 +169,8 @@ func DefaultConfig(file string) *Config {
 		Admin:      Admin{Listen: "127.0.0.1:9402", CertificateMetrics: "auto"},
 		Log:        Log{Level: "info", Format: "auto"},
 		Workers:    16,
+
+		RevocationPoll: time.Hour,
 	}
 	c.resolve("")
 	return c

@@ -55,8 +55,8 @@ func TestLoadConfigWithEveryKey(t *testing.T) {
 			Command: []string{"/usr/local/bin/tell", "pki"}, URLFile: dir + "/config/secrets/hook", TokenFile: "/etc/acmed/secrets/token",
 			Events: []string{"failing", "expiring"}, Expiring: []float64{0.25, 0.025},
 		},
-		LabelNames: []string{"team"},
-		Workers:    4,
+		LabelNames:     []string{"team"},
+		RevocationPoll: 30 * time.Minute, Workers: 4,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

@@ -27,7 +27,8 @@ type Config struct {
 	Control              Control
 	Log                  Log
 	Notify               Notify
-	LabelNames           []string // labels that acmed_certificate_info carries
+	LabelNames           []string      // labels that acmed_certificate_info carries
+	RevocationPoll       time.Duration // between two looks at revocation lists; zero: there are none
 	Workers              int
 }
 

@@ -222,6 +222,30 @@ func (r *Reader) Leaf(name string, number int) (*x509.Certificate, error) {
 	return x509.ParseCertificate(block.Bytes)
 }
 
+// Chain returns the certificates of a revision, the leaf first. It reads no key.
+func (r *Reader) Chain(name string, number int) (chain []*x509.Certificate, err error) {
+	rev, err := r.meta(name, number)
+	if err != nil {
+		return nil, r.about(name, number, err)
+	}
+	p := path.Join(revisionDir(name, number), fullchainFile)
+	text, err := r.read(p)
+	if err != nil {
+		return nil, r.about(name, number, r.lost(err))
+	}
+	if sum(text) != rev.Sums[fullchainFile] {
+		return nil, r.about(name, number, r.damaged(p, errors.New("its checksum is wrong")))
+	}
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, r.about(name, number, r.damaged(p, err))
+		}
+		chain = append(chain, cert)
+	}
+	return chain, nil
+}
+
 // Key returns the private key of a revision.
 func (r *Reader) Key(name string, number int) (crypto.Signer, error) {
 	_, files, err := r.load(name, number)
