@@ -15,6 +15,7 @@ import (
 	"math/big"
 	"net/http"
 	"slices"
+	"time"
 
 	"acmed/test/pebble"
 )
@@ -24,6 +25,7 @@ import (
 type Forger struct {
 	issuer *x509.Certificate
 	key    crypto.Signer
+	lister *x509.Certificate // the intermediate as it would be if it might sign revocation lists
 }
 
 // NewForger fetches the intermediate and its key.
@@ -42,6 +44,14 @@ func NewForger(ctx context.Context, ca *pebble.Server) (*Forger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a forger: %w", err)
 	}
+	root, err := fetchPEM(ctx, client, ca.ManagementURL+"/roots/0")
+	if err != nil {
+		return nil, fmt.Errorf("making a forger: %w", err)
+	}
+	rootKey, err := fetchPEM(ctx, client, ca.ManagementURL+"/root-keys/0")
+	if err != nil {
+		return nil, fmt.Errorf("making a forger: %w", err)
+	}
 	f := &Forger{}
 	if f.issuer, err = x509.ParseCertificate(cert); err != nil {
 		return nil, fmt.Errorf("making a forger: %w", err)
@@ -49,7 +59,49 @@ func NewForger(ctx context.Context, ca *pebble.Server) (*Forger, error) {
 	if f.key, err = x509.ParsePKCS1PrivateKey(key); err != nil {
 		return nil, fmt.Errorf("making a forger: %w", err)
 	}
+	if f.lister, err = certifyLister(f.issuer, root, rootKey); err != nil {
+		return nil, fmt.Errorf("making a forger: %w", err)
+	}
 	return f, nil
+}
+
+// certifyLister certifies the intermediate anew, for signing lists as well.
+func certifyLister(issuer *x509.Certificate, rootDER, rootKeyDER []byte) (*x509.Certificate, error) {
+	root, err := x509.ParseCertificate(rootDER)
+	if err != nil {
+		return nil, err
+	}
+	key, err := x509.ParsePKCS1PrivateKey(rootKeyDER)
+	if err != nil {
+		return nil, err
+	}
+	lister := *issuer
+	lister.KeyUsage |= x509.KeyUsageCRLSign
+	der, err := x509.CreateCertificate(rand.Reader, &lister, root, issuer.PublicKey, key)
+	if err != nil {
+		return nil, err
+	}
+	return x509.ParseCertificate(der)
+}
+
+// Listed is a fault of the certificate endpoint that hurts nobody: the good CA's certificate, with the address of a
+// revocation list in it.
+func (f *Forger) Listed(url string) Fault {
+	return f.Leaf(func(l *Forgery) {
+		l.CRLDistributionPoints = []string{url}
+		l.Issuer, l.Rest = f.lister, [][]byte{f.lister.Raw}
+	})
+}
+
+// List signs a revocation list for certificates of Listed.
+func (f *Forger) List(revoked ...*big.Int) ([]byte, error) {
+	now := time.Now()
+	list := &x509.RevocationList{Number: big.NewInt(now.UnixNano()), ThisUpdate: now, NextUpdate: now.Add(time.Hour)}
+	for _, serial := range revoked {
+		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries,
+			x509.RevocationListEntry{SerialNumber: serial, RevocationTime: now, ReasonCode: 1})
+	}
+	return x509.CreateRevocationList(rand.Reader, list, f.lister, f.key)
 }
 
 // Issuer is the good CA's intermediate.

@@ -1,7 +1,13 @@
 package evilca_test
 
 import (
+	"context"
+	"crypto/ecdsa"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +31,7 @@ func TestStories(t *testing.T) {
 		"a certificate whose life is nearly over is not renewed at once":    nearlyOver,
 		"an old certificate that is sent for ever is not ordered for ever":  replayed,
 		"a directory that was evil once is not believed for a day":          evilDirectory,
+		"a CA that advises nothing tells of a revocation by its list":       listed,
 		"a CA that forgets the account and then lies makes no second storm": forgottenAccount,
 	} {
 		t.Run(sentence, func(t *testing.T) {
@@ -43,6 +50,56 @@ func (m *machine) quiet(d time.Duration) {
 	case <-timer.C:
 	case <-m.t.Context().Done():
 	}
+}
+
+// listed has the CA revoke what it issued, and tell nobody but in its list.
+func listed(t *testing.T, w *world) {
+	var list atomic.Pointer[[]byte]
+	publish := func(revoked ...*big.Int) {
+		der, err := w.forger.List(revoked...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list.Store(&der)
+	}
+	publish()
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		_, _ = rw.Write(*list.Load()) // who asked may be gone
+	}))
+	defer server.Close()
+	m := newMachine(t, w, nil, func(m *machine) {
+		m.proxy.Spoil(evilca.Directory, evilca.Field(map[string]any{"renewalInfo": nil}))
+		m.proxy.Spoil(evilca.Certificate, w.forger.Listed(server.URL+"/1.crl"))
+		m.cert.PrivateKey.RotationPolicy = "Never"
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- m.reconciler.WatchRevocations(ctx, time.Second) }()
+	m.quiet(3 * time.Second)
+	if read, ok := m.reconciler.RevocationList(m.name); !ok || read.Problem != "" || read.Checked.IsZero() {
+		t.Errorf("the list is %+v, %v", read, ok)
+	}
+	first, err := m.store.Leaf(m.name, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish(first.SerialNumber)
+	m.await("what was revoked is replaced", func(v reconcile.View) bool { return v.Revision == 2 })
+	second, err := m.store.Leaf(m.name, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second.PublicKey.(*ecdsa.PublicKey).Equal(first.PublicKey) {
+		t.Error("the successor has the key that was compromised")
+	}
+	if n := m.proxy.Count(evilca.NewOrder); n != 2 {
+		t.Errorf("%d orders, want 2", n)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	m.check()
 }
 
 func lostOrder(t *testing.T, w *world) {
