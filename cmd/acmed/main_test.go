@@ -93,6 +93,11 @@ func (fake) Info(context.Context) (control.Info, error)      { return sampleInfo
 func (fake) List(context.Context) ([]control.Summary, error) { return summaries(), nil }
 
 func (fake) Plan(_ context.Context, req control.PlanRequest) (control.Plan, error) {
+	if req.Simulate > 0 {
+		s := sampleSimulation()
+		s.Until = s.From.Add(time.Duration(req.Simulate) * time.Second)
+		return control.Plan{Steps: []control.Step{}, Simulation: s}, nil
+	}
 	plan := samplePlan()
 	if len(req.Drafts) > 0 {
 		plan.Steps = []control.Step{{Name: req.Drafts[0].Path, Do: "issue", Issuer: "letsencrypt", Reason: req.Drafts[0].Text}}

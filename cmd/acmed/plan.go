@@ -15,27 +15,38 @@ import (
 )
 
 func (a *app) planCommand() *cobra.Command {
-	return &cobra.Command{
+	var simulate stretch
+	cmd := &cobra.Command{
 		Use:   "plan [FILE…]",
 		Short: "Tell what an edit would do: issue, reissue, redeploy, or nothing",
 		Long: `Tell what acmed would do if the files of certs.d, issuers.d and acmed.yaml came in force as they are now, or the specs
 given, wherever they lie: which certificates would be issued, reissued (and what differs), handed out again or retired,
 and what that takes from the limits of each issuer. Nothing is changed, and no CA is asked. The exit code is 1 when a
-file is bad.`,
+file is bad.
+
+With --simulate, tell the load on each issuer for so long instead, day by day, with all certificates: the daemon's own
+scheduler and rules go through that time at once, from what it knows now. Every order works in it, and issuers grant and
+advise what they did before.`,
 		Example: `  acmed plan
-  acmed plan draft/www.example.com.yaml`,
+  acmed plan draft/www.example.com.yaml
+  acmed plan --simulate 90d`,
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return []string{"yaml"}, cobra.ShellCompDirectiveFilterFileExt
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return a.plan(cmd.Context(), args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.plan(cmd.Context(), args, time.Duration(simulate))
+		},
 	}
+	cmd.Flags().Var(&simulate, "simulate", "tell the load on each issuer for so `LONG`, such as 90d")
+	return cmd
 }
 
-func (a *app) plan(ctx context.Context, files []string) error {
+func (a *app) plan(ctx context.Context, files []string, simulate time.Duration) error {
 	req, err := drafts(files)
 	if err != nil {
 		return err
 	}
+	req.Simulate = int64(simulate / time.Second)
 	client, err := a.client()
 	if err != nil {
 		return err
@@ -72,6 +83,9 @@ func drafts(files []string) (req control.PlanRequest, err error) {
 // planText is the answer of `acmed plan`.
 func planText(p control.Plan, now time.Time) string {
 	var blocks []string
+	if p.Simulation != nil {
+		return simulationText(*p.Simulation)
+	}
 	if len(p.Steps) > 0 {
 		blocks = append(blocks, stepsText(p.Steps, now))
 	}

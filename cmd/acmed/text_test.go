@@ -40,6 +40,8 @@ func TestGolden(t *testing.T) {
 		"overview-many":      overviewText(overview{control.Info{Version: "v0.1.0", Certificates: 12}, slices.Repeat(summaries()[1:2], 12)}, noon()),
 		"issuers":            issuersText(sampleIssuers(), noon()),
 		"plan":               planText(samplePlan(), noon()),
+		"plan-simulated":     planText(control.Plan{Simulation: sampleSimulation()}, noon()),
+		"plan-idle":          planText(control.Plan{Simulation: &control.Simulation{From: noon(), Until: in(day)}}, noon()),
 		"plan-nothing":       planText(control.Plan{Unchanged: 12}, noon()),
 		"reload":             reloadText(control.ReloadResult{Added: []string{"a", "b"}, Edited: []string{"c"}, Removed: many(12)}),
 		"reload-nothing":     reloadText(control.ReloadResult{}),
@@ -146,6 +148,34 @@ func samplePlan() control.Plan {
 		},
 		Problems: sampleInfo().Problems,
 		Held:     sampleInfo().Held,
+	}
+}
+
+func sampleSimulation() *control.Simulation {
+	orders := control.SimulatedLimit{Limit: "orders of the account", Left: 120, Max: 270, Per: 3 * 3600, At: in(2 * time.Hour)}
+	domain := control.SimulatedLimit{Limit: "certificates of example.com", Left: 0, Max: 45, Per: 7 * 24 * 3600, At: in(day)}
+	return &control.Simulation{
+		From: noon(), Until: in(90 * day), Certificates: 212,
+		Issuers: []control.SimulatedIssuer{{
+			Issuer: "letsencrypt",
+			Total:  control.SimulatedLoad{Orders: 260, New: 150, Exempt: 62, BusiestHour: 150, InFlight: 16, Held: 3, Ended: 1},
+			Limits: []control.SimulatedLimit{orders, domain},
+			Days: []control.SimulatedDay{
+				{Day: "2026-09-01", Load: control.SimulatedLoad{Orders: 150, New: 150, BusiestHour: 150, InFlight: 16}, Limits: []control.SimulatedLimit{orders}},
+				{Day: "2026-09-02", Load: control.SimulatedLoad{Orders: 48, BusiestHour: 45, InFlight: 16, Held: 3}, Limits: []control.SimulatedLimit{domain}},
+				{Day: "2026-11-20", Load: control.SimulatedLoad{Orders: 62, Exempt: 62, BusiestHour: 12, InFlight: 2, Ended: 1}},
+			},
+		}},
+		Delayed: 12, Ended: 1,
+		Delays: []control.SimulatedDelay{
+			{Name: "a.example.com", Issuer: "letsencrypt", Limit: "certificates of example.com: 45 in 168h0m0s", Since: in(day), Until: in(3 * day)},
+			{Name: "b.example.com", Issuer: "letsencrypt", Limit: "certificates of example.com: 45 in 168h0m0s", Since: in(day)},
+		},
+		Gaps: []control.SimulatedGap{{Name: "b.example.com", Since: in(80 * day)}},
+		Assumptions: []control.SimulatedGrant{
+			{Issuer: "letsencrypt", Life: 90 * 24 * 3600, Seen: true, Advises: true},
+			{Issuer: "letsencrypt", Profile: "shortlived", Life: 160 * 3600},
+		},
 	}
 }
 

@@ -288,6 +288,8 @@ type Event struct {
 // PlanRequest asks what would happen if files came in force. Without drafts, those on disk.
 type PlanRequest struct {
 	Drafts []Draft `json:"drafts,omitempty"`
+
+	Simulate int64 `json:"simulateSeconds,omitzero"` // so much of the time to come is told instead, two years at most; zero: none
 }
 
 // Draft is the text of a spec that lies somewhere else than in certs.d, or is not to be read from there.
@@ -303,6 +305,8 @@ type Plan struct {
 	Costs     []Cost    `json:"costs,omitempty"`    // of all the steps together
 	Problems  []Problem `json:"problems,omitempty"` // of files that would not come in force
 	Held      *Held     `json:"held,omitempty"`     // nil: no removal would wait
+
+	Simulation *Simulation `json:"simulation,omitempty"` // nil: it was not asked for
 }
 
 // Step is what would be done about one certificate.

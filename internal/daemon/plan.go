@@ -16,6 +16,9 @@ func (a api) Plan(ctx context.Context, req control.PlanRequest) (control.Plan, e
 	if err != nil {
 		return control.Plan{}, err
 	}
+	if req.Simulate > 0 {
+		return a.simulated(ctx, set, req.Simulate)
+	}
 	plan := control.Plan{Steps: []control.Step{}, Problems: wireProblems(set.Problems), Held: wireHeld(set.Held)}
 	var costs []reconcile.Cost
 	for _, name := range asked {

@@ -34,6 +34,18 @@ func TestPlanTellsAndChangesNothing(t *testing.T) {
 	if len(p.Steps) != 2 || p.Steps[0].Do != "reissue" || p.Steps[1].Do != "issue" || p.Unchanged != 3 || len(p.Problems) != 1 {
 		t.Errorf("drafts: %+v", p)
 	}
+	sim, err := s.run.Plan(t.Context(), control.PlanRequest{Simulate: 90 * 86400,
+		Drafts: []control.Draft{{Path: "/draft/new.example.com.yaml"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f := sim.Simulation; f == nil || f.Certificates != 5 || len(f.Issuers) != 1 || f.Issuers[0].Issuer != "ca" ||
+		f.Issuers[0].Total.New != 1 || f.Issuers[0].Total.Orders < 6 || len(f.Issuers[0].Days) < 2 || len(sim.Steps) > 0 {
+		t.Errorf("the next 90 days: %+v", f)
+	}
+	if _, err := s.run.Plan(t.Context(), control.PlanRequest{Simulate: 1 << 40}); err == nil {
+		t.Error("30,000 years were simulated")
+	}
 	s.spec("bad.example.com", "{")
 	s.remove("a.example.com", "b.example.com", "c.example.com")
 	if p := plan(); p.Held == nil || len(p.Steps) > 0 || len(p.Problems) != 1 {

@@ -39,17 +39,25 @@ func (v *visit) poll(ctx context.Context) error {
 	if err := v.heard(ctx, i, err); err != nil {
 		return err
 	}
-	a.NextPoll = v.now.Add(info.RetryAfter)
 	v.changed(lazily)
-	if a.Start.Equal(info.Start) && a.End.Equal(info.End) && !a.Chosen.IsZero() {
+	if !follow(a, info, v.now, rand.Float64) {
 		return nil
 	}
-	a.Start, a.End, a.Explanation = info.Start, info.End, info.ExplanationURL
-	a.Chosen = info.Start.Add(rand.N(info.End.Sub(info.Start))).Round(0)
 	v.changed(durably)
 	v.log.Debug("read renewal advice", fieldIssuer(is.Issuer), zap.Time("start", a.Start), zap.Time("end", a.End),
 		zap.Time("next", a.Chosen), zap.String("explanation", a.Explanation))
 	return nil
+}
+
+// follow notes advice, and tells whether it is another one than before: an instant in [0, 1) of its window is drawn then.
+func follow(a *store.ARI, info acme.RenewalInfo, now time.Time, draw func() float64) bool {
+	a.NextPoll = now.Add(info.RetryAfter)
+	if a.Start.Equal(info.Start) && a.End.Equal(info.End) && !a.Chosen.IsZero() {
+		return false
+	}
+	a.Start, a.End, a.Explanation = info.Start, info.End, info.ExplanationURL
+	a.Chosen = info.Start.Add(time.Duration(draw() * float64(info.End.Sub(info.Start)))).Round(0)
+	return true
 }
 
 // ask asks when to renew the certificate that is live.

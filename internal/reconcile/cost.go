@@ -50,16 +50,21 @@ func (v *visit) charge(i *issuer, o store.Order) (until time.Time, err error) {
 	}
 	spent := false
 	err = i.ledger.Update(func(s *store.IssuerState) {
-		until, _ = firstFree(s, limits, v.now)
-		if spent = !until.After(v.now) || v.in.Have.Forced; spent {
-			until = time.Time{}
-			charge(s, buckets, v.now)
-		}
+		until, spent = spend(s, buckets, limits, v.in.Have.Forced, v.now)
 	})
 	if err != nil && spent {
 		_ = i.refund(buckets) // it is the disk that fails: in memory it counts
 	}
 	return until, err
+}
+
+// spend spends from buckets, if limits let it or the operator forces it; else it tells when they will.
+func spend(s *store.IssuerState, buckets, limits []bucket, forced bool, now time.Time) (until time.Time, spent bool) {
+	if until, _ = firstFree(s, limits, now); until.After(now) && !forced {
+		return until, false
+	}
+	charge(s, buckets, now)
+	return time.Time{}, true
 }
 
 // refund gives units of buckets back.

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"acmed/internal/spec"
 	"acmed/internal/store"
 )
 
@@ -58,9 +59,11 @@ func (v *visit) gatherRecord() (err error) {
 		v.in.Have.Retired = time.Time{}
 		v.changed(durably)
 	}
-	v.forgetFailures(func(issuer string, f store.Failure) bool {
+	if forgetFailures(&v.in.Have, v.now, func(issuer string, f store.Failure) bool {
 		return v.in.Want == nil || f.Request != attempt(v.in.Want) || !slices.Contains(v.in.Want.Issuers, issuer)
-	})
+	}) {
+		v.changed(durably)
+	}
 	return nil
 }
 
@@ -106,7 +109,8 @@ func (v *visit) note(good store.Revision) error {
 		return nil
 	}
 	if have.Issued == nil || have.Issued.SHA256 != good.SHA256 {
-		v.succeed(good)
+		succeed(&v.in, good, v.now)
+		v.changed(durably)
 	}
 	if v.in.Live == good.Number || v.in.Live == 0 {
 		have.Live = nil
@@ -123,18 +127,17 @@ func (v *visit) note(good store.Revision) error {
 
 // succeed makes the record that of a new revision. What was tried before it is over, and so is what the operator
 // asked for before.
-func (v *visit) succeed(rev store.Revision) {
-	have := &v.in.Have
-	if revoked(&v.in) {
-		have.Hurried = v.now // what replaces it waits for no window
+func succeed(in *Input, rev store.Revision, now time.Time) {
+	have := &in.Have
+	if revoked(in) {
+		have.Hurried = now // what replaces it waits for no window
 	}
-	maps.DeleteFunc(have.Revoked, func(_ string, r store.Revocation) bool { return !v.now.Before(r.NotAfter) })
+	maps.DeleteFunc(have.Revoked, func(_ string, r store.Revocation) bool { return !now.Before(r.NotAfter) })
 	have.Issued, have.ARI = &rev, store.ARI{CertID: rev.CertID}
 	if !have.Requested.After(rev.Committed) {
 		have.Requested, have.Forced = time.Time{}, false
 	}
-	v.forgetFailures(func(string, store.Failure) bool { return true })
-	v.changed(durably)
+	forgetFailures(have, now, func(string, store.Failure) bool { return true })
 }
 
 // gatherBefore finds what live can go back to: the newest sound revision before the one that a check has refused.
@@ -167,15 +170,14 @@ func (v *visit) before(number int) (*store.Revision, error) {
 	return nil, nil
 }
 
-// forgetFailures drops the failures that are over, but for what the CA asked for: that only time clears.
-func (v *visit) forgetFailures(over func(issuer string, f store.Failure) bool) {
-	n := len(v.in.Have.Failures)
-	maps.DeleteFunc(v.in.Have.Failures, func(issuer string, f store.Failure) bool {
-		return over(issuer, f) && !believable(f.Promised, v.now).After(v.now)
+// forgetFailures drops the failures that are over, but for what the CA asked for: that only time clears. It tells
+// whether there were any.
+func forgetFailures(have *store.Record, now time.Time, over func(issuer string, f store.Failure) bool) bool {
+	n := len(have.Failures)
+	maps.DeleteFunc(have.Failures, func(issuer string, f store.Failure) bool {
+		return over(issuer, f) && !believable(f.Promised, now).After(now)
 	})
-	if len(v.in.Have.Failures) < n {
-		v.changed(durably)
-	}
+	return len(have.Failures) < n
 }
 
 // takeRequest writes a renewal that the operator asked for into the record, durably, for what follows may be cut
@@ -212,17 +214,19 @@ func (r *Reconciler) issuerStates(in *Input, now time.Time) ([]IssuerState, erro
 		if i == nil {
 			continue
 		}
-		s := IssuerState{Name: name, Directory: i.spec.Directory}
 		buckets := budget(in, i.spec, now)
-		i.ledger.View(func(l *store.IssuerState) {
-			var last bucket
-			s.Hold, s.HoldWhy = l.Hold, l.HoldWhy
-			if s.Budget, last = firstFree(l, buckets, now); s.Budget.After(now) {
-				s.BudgetWhy = fmt.Sprintf("%s: %d in %s", last.words, last.limit, last.per)
-				s.Shared = last.shared
-			}
-		})
-		out = append(out, s)
+		i.ledger.View(func(l *store.IssuerState) { out = append(out, issuerState(i.spec, l, buckets, now)) })
 	}
 	return out, nil
+}
+
+// issuerState is what the ledger l of issuer i says about an order that spends from buckets.
+func issuerState(i *spec.Issuer, l *store.IssuerState, buckets []bucket, now time.Time) IssuerState {
+	s := IssuerState{Name: i.Name, Directory: i.Directory, Hold: l.Hold, HoldWhy: l.HoldWhy}
+	var last bucket
+	if s.Budget, last = firstFree(l, buckets, now); s.Budget.After(now) {
+		s.BudgetWhy = fmt.Sprintf("%s: %d in %s", last.words, last.limit, last.per)
+		s.Shared = last.shared
+	}
+	return s
 }

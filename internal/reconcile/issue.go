@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -41,13 +42,7 @@ func (v *visit) issue(ctx context.Context, d Decision) error {
 	if err != nil {
 		return err
 	}
-	want := v.in.Want
-	o := store.Order{
-		Issuer: d.Issuer, Directory: i.spec.Directory, Account: v.account, Request: want.Request(),
-		DNSNames: want.DNSNames, IPAddresses: addresses(want), Profile: want.Profile,
-		Key: want.PrivateKey.String(), Replaces: v.replaces(v.account), Created: v.now, Reason: string(d.Why),
-	}
-	o.Charged = o.Replaces == "" || !exempt(&v.in, i.spec, v.now)
+	o := newOrder(&v.in, i.spec, v.account, d.Why, v.now)
 	if until, err := v.charge(i, o); err != nil || until.After(v.now) {
 		return err // others spent what was left: the next decision waits for the budget
 	}
@@ -57,6 +52,18 @@ func (v *visit) issue(ctx context.Context, d Decision) error {
 	v.r.land(v.name)
 	v.changed(lazily) // whose record is there is visited, should the spec go while acmed is stopped
 	return v.order(ctx, i, client, o)
+}
+
+// newOrder is the order of what is wanted, of an account at i.
+func newOrder(in *Input, i *spec.Issuer, account string, why Reason, now time.Time) store.Order {
+	want := in.Want
+	o := store.Order{
+		Issuer: i.Name, Directory: i.Directory, Account: account, Request: want.Request(),
+		DNSNames: want.DNSNames, IPAddresses: addresses(want), Profile: want.Profile,
+		Key: want.PrivateKey.String(), Replaces: replaces(in, account, now), Created: now, Reason: string(why),
+	}
+	o.Charged = o.Replaces == "" || !exempt(in, i, now)
+	return o
 }
 
 // order makes the order that is pending, and takes it on.
@@ -92,13 +99,13 @@ func (v *visit) refused(i *issuer, o store.Order, err error) error {
 
 // replaces is the certificate that the CA may take the new order to replace: one of the same account (RFC 9773 §5)
 // with a name in common, still valid.
-func (v *visit) replaces(account string) string {
-	is := v.in.Have.Issued
-	if is == nil || is.Account != account || !v.now.Before(is.NotAfter) {
+func replaces(in *Input, account string, now time.Time) string {
+	is := in.Have.Issued
+	if is == nil || is.Account != account || !now.Before(is.NotAfter) {
 		return ""
 	}
 	had := slices.Concat(is.DNSNames, is.IPAddresses)
-	if !slices.ContainsFunc(identifiers(v.in.Want), func(n string) bool { return slices.Contains(had, n) }) {
+	if !slices.ContainsFunc(identifiers(in.Want), func(n string) bool { return slices.Contains(had, n) }) {
 		return ""
 	}
 	return is.CertID

@@ -43,7 +43,7 @@ func (v *visit) changed(c change) { v.change = max(v.change, c) }
 // admit lets an order through the gate of its issuer, or queues it there, the most urgent first. Whoever waits for
 // something that all certificates of the issuer wait for keeps a place: so the others sleep until it is their turn.
 func (v *visit) admit(d Decision) Decision {
-	if d.Do != Issue && d.Do != Resume && (d.Do != Wait || !d.Shared && d.Why != AwaitingCA) {
+	if !d.queues() {
 		v.r.leaveGates(v.name, "")
 		return d
 	}
@@ -52,11 +52,21 @@ func (v *visit) admit(d Decision) Decision {
 	if err != nil || i == nil {
 		return d
 	}
-	if !i.gate.enter(v.name, turn(v.in.Have, v.now)) && d.Do != Resume && d.Why != AwaitingCA {
-		return Decision{Do: Wait, Why: Queued, Issuer: d.Issuer, At: v.now.Add(time.Hour),
-			Detail: fmt.Sprintf("up to %d others are ahead at %s", i.gate.ahead(), d.Issuer)}
+	return i.gate.admit(v.name, v.in.Have, d, v.now)
+}
+
+// queues tells a decision that needs a place at its issuer.
+func (d Decision) queues() bool {
+	return d.Do == Issue || d.Do == Resume || d.Do == Wait && (d.Shared || d.Why == AwaitingCA)
+}
+
+// admit is d, which queues, or the wait for its turn. An order that is open is not kept out.
+func (g *gate) admit(name string, have store.Record, d Decision, now time.Time) Decision {
+	if g.enter(name, turn(have, now)) || d.Do == Resume || d.Why == AwaitingCA {
+		return d
 	}
-	return d
+	return Decision{Do: Wait, Why: Queued, Issuer: d.Issuer, At: now.Add(time.Hour),
+		Detail: fmt.Sprintf("up to %d others are ahead at %s", g.ahead(), d.Issuer)}
 }
 
 // turn orders the queue of a gate by expiry; what is revoked comes first. A certificate that is new comes before those with more than half a month

@@ -45,3 +45,25 @@ func summary(rev *Revision) *Revision {
 	short.Sums = nil
 	return &short
 }
+
+// Look returns what is known about a certificate, the number of its live revision and the order in flight, nil when
+// there is none. It changes nothing, damaged or not: what is damaged counts as unknown, as it does when it starts anew.
+func (r *Reader) Look(name string) (rec Record, live int, order *Order, err error) {
+	if live, err = r.Live(name); err != nil {
+		return rec, 0, nil, err
+	}
+	if err := r.readSealed(recordFile(name), &rec); err != nil {
+		rec = Record{}
+		if _, damaged := errors.AsType[*DamagedError](err); !damaged && !errors.Is(err, fs.ErrNotExist) {
+			return rec, live, nil, fmt.Errorf("reading the record of %s: %w", name, r.advise(err))
+		}
+	}
+	p, err := r.readPending(name)
+	if _, damaged := errors.AsType[*DamagedError](err); damaged || errors.Is(err, fs.ErrNotExist) {
+		return rec, live, nil, nil
+	}
+	if err != nil {
+		return rec, live, nil, fmt.Errorf("reading the order of %s: %w", name, r.advise(err))
+	}
+	return rec, live, &p.Order, nil
+}

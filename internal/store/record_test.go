@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"sync"
@@ -116,4 +117,29 @@ func FuzzUnseal(f *testing.F) {
 		must(t, err)
 		must(t, store.Unseal(again, new(store.Record)))
 	})
+}
+
+func TestLookChangesNothing(t *testing.T) {
+	s, dir := newStore(t)
+	if rec, live, o, err := s.Look(name); rec.Issued != nil || live != 0 || o != nil || err != nil {
+		t.Errorf("nothing: got %+v, %d, %+v, %v", rec, live, o, err)
+	}
+	must(t, s.SaveRecord(name, store.Record{Issued: &store.Revision{Number: 3}}, store.Lazy))
+	must(t, s.Begin(name, newKey(t), store.Order{Issuer: "a", URL: "u"}))
+	if rec, _, o, err := s.Look(name); err != nil || rec.Issued == nil || rec.Issued.Number != 3 || o == nil || o.URL != "u" {
+		t.Errorf("got %+v, %+v, %v", rec, o, err)
+	}
+	ledger := filepath.Join(dir, "ledger", name+".json")
+	order := filepath.Join(dir, "certs", name, "pending", "order")
+	for _, file := range []string{ledger, order} {
+		must(t, os.WriteFile(file, []byte("{"), 0o600))
+	}
+	if rec, _, o, err := s.Look(name); rec.Issued != nil || o != nil || err != nil {
+		t.Errorf("damaged: got %+v, %+v, %v", rec, o, err)
+	}
+	for _, file := range []string{ledger, order} {
+		if text, err := os.ReadFile(file); err != nil || string(text) != "{" {
+			t.Errorf("%s holds %q, %v", file, text, err)
+		}
+	}
 }
