@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,5 +65,60 @@ func TestDamagedAccountIsNoticedAndStays(t *testing.T) {
 		if errs := store.Check(dir); len(errs) != 1 {
 			t.Errorf("Check: %v", errs)
 		}
+	}
+}
+
+// TestAKeyThatIsOffered begins with the state that older versions have written.
+func TestAKeyThatIsOffered(t *testing.T) {
+	s, dir := newStore(t)
+	if key, err := s.NextKey("ca"); key != nil || err != nil {
+		t.Errorf("got %v, %v without an account", key, err)
+	}
+	must(t, s.TidyAccount("ca"))
+	old, next := newKey(t), newKey(t)
+	must(t, s.CreateAccount("ca", store.Account{URL: "u"}, old))
+	text, err := os.ReadFile(dir + "/accounts/ca/account.json")
+	must(t, err)
+	if strings.Contains(string(text), "nextSum") {
+		t.Errorf("got %s", text)
+	}
+	must(t, s.SettleKey("ca", true)) // nothing is offered
+	must(t, s.OfferKey("ca", next))
+	wantError(t, s.OfferKey("ca", newKey(t)), "another one is offered already")
+	must(t, s.SaveAccount("ca", store.Account{URL: "v"}))
+	if got, err := s.NextKey("ca"); err != nil || !sameKey(got, next) {
+		t.Errorf("the offered key is %v, %v", got, err)
+	}
+	healthy(t, dir)
+
+	offered, err := os.ReadFile(dir + "/accounts/ca/account.json")
+	must(t, err)
+	must(t, s.SettleKey("ca", true))
+	must(t, os.WriteFile(dir+"/accounts/ca/account.json", offered, 0)) // of a copy that is no snapshot
+	a, key, err := s.Account("ca")
+	if err != nil || a.URL != "v" || !sameKey(key, next) {
+		t.Errorf("got %+v, %v", a, err)
+	}
+	if got, err := s.NextKey("ca"); got != nil || err != nil {
+		t.Errorf("got %v, %v", got, err)
+	}
+	healthy(t, dir)
+}
+
+func TestAnOfferedKeyThatIsDamagedStays(t *testing.T) {
+	s, dir := newStore(t)
+	must(t, s.CreateAccount("ca", store.Account{URL: "u"}, newKey(t)))
+	must(t, s.OfferKey("ca", newKey(t)))
+	path := dir + "/accounts/ca/next.pem"
+	flip(t, path, 40)
+	_, err := s.NextKey("ca")
+	wantDamaged(t, err, path)
+	wantError(t, err, "reading the next key of the account at ca", "restore it from a backup")
+	wantDamaged(t, s.SettleKey("ca", true), path)
+	if _, _, err := s.Account("ca"); err != nil {
+		t.Error(err)
+	}
+	if errs := store.Check(dir); len(errs) != 1 {
+		t.Errorf("Check: %v", errs)
 	}
 }

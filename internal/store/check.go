@@ -184,7 +184,10 @@ func (r *Reader) checkPending(p string) error {
 }
 
 func (r *Reader) checkAccount(p string) error {
-	_, _, err := r.Account(nameIn(p))
+	if _, _, err := r.Account(nameIn(p)); err != nil {
+		return err
+	}
+	_, err := r.NextKey(nameIn(p))
 	return err
 }
 

@@ -32,6 +32,7 @@ const (
 	fullchainFile = "fullchain.pem"
 	metaFile      = "meta.json"
 	keyFile       = "key.pem"
+	nextKeyFile   = "next.pem"
 	orderFile     = "order"
 	accountFile   = "account.json"
 )
@@ -77,6 +78,7 @@ func rules() []rule {
 		{"accounts/*", dir | privateMode, (*Reader).checkAccount},
 		{"accounts/*/" + accountFile, secretMode, nil},
 		{"accounts/*/" + keyFile, secretMode, nil},
+		{"accounts/*/" + nextKeyFile, secretMode, nil},
 		{"ledger", dir | privateMode, nil},
 		{"ledger/*.json", secretMode, (*Reader).checkRecord},
 		{"issuers", dir | privateMode, nil},

@@ -21,6 +21,7 @@ func TestModesDoNotDependOnTheUmask(t *testing.T) {
 		must(t, s.Begin(name, newKey(t), store.Order{}))
 		must(t, s.SaveRecord(name, store.Record{Issued: &rev}, store.Durable))
 		must(t, s.CreateAccount("ca", store.Account{}, newKey(t)))
+		must(t, s.OfferKey("ca", newKey(t)))
 		must(t, s.Remember([]store.Spec{{Key: "certs/a.yaml"}, {Key: "dns/c.yaml"}, {Key: "issuers/b.yaml"}}))
 		l, err := s.Issuer("ca")
 		must(t, err)

@@ -5,6 +5,7 @@ import (
 	"maps"
 	mathrand "math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -217,6 +218,92 @@ func (c *account) finished(t *testing.T, s *store.Store) {}
 func TestAccountStoppedAnywhere(t *testing.T) {
 	old, next := newKey(t), newKey(t)
 	everywhere(t, func() scenario { return &account{old: old, new: next} })
+}
+
+// rollover gives an account another key, which the CA accepts or not.
+type rollover struct {
+	old, new         crypto.Signer
+	accepts          bool
+	offered, settled bool
+}
+
+func (c *rollover) prepare(t *testing.T, s *store.Store) {
+	must(t, s.CreateAccount("ca", store.Account{Directory: "d", URL: "u"}, c.old))
+}
+
+func (c *rollover) run(s *store.Store) error {
+	if err := s.TidyAccount("ca"); err != nil {
+		return err
+	}
+	next, err := s.NextKey("ca")
+	if err != nil {
+		return err
+	}
+	_, key, err := s.Account("ca")
+	if err != nil {
+		return err
+	}
+	if next == nil && !c.settled && !sameKey(key, c.new) {
+		if err := s.OfferKey("ca", c.new); err != nil {
+			return err
+		}
+		c.offered = true
+	}
+	if err := s.SettleKey("ca", c.accepts); err != nil {
+		return err
+	}
+	c.settled = true
+	return s.SaveAccount("ca", store.Account{Directory: "d", URL: "u", Contact: []string{"mailto:pki@example.com"}})
+}
+
+func (c *rollover) verify(t *testing.T, s *store.Store) {
+	t.Helper()
+	a, key, err := s.Account("ca")
+	must(t, err)
+	next, err := s.NextKey("ca")
+	must(t, err)
+	switch hasNew := sameKey(key, c.new); {
+	case a.URL != "u", !hasNew && !sameKey(key, c.old), hasNew && !c.accepts, next != nil && (hasNew || !sameKey(next, c.new)):
+		t.Errorf("got %+v, new %t, next %v", a, hasNew, next != nil)
+	case c.settled && (next != nil || hasNew != c.accepts), c.offered && next == nil && !c.settled && c.accepts && !hasNew:
+		t.Errorf("%+v: new %t, next %v", c, hasNew, next != nil)
+	}
+}
+
+func (c *rollover) finished(t *testing.T, s *store.Store) {
+	t.Helper()
+	if _, err := os.Stat(s.Dir() + "/accounts/ca/next.pem"); err == nil {
+		t.Error("next.pem is left")
+	}
+	kept, err := filepath.Glob(s.Dir() + "/archive/*next.pem")
+	must(t, err)
+	if !c.accepts && len(kept) == 0 {
+		t.Error("a key that the CA has seen is lost")
+	}
+}
+
+func TestRolloverStoppedAnywhere(t *testing.T) {
+	old, next := newKey(t), newKey(t)
+	for sentence, accepts := range map[string]bool{"accepted": true, "refused": false} {
+		t.Run(sentence, func(t *testing.T) {
+			everywhere(t, func() scenario { return &rollover{old: old, new: next, accepts: accepts} })
+		})
+	}
+}
+
+func TestRolloverStoppedTwice(t *testing.T) {
+	old, next := newKey(t), newKey(t)
+	for sentence, accepts := range map[string]bool{"accepted": true, "refused": false} {
+		t.Run(sentence, func(t *testing.T) {
+			t.Parallel()
+			start := func() scenario { return &rollover{old: old, new: next, accepts: accepts} }
+			base := prepared(t, start())
+			for second := 1 + mathrand.N(4); second <= 24; second += 4 {
+				for first := 1; strikeTwice(t, base, start(), first, second); first++ {
+				}
+			}
+		})
+	}
 }
 
 // record replaces a record.

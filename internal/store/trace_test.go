@@ -75,6 +75,7 @@ func TestIssuanceCostsNoMoreThanItMust(t *testing.T) {
 func TestWhatIsDurableSyncsAndWhatIsLazyDoesNot(t *testing.T) {
 	s, d := traced(t)
 	must(t, s.Begin(name, newKey(t), store.Order{}))
+	must(t, s.CreateAccount("other", store.Account{}, newKey(t)))
 	for sentence, c := range map[string]struct {
 		do   func() error
 		want int
@@ -84,6 +85,7 @@ func TestWhatIsDurableSyncsAndWhatIsLazyDoesNot(t *testing.T) {
 		"a durable order":   {func() error { return s.SaveOrder(name, store.Order{}, store.Durable) }, 2},
 		"a whole order":     {func() error { return s.SaveOrder(name, store.Order{}, store.Whole) }, 1},
 		"a new account":     {func() error { return s.CreateAccount("ca", store.Account{}, newKey(t)) }, 4},
+		"an offered key":    {func() error { return s.OfferKey("other", newKey(t)) }, 4},
 		"no specs":          {func() error { return s.Remember(nil) }, 0},
 		"a spec":            {func() error { return s.Remember(manySpecs(1)) }, 2},
 		"a few specs":       {func() error { return s.Remember(manySpecs(16)) }, 17},
