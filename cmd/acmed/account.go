@@ -11,7 +11,7 @@ import (
 )
 
 func (a *app) accountCommand() *cobra.Command {
-	return a.group("account", "Look at the accounts at CAs, and keep their contact true", "", a.accountShowCommand(), a.accountUpdateCommand())
+	return a.group("account", "Look at the accounts at CAs, keep their contact true, and change their keys", "", a.accountShowCommand(), a.accountUpdateCommand(), a.accountRolloverCommand())
 }
 
 func (a *app) accountShowCommand() *cobra.Command {
@@ -58,7 +58,36 @@ registered, and not again by itself. Many CAs keep no contact and show none.`,
 	}
 }
 
-// acmeAccountText is the answer of both.
+func (a *app) accountRolloverCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "rollover ISSUER",
+		Short: "Change the key of the account",
+		Long: `Have a CA put a new key in the place of the account's. Its URL stays, and so do certificates, limits and CAA records. Both keys
+are kept until the CA finds the account by the new one, so that the account stays usable whatever interrupts the change. While it
+lasts no order begins at this issuer, and those whose names are being validated come first: it waits up to two minutes for them.
+
+The thumbprint of the account is another one afterwards: tell it to web servers that answer http-01 by themselves with it.
+A backup from before holds a key that the CA does not accept any more: make a new one. Some CAs do not change keys, such
+as step-ca and OpenBao; nothing changes there.`,
+		Args:              oneArg("change the key of the account of which issuer? acmed issuer list shows them"),
+		ValidArgsFunction: a.completeIssuerName,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			account, err := client.RolloverAccount(cmd.Context(), control.AccountRequest{Issuer: args[0]})
+			if err != nil {
+				return err
+			}
+			return a.result(account, func(now time.Time) string {
+				return acmeAccountText(account, now) + "it has a new key: make a new backup\n"
+			})
+		},
+	}
+}
+
+// acmeAccountText is the answer of them all.
 func acmeAccountText(c control.Account, now time.Time) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n", c.Issuer, c.Status)

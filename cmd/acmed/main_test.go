@@ -198,6 +198,10 @@ func (f fake) UpdateAccount(ctx context.Context, req control.AccountRequest) (co
 	return f.Account(ctx, req)
 }
 
+func (f fake) RolloverAccount(ctx context.Context, req control.AccountRequest) (control.Account, error) {
+	return f.Account(ctx, req)
+}
+
 func (fake) Rollback(_ context.Context, req control.RollbackRequest) (control.RollbackResult, error) {
 	if req.Name != "www.example.com" {
 		return control.RollbackResult{}, &control.Error{Code: control.Conflict, Message: "going back from revision 1: there is no older one"}

@@ -20,6 +20,7 @@ type directory struct {
 	Directory
 	newNonce, newAccount, newOrder, renewalInfo string
 	revokeCert                                  string          // "": the CA revokes nothing
+	keyChange                                   string          // "": keys cannot be changed
 	hosts                                       map[string]bool // that the CA's URLs may name
 	raw                                         []byte
 }
@@ -31,6 +32,7 @@ type wireDirectory struct {
 	NewOrder    string
 	RenewalInfo string
 	RevokeCert  string
+	KeyChange   string
 	Meta        struct {
 		TermsOfService          string
 		Website                 string
@@ -134,15 +136,15 @@ func parseDirectory(a *answer, host string) (*directory, error) {
 	}
 	d := &directory{
 		newNonce: w.NewNonce, newAccount: w.NewAccount, newOrder: w.NewOrder, renewalInfo: w.RenewalInfo,
-		revokeCert: w.RevokeCert,
-		hosts:      map[string]bool{host: true}, raw: a.body,
+		revokeCert: w.RevokeCert, keyChange: w.KeyChange,
+		hosts: map[string]bool{host: true}, raw: a.body,
 		Directory: Directory{
 			TermsOfService: w.Meta.TermsOfService, Website: w.Meta.Website,
 			CAA: w.Meta.CAAIdentities, ExternalAccountRequired: w.Meta.ExternalAccountRequired,
 			Profiles: w.Meta.Profiles, RenewalInfo: w.RenewalInfo != "",
 		},
 	}
-	for _, s := range []string{w.NewNonce, w.NewAccount, w.NewOrder, w.RenewalInfo, w.RevokeCert} {
+	for _, s := range []string{w.NewNonce, w.NewAccount, w.NewOrder, w.RenewalInfo, w.RevokeCert, w.KeyChange} {
 		if err := d.admit(s, host); err != nil {
 			return nil, oddAnswer(OpDirectory, a.status, err.Error())
 		}

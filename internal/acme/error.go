@@ -46,6 +46,7 @@ const (
 	OpCertificate   = "certificate"
 	OpRenewalInfo   = "renewalInfo"
 	OpRevoke        = "revokeCert"
+	OpKeyChange     = "keyChange"
 )
 
 // Error is every error of this package.
@@ -55,7 +56,7 @@ type Error struct {
 
 	// Problem is a bounded word for metrics and logs: an ACME error type without its prefix ("rateLimited"), or
 	// one of acmed's own ("network", "timeout", "canceled", "tls", "http", "tooLarge", "malformedAnswer",
-	// "badCertificate", "noChallenge", "protocol").
+	// "badCertificate", "noChallenge", "noKeyChange", "protocol").
 	Problem     string
 	Status      int          // HTTP status; 0: there was no answer
 	Detail      string       // the CA's own words, sanitised and at most 512 bytes; or the local cause
@@ -117,6 +118,8 @@ func activity(op string) string {
 		return "fetching the certificate"
 	case OpRenewalInfo:
 		return "asking when to renew"
+	case OpKeyChange:
+		return "changing the account's key"
 	}
 	return op
 }

@@ -35,6 +35,7 @@ const (
 	problemHTTP            = "http"            // a refusal without a problem document
 	problemMalformedAnswer = "malformedAnswer" // what the CA sent cannot be parsed
 	problemNoChallenge     = "noChallenge"     // the CA offers no challenge of the type
+	problemNoKeyChange     = "noKeyChange"     // the CA changes no keys of accounts
 	problemOther           = "other"           // a type that acmed does not know
 	problemProtocol        = "protocol"        // an answer that the RFCs do not allow
 
@@ -53,7 +54,7 @@ func knownProblems() []string {
 		problemMalformed, "orderNotReady", problemRateLimited, "rejectedIdentifier", problemServerInternal, "tls",
 		problemUnauthorized, "unsupportedContact", "unsupportedIdentifier", problemUserActionRequired,
 		problemBadCertificate, "canceled", problemConfiguration, problemHTTP, problemMalformedAnswer, "network",
-		problemNoChallenge, problemProtocol, "timeout", "tooLarge",
+		problemNoChallenge, problemNoKeyChange, problemProtocol, "timeout", "tooLarge",
 	}
 }
 

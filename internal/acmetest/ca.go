@@ -69,7 +69,7 @@ type Config struct {
 // Entry is one request that reached the CA.
 type Entry struct {
 	// Op is "directory", "newNonce", "newAccount", "account", "newOrder", "order", "authz", "challenge", "finalize",
-	// "certificate", "renewalInfo", "revokeCert" or "crl"; "" for a URL that the CA does not have.
+	// "certificate", "renewalInfo", "revokeCert", "keyChange" or "crl"; "" for a URL that the CA does not have.
 	Op     string
 	Method string
 	URL    string

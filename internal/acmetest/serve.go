@@ -77,6 +77,7 @@ func routeFor(path string) (route, bool) {
 		"new-nonce":    {"newNonce", "HEAD GET", (*CA).newNonce},
 		"new-account":  {"newAccount", "POST", (*CA).newAccount},
 		"account":      {"account", "POST", (*CA).serveAccount},
+		"key-change":   {"keyChange", "POST", (*CA).keyChange},
 		"new-order":    {"newOrder", "POST", (*CA).newOrder},
 		"order":        {"order", "POST", (*CA).serveOrder},
 		"finalize":     {"finalize", "POST", (*CA).finalize},
@@ -311,6 +312,7 @@ func (ca *CA) directory(*request) (*reply, *problem) {
 		"newAccount": base + "/new-account",
 		"newOrder":   base + "/new-order",
 		"revokeCert": base + "/revoke-cert",
+		"keyChange":  base + "/key-change",
 		"meta":       meta,
 	}
 	if ca.cfg.RenewalInfo {

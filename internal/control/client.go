@@ -115,6 +115,11 @@ func (c *Client) UpdateAccount(ctx context.Context, req AccountRequest) (Account
 	return call[Account](ctx, c, http.MethodPost, pathUpdate, req)
 }
 
+// RolloverAccount has the CA put a new key in the place of the account's. It may wait for validations to end.
+func (c *Client) RolloverAccount(ctx context.Context, req AccountRequest) (Account, error) {
+	return call[Account](ctx, c, http.MethodPost, pathRollover, req)
+}
+
 // stream sends one request and passes on each event of the answer.
 func (c *Client) stream(ctx context.Context, path string, req any, report func(Event)) error {
 	body, err := c.do(ctx, http.MethodPost, path, req)

@@ -45,6 +45,8 @@ type Accounts interface {
 	Account(context.Context, AccountRequest) (Account, error)
 	// UpdateAccount gives the CA the contact of the issuer's file.
 	UpdateAccount(context.Context, AccountRequest) (Account, error)
+	// RolloverAccount has the CA put a new key in the place of the account's.
+	RolloverAccount(context.Context, AccountRequest) (Account, error)
 }
 
 // Planner tells what an edit would do.
@@ -78,6 +80,7 @@ const (
 	pathDelete   = "/v1/delete"
 	pathAccount  = "/v1/account"
 	pathUpdate   = "/v1/account/update"
+	pathRollover = "/v1/account/rollover"
 )
 
 // line is one line of a stream: an event, or the error that ends it.

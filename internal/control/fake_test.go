@@ -86,6 +86,10 @@ func (f *fake) UpdateAccount(ctx context.Context, req control.AccountRequest) (c
 	return f.Account(ctx, req)
 }
 
+func (f *fake) RolloverAccount(ctx context.Context, req control.AccountRequest) (control.Account, error) {
+	return f.Account(ctx, req)
+}
+
 func (f *fake) Plan(ctx context.Context, req control.PlanRequest) (control.Plan, error) {
 	if f.plan == nil {
 		f.t.Errorf("Plan(%+v) called", req)

@@ -119,6 +119,9 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST "+pathUpdate, func(w http.ResponseWriter, r *http.Request) {
 		changed(s, w, r, "account update requested", s.accounts.UpdateAccount)
 	})
+	mux.HandleFunc("POST "+pathRollover, func(w http.ResponseWriter, r *http.Request) {
+		changed(s, w, r, "account rollover requested", s.accounts.RolloverAccount)
+	})
 	return mux
 }
 

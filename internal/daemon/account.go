@@ -7,6 +7,7 @@ import (
 
 	"acmed/internal/acme"
 	"acmed/internal/control"
+	"acmed/internal/reconcile"
 	"acmed/internal/store"
 )
 
@@ -18,6 +19,15 @@ func (a api) Account(ctx context.Context, req control.AccountRequest) (control.A
 // UpdateAccount implements control.Accounts.
 func (a api) UpdateAccount(ctx context.Context, req control.AccountRequest) (control.Account, error) {
 	return a.account(req, func() (acme.Account, store.Account, error) { return a.d.reconciler.UpdateAccount(ctx, req.Issuer) })
+}
+
+// RolloverAccount implements control.Accounts.
+func (a api) RolloverAccount(ctx context.Context, req control.AccountRequest) (control.Account, error) {
+	changed, err := a.account(req, func() (acme.Account, store.Account, error) { return a.d.reconciler.Rollover(ctx, req.Issuer) })
+	if errors.Is(err, reconcile.ErrChanging) || errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		err = &control.Error{Code: control.Conflict, Message: err.Error(), Hint: "nothing was changed: acmed account rollover " + req.Issuer + " again later"}
+	}
+	return changed, err
 }
 
 func (a api) account(req control.AccountRequest, ask func() (acme.Account, store.Account, error)) (control.Account, error) {

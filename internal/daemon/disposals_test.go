@@ -1,8 +1,10 @@
 package daemon_test
 
 import (
+	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"acmed/internal/acmetest"
@@ -67,5 +69,32 @@ func TestWhatIsRevokedShowsSo(t *testing.T) {
 	if r := s.status(www).Current.Revoked; r == nil || r.Reason != "superseded" || r.At.IsZero() {
 		t.Errorf("the status shows %+v", r)
 	}
+	s.stop()
+}
+
+func TestAnAccountGetsANewKey(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, acmetest.Config{})
+	s.spec(www, "")
+	s.start()
+	s.await(www, 1)
+	_, err := s.run.RolloverAccount(t.Context(), control.AccountRequest{Issuer: "cb"})
+	expectError(t, err, control.NotFound, `there is no issuer "cb"`, "acmed issuer list")
+	before, err := s.run.Account(t.Context(), control.AccountRequest{Issuer: "ca"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := s.run.RolloverAccount(t.Context(), control.AccountRequest{Issuer: "ca"})
+	if err != nil || after.URL != before.URL || after.Thumbprint == before.Thumbprint {
+		t.Errorf("got %+v, %v after %+v", after, err, before)
+	}
+	s.ca.Intercept(func(r *http.Request) *http.Response {
+		if !strings.HasSuffix(r.URL.Path, "/key-change") {
+			return nil
+		}
+		return &http.Response{StatusCode: http.StatusNotImplemented, Header: http.Header{}, Body: http.NoBody}
+	})
+	_, err = s.run.RolloverAccount(t.Context(), control.AccountRequest{Issuer: "ca"})
+	expectError(t, err, control.Conflict, "changing the account's key", "keeps the one that it has")
 	s.stop()
 }

@@ -32,20 +32,33 @@ func (r *Reconciler) UpdateAccount(ctx context.Context, issuer string) (acme.Acc
 }
 
 func (r *Reconciler) askAccount(ctx context.Context, issuer string, ask func(*acme.Client, context.Context) (acme.Account, error)) (acme.Account, store.Account, error) {
-	have, _, err := r.store.Account(issuer)
-	if err != nil || have == nil || have.URL == "" {
-		return acme.Account{}, store.Account{}, noAccount(issuer, err)
+	i, have, err := r.registered(issuer)
+	if err != nil {
+		return acme.Account{}, store.Account{}, err
 	}
-	i, err := r.issuer(issuer)
-	if err != nil || i == nil || i.spec.Directory != have.Directory {
-		return acme.Account{}, store.Account{}, noAccount(issuer, err)
+	if err := i.turn.enter(ctx); err != nil {
+		return acme.Account{}, store.Account{}, err
 	}
+	defer i.turn.leave()
 	client, _, err := r.ready(ctx, i)
 	if err != nil {
 		return acme.Account{}, store.Account{}, err
 	}
 	told, err := ask(client, ctx)
 	return told, *have, err
+}
+
+// registered is the account of an issuer, which is there.
+func (r *Reconciler) registered(name string) (*issuer, *store.Account, error) {
+	have, _, err := r.store.Account(name)
+	if err != nil || have == nil || have.URL == "" {
+		return nil, nil, noAccount(name, err)
+	}
+	i, err := r.issuer(name)
+	if err != nil || i == nil || i.spec.Directory != have.Directory {
+		return nil, nil, noAccount(name, err)
+	}
+	return i, have, nil
 }
 
 func noAccount(issuer string, err error) error {

@@ -2,6 +2,8 @@ package reconcile
 
 import (
 	"container/heap"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -13,6 +15,7 @@ type gate struct {
 	call func(name string) // wakes the certificate that got a place; called without the lock
 
 	mu      sync.Mutex
+	paused  bool // nobody gets a place
 	inside  map[string]bool
 	waiting queue
 	index   map[string]*waiter
@@ -36,7 +39,7 @@ func (g *gate) enter(name string, deadline time.Time) bool {
 	if g.inside[name] {
 		return true
 	}
-	if len(g.inside) < g.max {
+	if len(g.inside) < g.max && !g.paused {
 		g.unqueue(name)
 		g.inside[name] = true
 		return true
@@ -68,13 +71,46 @@ func (g *gate) replace(name string) (next string) {
 		return ""
 	}
 	delete(g.inside, name)
-	if len(g.waiting) == 0 || len(g.inside) >= g.max {
+	if len(g.waiting) == 0 || len(g.inside) >= g.max || g.paused {
 		return ""
 	}
+	return g.pop()
+}
+
+// pop gives the most urgent of the queue a place.
+func (g *gate) pop() string {
 	w := heap.Pop(&g.waiting).(*waiter)
 	delete(g.index, w.name)
 	g.inside[w.name] = true
 	return w.name
+}
+
+// pause gives nobody a place until resume; those who are inside stay.
+func (g *gate) pause() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.paused = true
+}
+
+// resume calls all those who would have got a place meanwhile.
+func (g *gate) resume() {
+	g.mu.Lock()
+	g.paused = false
+	var called []string
+	for len(g.waiting) > 0 && len(g.inside) < g.max {
+		called = append(called, g.pop())
+	}
+	g.mu.Unlock()
+	for _, name := range called {
+		g.call(name)
+	}
+}
+
+// holders are who has a place.
+func (g *gate) holders() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Sorted(maps.Keys(g.inside))
 }
 
 // resize changes how many may be inside; those who are stay.
@@ -86,13 +122,7 @@ func (g *gate) resize(limit int) {
 
 // wakeInside calls everyone who has a place: what they all waited for is over.
 func (g *gate) wakeInside() {
-	g.mu.Lock()
-	names := make([]string, 0, len(g.inside))
-	for name := range g.inside {
-		names = append(names, name)
-	}
-	g.mu.Unlock()
-	for _, name := range names {
+	for _, name := range g.holders() {
 		g.call(name)
 	}
 }

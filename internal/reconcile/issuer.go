@@ -26,6 +26,8 @@ type issuer struct {
 	spec   *spec.Issuer
 	ledger *store.Ledger
 	gate   *gate
+	turn   *turnstile    // for all who ask with the account's key
+	change chan struct{} // is sent to while somebody changes the account: one at a time
 
 	// lock is held, by sending to it, while the account is looked up or made; it guards the following. A channel,
 	// because whoever waits must be able to give up.
@@ -62,18 +64,36 @@ func (r *Reconciler) known(name string) (i *issuer, edited bool, err error) {
 	i = &issuer{spec: want, ledger: ledger, lock: make(chan struct{}, 1)}
 	if have != nil {
 		i.gate = have.gate
+		i.turn, i.change = have.turn, have.change
 		i.gate.resize(want.Limits.OrdersInFlight)
 	} else {
 		i.gate = newGate(want.Limits.OrdersInFlight, r.wake)
+		i.turn, i.change = &turnstile{}, make(chan struct{}, 1)
 	}
 	r.issuers[name] = i
 	return i, have != nil, nil
 }
 
 // ready gives the client of the account that the CA is asked on behalf of.
+// The account's key does not change before leave.
 func (v *visit) ready(ctx context.Context, i *issuer) (client *acme.Client, err error) {
+	if v.within != i.turn {
+		v.leave()
+		if err := i.turn.enter(ctx); err != nil {
+			return nil, err
+		}
+		v.within = i.turn
+	}
 	client, v.account, err = v.r.ready(ctx, i)
 	return client, err
+}
+
+// leave lets the account's key change again.
+func (v *visit) leave() {
+	if v.within != nil {
+		v.within.leave()
+		v.within = nil
+	}
 }
 
 // ready gives the client with an account that exists: the one on disk, or a new one. The account's key is durable
@@ -88,7 +108,7 @@ func (r *Reconciler) ready(ctx context.Context, i *issuer) (*acme.Client, string
 	if i.client != nil {
 		return i.client, i.account, nil
 	}
-	account, key, existing, err := r.accountKey(i)
+	account, key, existing, err := r.accountKey(ctx, i)
 	if err != nil {
 		return nil, "", err
 	}
@@ -105,8 +125,9 @@ func (r *Reconciler) ready(ctx context.Context, i *issuer) (*acme.Client, string
 	return client, account.URL, nil
 }
 
-// accountKey reads the account from disk, or makes its key. An account of another directory is put aside.
-func (r *Reconciler) accountKey(i *issuer) (a store.Account, key crypto.Signer, existing bool, err error) {
+// accountKey reads the account from disk, or makes its key. An account of another directory is put aside. A change of
+// the key that was cut short comes to its end first.
+func (r *Reconciler) accountKey(ctx context.Context, i *issuer) (a store.Account, key crypto.Signer, existing bool, err error) {
 	have, key, err := r.store.Account(i.spec.Name)
 	if err != nil {
 		return a, nil, false, err
@@ -118,7 +139,8 @@ func (r *Reconciler) accountKey(i *issuer) (a store.Account, key crypto.Signer, 
 		have = nil
 	}
 	if have != nil {
-		return *have, key, true, nil
+		key, err = r.settle(ctx, i, *have, key)
+		return *have, key, true, err
 	}
 	if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		return a, nil, false, err

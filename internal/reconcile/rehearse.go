@@ -43,6 +43,7 @@ func (r *Reconciler) Rehearse(ctx context.Context, name string, report func(mess
 		return errors.Join(err, errGone(twin.Name))
 	}
 	v := &visit{r: r, name: name, now: time.Now().Round(0), in: Input{Want: want}, log: r.log.With(zap.String("cert", name))}
+	defer v.leave()
 	h := &rehearsal{visit: v, issuer: i, report: report}
 	if err := h.begin(ctx); err != nil {
 		return fmt.Errorf("rehearsing %s at %s: %w", name, twin.Name, err)

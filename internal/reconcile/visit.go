@@ -20,8 +20,9 @@ type visit struct {
 	name string
 	log  *zap.Logger
 
-	account string    // on whose behalf the CA is asked; "": it was not asked yet
-	now     time.Time // of the current step
+	within  *turnstile // that was entered; nil: none
+	account string     // on whose behalf the CA is asked; "": it was not asked yet
+	now     time.Time  // of the current step
 	in      Input
 	known   bool           // in tells what the files say: they are not to be read again
 	pending *store.Pending // of in.Order; nil: none
@@ -97,6 +98,7 @@ func (r *Reconciler) leaveGates(name, but string) {
 }
 
 func (v *visit) perform(ctx context.Context, d Decision) error {
+	defer v.leave()
 	switch d.Do {
 	case Retire:
 		return v.retire(ctx)

@@ -114,3 +114,32 @@ func TestTheAccountAtTheCA(t *testing.T) {
 	})
 	d.Stop(t)
 }
+
+// TestAnAccountGetsANewKey changes the key while acmed runs, and obtains certificates with it, also after a restart.
+func TestAnAccountGetsANewKey(t *testing.T) {
+	t.Parallel()
+	ca := pebble.Start(t, pebble.Options{NonceReject: 5})
+	s := site.New(t, ca, site.Options{})
+	s.Spec(t, "www.example.com", "")
+	d := s.Start(t)
+	site.Eventually(t, "the certificate is there", func() bool { return s.Live(t, "www.example.com") == 1 })
+	request := control.AccountRequest{Issuer: "pebble"}
+	before, err := s.Control.Account(t.Context(), request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := s.Control.RolloverAccount(t.Context(), request)
+	if err != nil || after.URL != before.URL || after.Thumbprint == before.Thumbprint || after.Status != "valid" {
+		t.Fatalf("got %+v, %v after %+v", after, err, before)
+	}
+	s.Spec(t, "two.example.com", "")
+	site.Eventually(t, "another certificate is there", func() bool { return s.Live(t, "two.example.com") == 1 })
+	d.Stop(t)
+	d = s.Start(t)
+	s.Spec(t, "three.example.com", "")
+	site.Eventually(t, "one is there after a restart", func() bool { return s.Live(t, "three.example.com") == 1 })
+	if got, err := s.Control.Account(t.Context(), request); err != nil || got.URL != before.URL || got.Thumbprint != after.Thumbprint {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	d.Stop(t)
+}
