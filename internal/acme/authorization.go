@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -12,7 +13,7 @@ import (
 )
 
 // Challenges reads the order's authorizations and returns the challenge of the type, such as "http-01", of each that
-// is pending; nil when all are valid. When an authorization cannot become valid, or offers no challenge of the type,
+// is pending, by identifier in the order of the alphabet; nil when all are valid. When an authorization cannot become valid, or offers no challenge of the type,
 // the error joins the CA's reasons.
 func (c *Client) Challenges(ctx context.Context, o *Order, typ string) (_ []Challenge, err error) {
 	defer c.finish(OpAuthorization, &err)
@@ -35,6 +36,7 @@ func (c *Client) Challenges(ctx context.Context, o *Order, typ string) (_ []Chal
 	if len(failed) > 0 {
 		return nil, worst(OpAuthorization, failed)
 	}
+	slices.SortStableFunc(open, func(a, b Challenge) int { return cmp.Compare(a.Proof.Identifier.Value, b.Proof.Identifier.Value) })
 	return open, nil
 }
 

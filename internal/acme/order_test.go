@@ -142,6 +142,21 @@ func TestChallenges(t *testing.T) {
 	}
 }
 
+// TestChallengesComeByName lets solvers rely on it: whoever takes one after the other never waits for who waits for him.
+func TestChallengesComeByName(t *testing.T) {
+	f := newFake(t)
+	o := anOrder("pending")
+	o.Identifiers, o.Authorizations = dns("c.test", "a.test", "b.test"), nil
+	for i, id := range o.Identifiers {
+		o.Authorizations = append(o.Authorizations, fmt.Sprintf("%s/authz/%d", host, i))
+		f.on(fmt.Sprintf("POST /authz/%d", i), ok(strings.Replace(authzJSON("pending", challengeJSON("http-01", "pending")), "a.test", id.Value, 1)))
+	}
+	got, err := f.client().Challenges(t.Context(), o, "http-01")
+	if err != nil || len(got) != 3 || got[0].Proof.Identifier.Value != "a.test" || got[1].Proof.Identifier.Value != "b.test" {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
 func TestProofs(t *testing.T) {
 	for _, typ := range []string{"http-01", "dns-01", "tls-alpn-01"} {
 		f := newFake(t)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/miekg/dns"
 	"golang.org/x/sync/errgroup"
@@ -23,8 +24,13 @@ const alpnProtocol = "acme-tls/1"
 
 var _ acme.Solver = (*ALPN)(nil)
 
+// turn is how long a CA has to look at a proof before an order of the same name may have its place.
+const turn = 2 * time.Minute
+
 // ALPN keeps the certificates that prove control by tls-alpn-01 (RFC 8737), for an ALPNServer to show. They are lost
 // when the process ends, and presented again when their order is resumed. All methods may be called at once.
+//
+// A handshake tells a name and not an order: of several orders for a name, one has its turn, from Visible to CleanUp.
 type ALPN struct {
 	mu     sync.Mutex // guards the following
 	proofs map[string]proof
@@ -34,20 +40,41 @@ type ALPN struct {
 type proof struct {
 	token string
 	cert  *tls.Certificate
+	turn  time.Time // since when nothing else is shown; zero: it gives way
+}
+
+// yields tells whether p may be followed by the proof of another order.
+func (p proof) yields(token string) bool {
+	return p.token == token || p.turn.IsZero() || time.Since(p.turn) >= turn
 }
 
 // NewALPN has nothing to show yet.
 func NewALPN() *ALPN { return &ALPN{proofs: map[string]proof{}} }
 
-// Present shows p to whoever asks for its name.
+// Present shows p to whoever asks for its name, unless another proof has its turn.
 func (a *ALPN) Present(_ context.Context, p acme.Proof) error {
 	if p.Type != "tls-alpn-01" || p.TLSCert == nil {
 		return fmt.Errorf("%s for %s is no proof of tls-alpn-01", p.Type, p.Identifier.Value)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.proofs[serverName(p.Identifier.Value)] = proof{p.Token, p.TLSCert}
+	if name := serverName(p.Identifier.Value); a.proofs[name].yields(p.Token) {
+		a.proofs[name] = proof{token: p.Token, cert: p.TLSCert}
+	}
 	return nil
+}
+
+// Visible gives p its turn, or tells that another order has it: then "" comes later. Orders of several names take theirs
+// in the order of the alphabet, else two could wait for each other.
+func (a *ALPN) Visible(_ context.Context, p acme.Proof, _ time.Time) (lacking string, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	name := serverName(p.Identifier.Value)
+	if !a.proofs[name].yields(p.Token) {
+		return "another order for " + p.Identifier.Value + ", which is proved first", nil
+	}
+	a.proofs[name] = proof{p.Token, p.TLSCert, time.Now()}
+	return "", nil
 }
 
 // CleanUp shows p no longer. Another proof of the same name stays.

@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"acmed/internal/acme"
@@ -142,4 +143,65 @@ func TestSlowClientsDoNotKeepACAOut(t *testing.T) {
 	if got := shown(address, "a.test", "acme-tls/1"); got != 1 {
 		t.Errorf("got %d", got)
 	}
+}
+
+// TestOrdersForANameTakeTurns: a handshake tells a name and not an order.
+func TestOrdersForANameTakeTurns(t *testing.T) {
+	proofs, address := serveALPN(t, 0)
+	first, second, other := alpnProof(t, "a.test", "first", 1), alpnProof(t, "a.test", "second", 2), alpnProof(t, "b.test", "third", 3)
+	for _, p := range []acme.Proof{first, second, other} {
+		if err := proofs.Present(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	visible := func(p acme.Proof, want string, wantShown int64) {
+		t.Helper()
+		lacking, err := proofs.Visible(t.Context(), p, time.Now())
+		if err != nil || lacking != want {
+			t.Errorf("%s: got %q, %v; want %q", p.Token, lacking, err, want)
+		}
+		if got := shown(address, p.Identifier.Value, "acme-tls/1"); got != wantShown {
+			t.Errorf("%s: %d is shown; want %d", p.Token, got, wantShown)
+		}
+	}
+	const waits = "another order for a.test, which is proved first"
+	visible(first, "", 1)
+	visible(second, waits, 1)
+	visible(first, "", 1) // once more
+	visible(other, "", 3)
+	if err := proofs.Present(t.Context(), second); err != nil { // as an order does that is resumed
+		t.Fatal(err)
+	}
+	visible(second, waits, 1)
+	if err := proofs.CleanUp(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	visible(second, "", 2)
+	visible(first, waits, 2)
+}
+
+func TestATurnEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		proofs := challenge.NewALPN()
+		first, second := alpnProof(t, "a.test", "first", 1), alpnProof(t, "a.test", "second", 2)
+		ask := func(p acme.Proof) string {
+			lacking, err := proofs.Visible(t.Context(), p, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return lacking
+		}
+		ask(first)
+		time.Sleep(2*time.Minute - time.Second)
+		if ask(second) == "" {
+			t.Error("the CA had less than two minutes to look")
+		}
+		time.Sleep(time.Second)
+		if lacking := ask(second); lacking != "" {
+			t.Errorf("after two minutes still: %s", lacking)
+		}
+		if ask(first) == "" {
+			t.Error("the second order's turn ended at once")
+		}
+	})
 }
