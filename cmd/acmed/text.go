@@ -90,6 +90,9 @@ func writeCurrent(b *strings.Builder, c control.Certificate, now time.Time) {
 	}
 	r := c.Current
 	field(b, "certificate", fmt.Sprintf("revision %d, %s, by %s (%s)", r.Number, r.Key, r.Issuer, r.IssuedBy))
+	if r.Instead != "" {
+		field(b, "standby", r.Instead+"; the next one is ordered there again")
+	}
 	field(b, "valid from", moment(r.NotBefore, now))
 	field(b, "expires", moment(r.NotAfter, now))
 	if r.Revoked != nil {

@@ -121,8 +121,9 @@ type Revision struct {
 	Profile   string    `json:"profile,omitempty"`
 	Key       string    `json:"key"`
 	Serial    string    `json:"serial"`
-	SHA256    string    `json:"sha256"`   // of the leaf, hex
-	IssuedBy  string    `json:"issuedBy"` // common name of the leaf's issuer
+	SHA256    string    `json:"sha256"`            // of the leaf, hex
+	IssuedBy  string    `json:"issuedBy"`          // common name of the leaf's issuer
+	Instead   string    `json:"instead,omitempty"` // why a standby issued it; "": the first issuer of the spec did
 	NotBefore time.Time `json:"notBefore"`
 	NotAfter  time.Time `json:"notAfter"`
 

@@ -200,7 +200,7 @@ func certificate(s reconcile.Status, stateDir string, bad *spec.Problem, now tim
 func wireRevision(is *store.Revision, have store.Record) *control.Revision {
 	r := &control.Revision{
 		Number: is.Number, Issuer: is.Issuer, Account: is.Account, Profile: is.Profile, Key: is.Key, Serial: is.Serial,
-		SHA256: is.SHA256, IssuedBy: is.IssuedBy, NotBefore: is.NotBefore, NotAfter: is.NotAfter,
+		SHA256: is.SHA256, IssuedBy: is.IssuedBy, Instead: is.Instead, NotBefore: is.NotBefore, NotAfter: is.NotAfter,
 	}
 	if dead, ok := have.Revocation(is); ok {
 		r.Revoked = &control.Revocation{At: dead.At, Reason: dead.Reason}

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"crypto/x509"
+	"fmt"
 	"slices"
 	"time"
 
@@ -104,7 +105,9 @@ type Decision struct {
 	At     time.Time // for Wait: the next look
 	Until  time.Time // for Wait for a delivery: the end of it, which may be later; zero: unknown
 	Detail string    // in words, where Why is not enough
-	Shared bool      // the wait is for something that all certificates of the issuer wait for
+	// Instead is, for Issue at a standby, why the first issuer is not asked; "": it is.
+	Instead string
+	Shared  bool // the wait is for something that all certificates of the issuer wait for
 }
 
 // rule is one sentence of the design: it decides, or leaves the decision to the next.
@@ -221,10 +224,14 @@ func nextPoll(in *Input, now time.Time) (at time.Time, ok bool) {
 func chooseIssuer(in *Input, now time.Time) Decision {
 	_, why := Due(in, now)
 	wait := Decision{Do: Wait, Why: Parked, At: now.Add(24 * time.Hour), Detail: "no file of issuers.d defines the issuers of its spec"}
+	instead := ""
 	for _, s := range in.Issuers {
 		at, reason, detail := blocked(in, s, now, true)
 		if !at.After(now) {
-			return Decision{Do: Issue, Why: why, Issuer: s.Name}
+			return Decision{Do: Issue, Why: why, Issuer: s.Name, Instead: instead}
+		}
+		if instead == "" {
+			instead = passedOver(s.Name, reason, detail, at)
 		}
 		if wait.Issuer == "" || at.Before(wait.At) {
 			wait = Decision{Do: Wait, Why: reason, Issuer: s.Name, At: at, Detail: detail,
@@ -235,6 +242,14 @@ func chooseIssuer(in *Input, now time.Time) Decision {
 		}
 	}
 	return wait
+}
+
+// passedOver says why an issuer is not asked.
+func passedOver(issuer string, why Reason, detail string, until time.Time) string {
+	if detail == "" {
+		detail = string(why)
+	}
+	return fmt.Sprintf("%s is not asked before %s: %s", issuer, until.UTC().Format("2006-01-02 15:04 MST"), detail)
 }
 
 // exhausted tells whether an issuer that cannot be asked before at has had its turn, so that the next may try:

@@ -43,11 +43,15 @@ func (v *visit) issue(ctx context.Context, d Decision) error {
 		return err
 	}
 	o := newOrder(&v.in, i.spec, v.account, d.Why, v.now)
+	o.Instead = d.Instead
 	if until, err := v.charge(i, o); err != nil || until.After(v.now) {
 		return err // others spent what was left: the next decision waits for the budget
 	}
 	if err := v.r.store.Begin(v.name, key, o); err != nil {
 		return errors.Join(err, i.refund(costs(o, i.spec.Limits))) // the CA was not asked
+	}
+	if d.Instead != "" {
+		v.log.Warn("ordering from a standby", fieldIssuer(d.Issuer), zap.String("reason", d.Instead))
 	}
 	v.r.land(v.name)
 	v.changed(lazily) // whose record is there is visited, should the spec go while acmed is stopped

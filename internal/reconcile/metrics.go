@@ -63,22 +63,23 @@ const (
 // collector describes the certificates of a Reconciler at the time of a scrape, so that none that is gone leaves
 // series behind.
 type collector struct {
-	views  func() []View               // in any order
-	labels func(name string) []string  // values of the labels of info, behind name and issuer
-	holds  func() map[string]time.Time // until when issuers are left alone
-	each   string                      // "auto", "on" or "off"
-	count  *prometheus.Desc
-	expiry *prometheus.Desc
-	issued *prometheus.Desc
-	info   *prometheus.Desc
-	hold   *prometheus.Desc
-	next   *prometheus.Desc
-	phase  *prometheus.Desc
-	failed *prometheus.Desc
-	left   *prometheus.Desc
-	behind *prometheus.Desc
-	served *prometheus.Desc
-	revoke *prometheus.Desc
+	views   func() []View               // in any order
+	labels  func(name string) []string  // values of the labels of info, behind name and issuer
+	holds   func() map[string]time.Time // until when issuers are left alone
+	each    string                      // "auto", "on" or "off"
+	count   *prometheus.Desc
+	expiry  *prometheus.Desc
+	issued  *prometheus.Desc
+	info    *prometheus.Desc
+	hold    *prometheus.Desc
+	next    *prometheus.Desc
+	phase   *prometheus.Desc
+	failed  *prometheus.Desc
+	left    *prometheus.Desc
+	behind  *prometheus.Desc
+	served  *prometheus.Desc
+	revoke  *prometheus.Desc
+	instead *prometheus.Desc
 }
 
 // CertificateCollector gives the state of all certificates, counted by phase, and of each certificate as far as
@@ -90,25 +91,26 @@ func (r *Reconciler) CertificateCollector(each string, labelNames []string) prom
 	}
 	return &collector{
 		views: r.board.all, each: each, holds: r.holds,
-		labels: func(name string) []string { return r.labels(name, labelNames) },
-		count:  desc("certificates", "Certificates by phase.", "phase"),
-		expiry: desc("certificate_expiry_timestamp_seconds", "When the certificate on disk expires.", "cert"),
-		issued: desc("certificate_issued_timestamp_seconds", "When the certificate on disk was issued.", "cert"),
-		info:   desc("certificate_info", "1, labelled with the issuer and with the labels of the spec that labelNames allows.", append([]string{"cert", "issuer"}, labelNames...)...),
-		hold:   desc("issuer_hold_timestamp_seconds", "Until when an issuer is left alone; absent while it may be asked.", "issuer"),
-		next:   desc("certificate_next_action_timestamp_seconds", "When acmed looks at the certificate next.", "cert"),
-		phase:  desc("certificate_phase", "1 for the phase that the certificate is in.", "cert", "phase"),
-		failed: desc("certificate_last_failure_timestamp_seconds", "When the last attempt failed; absent while all is well.", "cert"),
-		behind: desc("certificate_targets_behind", "Consumers that have not accepted the live certificate.", "cert"),
-		served: desc("certificate_served_expiry_timestamp_seconds", "When the certificate that a probe saw last expires, the first of several.", "cert"),
-		revoke: desc("certificate_revoked", "1 for a certificate in use that its CA has revoked; absent for all others.", "cert"),
-		left:   desc("certificate_remaining_seconds", "Certificates by the time left until they expire."),
+		labels:  func(name string) []string { return r.labels(name, labelNames) },
+		count:   desc("certificates", "Certificates by phase.", "phase"),
+		expiry:  desc("certificate_expiry_timestamp_seconds", "When the certificate on disk expires.", "cert"),
+		issued:  desc("certificate_issued_timestamp_seconds", "When the certificate on disk was issued.", "cert"),
+		info:    desc("certificate_info", "1, labelled with the issuer and with the labels of the spec that labelNames allows.", append([]string{"cert", "issuer"}, labelNames...)...),
+		hold:    desc("issuer_hold_timestamp_seconds", "Until when an issuer is left alone; absent while it may be asked.", "issuer"),
+		next:    desc("certificate_next_action_timestamp_seconds", "When acmed looks at the certificate next.", "cert"),
+		phase:   desc("certificate_phase", "1 for the phase that the certificate is in.", "cert", "phase"),
+		failed:  desc("certificate_last_failure_timestamp_seconds", "When the last attempt failed; absent while all is well.", "cert"),
+		behind:  desc("certificate_targets_behind", "Consumers that have not accepted the live certificate.", "cert"),
+		served:  desc("certificate_served_expiry_timestamp_seconds", "When the certificate that a probe saw last expires, the first of several.", "cert"),
+		revoke:  desc("certificate_revoked", "1 for a certificate in use that its CA has revoked; absent for all others.", "cert"),
+		instead: desc("standby_certificates", "Certificates in use that a standby issued, since the first issuer of their specs was of no use.", "issuer"),
+		left:    desc("certificate_remaining_seconds", "Certificates by the time left until they expire."),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.count, c.expiry, c.issued, c.info, c.hold, c.next, c.phase, c.failed, c.left, c.behind, c.served, c.revoke} {
+	for _, d := range []*prometheus.Desc{c.count, c.expiry, c.issued, c.info, c.hold, c.next, c.phase, c.failed, c.left, c.behind, c.served, c.revoke, c.instead} {
 		out <- d
 	}
 }
@@ -116,9 +118,15 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
 	views, now := c.views(), time.Now()
-	counts := map[Phase]int{}
+	counts, standbys := map[Phase]int{}, map[string]int{}
 	for _, v := range views {
 		counts[v.Phase]++
+		if v.Standby != "" {
+			standbys[v.Standby]++
+		}
+	}
+	for issuer, n := range standbys {
+		out <- prometheus.MustNewConstMetric(c.instead, prometheus.GaugeValue, float64(n), issuer)
 	}
 	for _, p := range Phases() {
 		if p != PhaseRetired {

@@ -56,6 +56,7 @@ type View struct {
 	Stuck     string    // why one of them has not, although it was tried; "": none was
 	Standing  bool      // what is live is a placeholder
 	Revoked   bool      // the live revision is, by its CA
+	Standby   string    // who issued the live revision in place of the first issuer of its spec; "": that did
 	Served    time.Time // the first end of what probes saw served; zero: they saw nothing
 }
 
@@ -65,6 +66,9 @@ func newView(name string, in Input, d Decision, now time.Time) View {
 	if is := in.Have.Serving(); is != nil {
 		v.Revision, v.NotAfter, v.Committed = is.Number, is.NotAfter, is.Committed
 		_, v.Revoked = in.Have.Revocation(is)
+		if in.Want != nil && is.Instead != "" && is.Issuer != in.Want.Issuers[0] {
+			v.Standby = is.Issuer
+		}
 		if v.Issuer == "" {
 			v.Issuer = is.Issuer
 		}

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest"
 
@@ -31,7 +32,8 @@ type world struct {
 	set      *spec.Set
 	proofs   proofs
 	workers  int
-	quiet    bool // warnings are not logged: they are part of the game
+	quiet    bool         // warnings are not logged: they are part of the game
+	core     zapcore.Core // gets the log as well; nil: nothing does
 	floor    time.Time
 	panics   atomic.Int64
 	visits   sync.Map                  // the certificates that are being visited
@@ -174,6 +176,9 @@ func (w *world) transport() roundTripper {
 func (w *world) open() {
 	w.t.Helper()
 	log := zaptest.NewLogger(w.t, zaptest.Level(w.logLevel()))
+	if w.core != nil {
+		log = log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return zapcore.NewTee(c, w.core) }))
+	}
 	var err error
 	if w.store, err = store.Open(store.Config{Dir: w.dir}); err != nil {
 		w.t.Fatal(err)

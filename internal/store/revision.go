@@ -12,8 +12,8 @@ import (
 )
 
 // Commit makes the pending order a revision: its key, and chain, DER with the leaf first, which must belong
-// together. It fills the fields of r that are empty from the leaf and from the order, always takes Number, Order and
-// Sums from there, and returns the result. The revision is durable and not live.
+// together. It fills the fields of r that are empty from the leaf and from the order, always takes Number, Order, Instead
+// and Sums from there, and returns the result. The revision is durable and not live.
 //
 // It costs six fsyncs: four files, their names in the new folder, and the name of the folder. The key is linked and
 // not copied: Begin made it durable.
@@ -73,7 +73,7 @@ func (r *Revision) describe(o Order, leaf *x509.Certificate, files *Files) {
 	r.Issuer = cmp.Or(r.Issuer, o.Issuer)
 	r.Directory = cmp.Or(r.Directory, o.Directory)
 	r.Account = cmp.Or(r.Account, o.Account)
-	r.Order = o.URL
+	r.Order, r.Instead = o.URL, o.Instead
 	r.Profile = cmp.Or(r.Profile, o.Profile)
 	r.Key = cmp.Or(r.Key, o.Key)
 	r.Serial = cmp.Or(r.Serial, fmt.Sprintf("%x", leaf.SerialNumber))

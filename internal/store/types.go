@@ -126,6 +126,8 @@ type Revision struct {
 	NotBefore   time.Time `json:"notBefore"`
 	NotAfter    time.Time `json:"notAfter"`
 	Committed   time.Time `json:"committed"`
+	// Instead is why a standby issued it, and not the first issuer of its spec; "": the first did.
+	Instead string `json:"instead,omitempty"`
 	// Sums are the SHA-256 checksums, hex, of the files beside meta.json; nil in a Record.
 	Sums map[string]string `json:"sums,omitempty"`
 }
@@ -145,9 +147,10 @@ type Order struct {
 	Status      string    `json:"status,omitempty"`
 	Created     time.Time `json:"created"`
 	Expires     time.Time `json:"expires,omitzero"`
-	Proofs      []Proof   `json:"proofs,omitempty"` // to be taken away when the order ends
-	Reason      string    `json:"reason"`           // why it was ordered, in the words of reconcile
-	Charged     bool      `json:"charged"`          // it counts against the budgets of its issuer
+	Proofs      []Proof   `json:"proofs,omitempty"`  // to be taken away when the order ends
+	Reason      string    `json:"reason"`            // why it was ordered, in the words of reconcile
+	Instead     string    `json:"instead,omitempty"` // why it was not made at the first issuer of the spec; "": it was
+	Charged     bool      `json:"charged"`           // it counts against the budgets of its issuer
 	Validated   bool      `json:"validated,omitempty"`
 }
 
