@@ -3,7 +3,7 @@ FUZZTIME ?= 10s
 SIMULATED ?= 10000
 LINT = go tool -modfile=tools/golangci-lint/go.mod golangci-lint
 
-.PHONY: build demo test sim fuzz bench lint fmt deb rpm e2e clean
+.PHONY: build demo test sim fuzz bench lint fmt deb rpm e2e e2e-full clean
 
 build: # a static binary in bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/ ./cmd/acmed
@@ -26,7 +26,7 @@ bench: # every figure in one table, see docs/performance.md; takes half an hour 
 
 lint:
 	@test -z "$$(gofmt -l cmd internal test | tee /dev/stderr)"
-	go vet ./... && go vet -tags=e2e ./test/e2e
+	go vet ./... && go vet -tags=e2e ./test/e2e ./test/matrix
 	go mod tidy -diff
 	@! grep -rniE '"[^"]*failed to ' --include='*.go' --exclude='*_test.go' cmd internal test || { echo 'errors name the operation, see CONTRIBUTING.md'; exit 1; }
 	$(LINT) run
@@ -42,6 +42,10 @@ rpm: # dist/acmed-VERSION.ARCH.rpm, likewise
 
 e2e: deb # needs root on Debian: the package in containers with a real systemd; DEBIAN=trixie is one release only
 	go test -tags=e2e -count=1 -v -timeout=30m ./test/e2e
+	go test -tags=e2e -count=1 -v ./test/matrix
+
+e2e-full: # every challenge with all identifiers, keys and CAs, see docs/compatibility.md; UPDATE=1 writes its table
+	go test -tags=e2e -count=1 -v -timeout=60m ./test/matrix -matrix.full
 
 clean:
 	rm -rf bin dist
