@@ -31,6 +31,7 @@ type Offer struct {
 	CA string
 	Directory
 	Account      string        // its state
+	NewKey       string        // what came of a change of the account's key
 	Lifetime     time.Duration // of its certificates
 	ChainLength  int           // without the root
 	Certificates int
@@ -123,7 +124,7 @@ func OfferTable(offers []Offer) string {
 	for _, o := range offers {
 		for i, value := range []string{
 			o.CA, either(o.Meta.ExternalAccountRequired, "required", "not required"), o.Account, days(o.Lifetime), fmt.Sprint(o.ChainLength, " certificates"),
-			profiles(o.Meta.Profiles), advice(o), either(o.KeyChange != "", "offered", "no"), either(o.NewAuthz != "", "offered", "no"),
+			profiles(o.Meta.Profiles), advice(o), either(o.KeyChange != "", "offered, "+o.NewKey, "no"), either(o.NewAuthz != "", "offered", "no"),
 		} {
 			rows[i] = append(rows[i], value)
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -52,7 +53,7 @@ func TestMatrix(t *testing.T) {
 	d := s.Start(t)
 	awaitRevision(t, s, specs, 1)
 	first := kept(t, s, specs)
-	renewAll(t, s, specs)
+	renewAll(t, s)
 	results := make([]matrix.Result, len(specs))
 	for i, p := range specs {
 		t.Run(p.cell.String(), func(t *testing.T) { results[i] = p.try(t, s, first[p.name]) })
@@ -211,22 +212,29 @@ func kept(t *testing.T, s *site.Site, specs []specimen) map[string]pair {
 	return pairs
 }
 
-// renewAll renews all and waits for what comes of it. Where a CA has trouble of its own, as step-ca has with many orders at
-// once, the renewal comes a minute later.
-func renewAll(t *testing.T, s *site.Site, specs []specimen) {
+// attempts are how often renewAll asks for those that a CA had trouble with: step-ca with many orders at once.
+const attempts = 5
+
+// renewAll renews all, as an operator does who asks again for those that were not renewed.
+func renewAll(t *testing.T, s *site.Site) {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "acmed", "renew", "--all", "--wait", "--config", s.Path("acmed.yaml")).CombinedOutput()
-	for line := range strings.Lines(string(out)) {
-		if strings.Contains(line, "not renewed") {
-			t.Logf("%s", line)
+	names := []string{"--all"}
+	for range attempts {
+		args := slices.Concat([]string{"renew", "--wait", "--config", s.Path("acmed.yaml")}, names)
+		out, err := exec.CommandContext(t.Context(), "acmed", args...).CombinedOutput()
+		if err == nil {
+			return
+		}
+		names = nil
+		for _, failed := range regexp.MustCompile(`(?m)^acmed: (\S+): (not renewed, .*)$`).FindAllStringSubmatch(string(out), -1) {
+			t.Logf("%s: %s", failed[1], failed[2])
+			names = append(names, failed[1])
+		}
+		if len(names) == 0 {
+			t.Fatalf("acmed %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
 	}
-	done := strings.Count(string(out), ": revision 2, ")
-	later := strings.Count(string(out), ": not renewed, next attempt at ")
-	if done+later != len(specs) || (err == nil) != (later == 0) {
-		t.Errorf("acmed renew --all --wait: %v, %d of %d renewed, %d are to come:\n%s", err, done, len(specs), later, out)
-	}
-	awaitRevision(t, s, specs, 2)
+	t.Errorf("not renewed after %d attempts: %v", attempts, names)
 }
 
 // try checks both certificates of a cell, has the older one revoked, and returns what was seen.
@@ -311,5 +319,22 @@ func (a authority) seen(t *testing.T, s *site.Site, specs []specimen) matrix.Off
 		t.Fatal(err)
 	}
 	offer.Account = account.Status
+	offer.NewKey = a.rollover(t, s)
 	return offer
+}
+
+// rollover changes the account's key, and tells what came of it. Either way, the CA goes on knowing the account.
+func (a authority) rollover(t *testing.T, s *site.Site) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "acmed", "account", "rollover", a.issuer, "--config", s.Path("acmed.yaml")).CombinedOutput()
+	t.Logf("%s: %v\n%s", a.name, err, out)
+	s.Run(t, "account", "show", a.issuer)
+	switch {
+	case err == nil:
+		return "done"
+	case strings.Contains(string(out), "noKeyChange"):
+		return "refused"
+	}
+	t.Errorf("acmed account rollover %s: %v\n%s", a.issuer, err, out)
+	return "failed"
 }
