@@ -23,7 +23,7 @@ func TestCommandReference(t *testing.T) {
 Made from the program's own help by a test; ` + "`acmed COMMAND --help`" + ` and the man pages say the same.
 
 Results go to stdout, all else to stderr behind ` + "`acmed: `" + `. With ` + "`--output json`" + ` a result is a document, or a line for
-each event.
+each event ([json.md](json.md)).
 
 | exit code | means |
 |---|---|
