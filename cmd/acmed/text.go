@@ -15,7 +15,7 @@ import (
 )
 
 // This file owns how results look to people. Its functions are pure. The rules: columns are aligned with spaces,
-// there is no color, a time is given in full and relative to now (in lists only relative), an empty value is a
+// terminal.go cuts and colors them for a terminal, a time is given in full and relative to now (in lists only relative), an empty value is a
 // dash or its line is left out, and what went wrong is followed by "what to do".
 
 // fewUrgent is how many certificates the overview shows.

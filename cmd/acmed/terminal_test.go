@@ -1,0 +1,84 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// pseudo opens a terminal of that width: what is written to tty is read from screen.
+func pseudo(t *testing.T, width int) (screen, tty *os.File) {
+	t.Helper()
+	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("there are no pseudo terminals here: %v", err)
+	}
+	t.Cleanup(func() { screen.Close() })
+	if err := unix.IoctlSetPointerInt(int(screen.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(screen.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tty.Close() })
+	if err := unix.IoctlSetWinsize(int(tty.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: uint16(width)}); err != nil {
+		t.Fatal(err)
+	}
+	return screen, tty
+}
+
+const wide = `NAME             PHASE        EXPIRES  NEXT        REASON
+bad.example.com  backing-off  -        in 1 hour   the CA could not connect
+www.example.com  valid        -        in 20 days  its time has not come
+
+bad.example.com: parked
+  names  bad.example.com, with a great many more of them than would fit
+`
+
+func TestTerminal(t *testing.T) {
+	const red, green, off = "\x1b[31m", "\x1b[32m", "\x1b[0m"
+	for sentence, tt := range map[string]struct {
+		term, noColor string
+		width         int
+		want          string
+	}{
+		"a terminal shows colors": {"xterm", "", 200, strings.NewReplacer("backing-off", red+"backing-off"+off,
+			"valid", green+"valid"+off, "parked", red+"parked"+off).Replace(wide)},
+		"not where nobody wants them":           {"xterm", "1", 200, wide},
+		"not where the terminal cannot":         {"dumb", "", 200, wide},
+		"rows end with a word where it narrows": {"dumb", "", 60, strings.NewReplacer(" could not connect", "…", " has not come", "…").Replace(wide)},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			t.Setenv("TERM", tt.term)
+			t.Setenv("NO_COLOR", tt.noColor)
+			_, tty := pseudo(t, tt.width)
+			if got := terminalOf(tty).show(wide); got != tt.want {
+				t.Errorf("got\n%q\nwant\n%q", got, tt.want)
+			}
+		})
+	}
+	t.Setenv("TERM", "xterm")
+	t.Setenv("NO_COLOR", "")
+	screen, tty := pseudo(t, 60)
+	a := &app{stdout: tty, output: "text"}
+	if err := a.phased(nil, func(time.Time) string { return wide }); err != nil {
+		t.Fatal(err)
+	}
+	seen := make([]byte, 4096)
+	n, err := screen.Read(seen)
+	if got := string(seen[:n]); err != nil || !strings.Contains(got, red+"backing-off"+off+"  -        in 1 hour   the CA…\r\n") {
+		t.Errorf("the screen shows %q, %v", got, err)
+	}
+	if got := terminalOf(new(bytes.Buffer)); got != (terminal{}) {
+		t.Errorf("a pipe is taken for %+v", got)
+	}
+}
