@@ -70,7 +70,7 @@ func serve(env *testscript.Env, socket string) error {
 	if err != nil {
 		return err
 	}
-	server, err := control.NewServer(control.ServerConfig{Certificates: fake{}, Deliveries: fake{}, Disposals: fake{}, Accounts: fake{}, Planner: fake{}, Daemon: fake{}})
+	server, err := control.NewServer(control.ServerConfig{Certificates: fake{}, Deliveries: fake{}, Disposals: fake{}, Accounts: fake{}, Registrations: fake{}, Planner: fake{}, Daemon: fake{}})
 	if err != nil {
 		return err
 	}
@@ -191,10 +191,20 @@ func (fake) Account(_ context.Context, req control.AccountRequest) (control.Acco
 	if req.Issuer != "letsencrypt" {
 		return control.Account{}, &control.Error{Code: control.NotFound, Message: "there is no issuer \"" + req.Issuer + "\"", Hint: "acmed issuer list shows them"}
 	}
-	return control.Account{Issuer: req.Issuer, URL: "https://ca.example/account/7", Status: "valid", Contact: []string{"mailto:pki@example.com"}, Thumbprint: "tp", Created: noon()}, nil
+	return control.Account{Issuer: req.Issuer, URL: "https://ca.example/account/7", Status: "valid", Contact: []string{"mailto:pki@example.com"}, Thumbprint: "tp", Terms: "https://ca.example/terms", Agreed: true, Created: noon()}, nil
 }
 
 func (f fake) UpdateAccount(ctx context.Context, req control.AccountRequest) (control.Account, error) {
+	return f.Account(ctx, req)
+}
+
+func (f fake) DeactivateAccount(ctx context.Context, req control.AccountRequest) (control.Account, error) {
+	account, err := f.Account(ctx, req)
+	account.Status, account.Ended, account.Dependents = "deactivated", noon(), strings.Split("abcdefghijk", "")
+	return account, err
+}
+
+func (f fake) RegisterAccount(ctx context.Context, req control.AccountRequest) (control.Account, error) {
 	return f.Account(ctx, req)
 }
 

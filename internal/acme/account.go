@@ -3,6 +3,7 @@ package acme
 import (
 	"context"
 	"errors"
+	"strings"
 
 	xacme "golang.org/x/crypto/acme"
 )
@@ -40,6 +41,7 @@ type Account struct {
 	Status     string   // "valid", "deactivated" or "revoked"
 	Contact    []string // the CA may keep none
 	Thumbprint string   // of the account's key (RFC 7638), as proofs hold it
+	Terms      string   // URL of the CA's terms of service; "": its directory names none
 }
 
 // Account reads what the CA knows of the account.
@@ -55,6 +57,32 @@ func (c *Client) UpdateContact(ctx context.Context, contact []string) (_ Account
 		contact = []string{}
 	}
 	return c.tellAccount(ctx, map[string][]string{"contact": contact})
+}
+
+// Deactivate has the CA end the account, for good (RFC 8555 §7.3.6).
+func (c *Client) Deactivate(ctx context.Context) (_ Account, err error) {
+	defer c.finish(OpAccount, &err)
+	return c.tellAccount(ctx, map[string]string{"status": xacme.StatusDeactivated})
+}
+
+// EndedAs tells how an account ended that the CA refuses to tell of: "deactivated", "revoked" or "does not exist"; "": it
+// refuses for another reason.
+func EndedAs(err error) string {
+	e, ok := errors.AsType[*Error](err)
+	if !ok || e.Op != OpAccount {
+		return ""
+	}
+	switch {
+	case e.Problem == problemAccountDoesNotExist:
+		return "does not exist"
+	case e.Problem != problemUnauthorized:
+		return ""
+	case strings.Contains(e.Detail, xacme.StatusRevoked):
+		return xacme.StatusRevoked
+	case strings.Contains(e.Detail, xacme.StatusDeactivated):
+		return xacme.StatusDeactivated
+	}
+	return ""
 }
 
 // tellAccount sends the account's URL a payload, and reads the account from the answer.
@@ -77,6 +105,9 @@ func (c *Client) tellAccount(ctx context.Context, payload any) (Account, error) 
 	a := Account{URL: url, Status: clean(w.Status), Contact: w.Contact}
 	for i := range a.Contact {
 		a.Contact[i] = clean(a.Contact[i])
+	}
+	if d, err := c.directory(ctx); err == nil {
+		a.Terms = d.TermsOfService
 	}
 	a.Thumbprint, err = xacme.JWKThumbprint(c.key.Public())
 	return a, err

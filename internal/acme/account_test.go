@@ -37,6 +37,9 @@ func TestAnAccountThatHasEnded(t *testing.T) {
 	c := f.client()
 	for _, problem := range []string{"unauthorized", "accountDoesNotExist"} {
 		_, err := c.Account(t.Context())
+		if as := acme.EndedAs(err); as != map[string]string{"unauthorized": "deactivated", "accountDoesNotExist": "does not exist"}[problem] {
+			t.Errorf("%s: ended as %q", problem, as)
+		}
 		if e := errorOf(t, err); e.Problem != problem || e.Op != acme.OpAccount || e.Hint == "" {
 			t.Errorf("got %+v", e)
 		}
@@ -131,6 +134,21 @@ func TestTheBindingsKeyIsNotPrinted(t *testing.T) {
 	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
 		if s := fmt.Sprintf(format, b) + fmt.Sprintf(format, &b) + fmt.Sprintf(format, acme.Registration{Binding: &b}.Binding); strings.Contains(s, "secret") || strings.Contains(s, "115") {
 			t.Errorf("%s: %s", format, s)
+		}
+	}
+}
+
+func TestDeactivate(t *testing.T) {
+	f := newFake(t)
+	f.on("POST /account/1", ok(`{"status":"deactivated"}`), refusal(403, "unauthorized", `has status "revoked"`), refusal(403, "unauthorized", "no"), reply{status: 502})
+	c := f.client()
+	got, err := c.Deactivate(t.Context())
+	if err != nil || got.Status != "deactivated" || got.Terms != host+"/terms" || f.payload(-1) != `{"status":"deactivated"}` {
+		t.Errorf("got %+v, %v, asked %s", got, err, f.payload(-1))
+	}
+	for _, want := range []string{"revoked", "", ""} {
+		if _, err := c.Deactivate(t.Context()); err == nil || acme.EndedAs(err) != want {
+			t.Errorf("got %v, which is %q, want %q", err, acme.EndedAs(err), want)
 		}
 	}
 }

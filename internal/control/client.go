@@ -25,12 +25,13 @@ type Client struct {
 }
 
 var (
-	_ Certificates = (*Client)(nil)
-	_ Deliveries   = (*Client)(nil)
-	_ Planner      = (*Client)(nil)
-	_ Disposals    = (*Client)(nil)
-	_ Accounts     = (*Client)(nil)
-	_ Daemon       = (*Client)(nil)
+	_ Certificates  = (*Client)(nil)
+	_ Deliveries    = (*Client)(nil)
+	_ Planner       = (*Client)(nil)
+	_ Disposals     = (*Client)(nil)
+	_ Accounts      = (*Client)(nil)
+	_ Registrations = (*Client)(nil)
+	_ Daemon        = (*Client)(nil)
 )
 
 // Dial returns a client of the daemon at socket. It connects with the first request.
@@ -113,6 +114,16 @@ func (c *Client) Account(ctx context.Context, req AccountRequest) (Account, erro
 // UpdateAccount gives the CA the contact of the issuer's file.
 func (c *Client) UpdateAccount(ctx context.Context, req AccountRequest) (Account, error) {
 	return call[Account](ctx, c, http.MethodPost, pathUpdate, req)
+}
+
+// DeactivateAccount has the CA end the account, for good.
+func (c *Client) DeactivateAccount(ctx context.Context, req AccountRequest) (Account, error) {
+	return call[Account](ctx, c, http.MethodPost, pathEnd, req)
+}
+
+// RegisterAccount makes another account in the place of one that was deactivated, or the first.
+func (c *Client) RegisterAccount(ctx context.Context, req AccountRequest) (Account, error) {
+	return call[Account](ctx, c, http.MethodPost, pathRegister, req)
 }
 
 // RolloverAccount has the CA put a new key in the place of the account's. It may wait for validations to end.

@@ -2,7 +2,7 @@
 //
 // It owns the wire types, the socket, the server and the client. Who may ask is decided by the socket's mode and
 // its folder's, so the package knows no passwords. It never decides anything about a certificate: the daemon
-// implements Certificates, Deliveries, Disposals, Accounts, Planner and Daemon, and Client offers the same methods on the other end.
+// implements Certificates, Deliveries, Disposals, Accounts, Registrations, Planner and Daemon, and Client offers the same methods on the other end.
 package control
 
 import "context"
@@ -49,6 +49,14 @@ type Accounts interface {
 	RolloverAccount(context.Context, AccountRequest) (Account, error)
 }
 
+// Registrations is how accounts end and begin. It takes what Accounts does.
+type Registrations interface {
+	// DeactivateAccount has the CA end the account, for good. acmed makes no other one by itself.
+	DeactivateAccount(context.Context, AccountRequest) (Account, error)
+	// RegisterAccount makes another account in the place of one that was deactivated, or the first.
+	RegisterAccount(context.Context, AccountRequest) (Account, error)
+}
+
 // Planner tells what an edit would do.
 type Planner interface {
 	// Plan changes nothing. Bad files are in the result, not in the error.
@@ -81,6 +89,8 @@ const (
 	pathAccount  = "/v1/account"
 	pathUpdate   = "/v1/account/update"
 	pathRollover = "/v1/account/rollover"
+	pathEnd      = "/v1/account/deactivate"
+	pathRegister = "/v1/account/register"
 )
 
 // line is one line of a stream: an event, or the error that ends it.

@@ -359,10 +359,11 @@ func TestChangesAreLoggedWithTheirResult(t *testing.T) {
 func TestNewServerWantsItsParts(t *testing.T) {
 	for _, c := range []control.ServerConfig{
 		{},
-		{Deliveries: &fake{}, Disposals: &fake{}, Accounts: &fake{}, Planner: &fake{}, Daemon: &fake{}},
-		{Certificates: &fake{}, Disposals: &fake{}, Accounts: &fake{}, Planner: &fake{}, Daemon: &fake{}},
+		{Deliveries: &fake{}, Disposals: &fake{}, Accounts: &fake{}, Registrations: &fake{}, Planner: &fake{}, Daemon: &fake{}},
+		{Certificates: &fake{}, Deliveries: &fake{}, Disposals: &fake{}, Accounts: &fake{}, Planner: &fake{}, Daemon: &fake{}},
+		{Certificates: &fake{}, Disposals: &fake{}, Accounts: &fake{}, Registrations: &fake{}, Planner: &fake{}, Daemon: &fake{}},
 		{Certificates: &fake{}, Deliveries: &fake{}, Daemon: &fake{}},
-		{Certificates: &fake{}, Deliveries: &fake{}, Disposals: &fake{}, Accounts: &fake{}, Planner: &fake{}},
+		{Certificates: &fake{}, Deliveries: &fake{}, Disposals: &fake{}, Accounts: &fake{}, Registrations: &fake{}, Planner: &fake{}},
 	} {
 		if _, err := control.NewServer(c); err == nil {
 			t.Errorf("NewServer(%+v) is content", c)
@@ -371,7 +372,7 @@ func TestNewServerWantsItsParts(t *testing.T) {
 }
 
 func TestServeReportsABrokenListener(t *testing.T) {
-	server, err := control.NewServer(control.ServerConfig{Certificates: &fake{}, Deliveries: &fake{}, Disposals: &fake{}, Accounts: &fake{}, Planner: &fake{}, Daemon: &fake{}})
+	server, err := control.NewServer(control.ServerConfig{Certificates: &fake{}, Deliveries: &fake{}, Disposals: &fake{}, Accounts: &fake{}, Registrations: &fake{}, Planner: &fake{}, Daemon: &fake{}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -86,6 +86,14 @@ func (f *fake) UpdateAccount(ctx context.Context, req control.AccountRequest) (c
 	return f.Account(ctx, req)
 }
 
+func (f *fake) DeactivateAccount(ctx context.Context, req control.AccountRequest) (control.Account, error) {
+	return f.Account(ctx, req)
+}
+
+func (f *fake) RegisterAccount(ctx context.Context, req control.AccountRequest) (control.Account, error) {
+	return f.Account(ctx, req)
+}
+
 func (f *fake) RolloverAccount(ctx context.Context, req control.AccountRequest) (control.Account, error) {
 	return f.Account(ctx, req)
 }
@@ -151,7 +159,7 @@ func serve(t *testing.T, f *fake, ln net.Listener) (logs *observer.ObservedLogs,
 	t.Helper()
 	f.t = t
 	core, logs := observer.New(zapcore.InfoLevel)
-	server, err := control.NewServer(control.ServerConfig{Certificates: f, Deliveries: f, Disposals: f, Accounts: f, Planner: f, Daemon: f, Log: zap.New(core)})
+	server, err := control.NewServer(control.ServerConfig{Certificates: f, Deliveries: f, Disposals: f, Accounts: f, Registrations: f, Planner: f, Daemon: f, Log: zap.New(core)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,8 +45,13 @@ type AccountRequest struct {
 // Account is what the CA knows of an account.
 type Account struct {
 	Issuer     string    `json:"issuer"`
-	URL        string    `json:"url"` // as CAA records with accounturi name it (RFC 8657)
-	Status     string    `json:"status"`
+	URL        string    `json:"url"`                      // as CAA records with accounturi name it (RFC 8657)
+	Status     string    `json:"status"`                   // "valid", or how it ended: "deactivated", "revoked", "does not exist"
+	Detail     string    `json:"detail,omitempty"`         // the CA's words, of one that ended
+	Terms      string    `json:"termsOfService,omitempty"` // URL; "": the CA names none, or does not tell of an account that ended
+	Agreed     bool      `json:"termsOfServiceAgreed"`
+	Ended      time.Time `json:"ended,omitzero"`               // when acmed was told to deactivate it; zero: not
+	Dependents []string  `json:"dependents,omitempty"`         // certificates of a deactivated account whose specs name its issuer
 	Contact    []string  `json:"contact,omitempty"`            // the CA may keep none
 	Thumbprint string    `json:"thumbprint"`                   // of its key (RFC 7638)
 	KID        string    `json:"externalAccountKid,omitempty"` // of the binding that it was made with

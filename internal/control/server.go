@@ -24,36 +24,38 @@ const (
 
 // ServerConfig is what a Server needs.
 type ServerConfig struct {
-	Certificates Certificates // required
-	Deliveries   Deliveries   // required
-	Disposals    Disposals    // required
-	Accounts     Accounts     // required
-	Planner      Planner      // required
-	Daemon       Daemon       // required
-	Log          *zap.Logger  // every change that is asked for, with its result; nil: nothing is logged
+	Certificates  Certificates  // required
+	Deliveries    Deliveries    // required
+	Disposals     Disposals     // required
+	Accounts      Accounts      // required
+	Registrations Registrations // required
+	Planner       Planner       // required
+	Daemon        Daemon        // required
+	Log           *zap.Logger   // every change that is asked for, with its result; nil: nothing is logged
 }
 
 // Server answers the command line.
 type Server struct {
-	certs      Certificates
-	deliveries Deliveries
-	disposals  Disposals
-	accounts   Accounts
-	planner    Planner
-	daemon     Daemon
-	log        *zap.Logger
+	certs         Certificates
+	deliveries    Deliveries
+	disposals     Disposals
+	accounts      Accounts
+	registrations Registrations
+	planner       Planner
+	daemon        Daemon
+	log           *zap.Logger
 }
 
 // NewServer returns a server that does nothing until Serve.
 func NewServer(c ServerConfig) (*Server, error) {
-	if c.Certificates == nil || c.Deliveries == nil || c.Disposals == nil || c.Accounts == nil || c.Planner == nil || c.Daemon == nil {
-		return nil, errors.New("control server: Certificates, Deliveries, Disposals, Accounts, Planner and Daemon are required")
+	if c.Certificates == nil || c.Deliveries == nil || c.Disposals == nil || c.Accounts == nil || c.Registrations == nil || c.Planner == nil || c.Daemon == nil {
+		return nil, errors.New("control server: Certificates, Deliveries, Disposals, Accounts, Registrations, Planner and Daemon are required")
 	}
 	log := c.Log
 	if log == nil {
 		log = zap.NewNop()
 	}
-	return &Server{certs: c.Certificates, deliveries: c.Deliveries, disposals: c.Disposals, accounts: c.Accounts, planner: c.Planner, daemon: c.Daemon, log: log}, nil
+	return &Server{certs: c.Certificates, deliveries: c.Deliveries, disposals: c.Disposals, accounts: c.Accounts, registrations: c.Registrations, planner: c.Planner, daemon: c.Daemon, log: log}, nil
 }
 
 // Serve answers on ln until ctx ends, which is no error, and closes ln. Requests that are under way see their
@@ -121,6 +123,12 @@ func (s *Server) routes() http.Handler {
 	})
 	mux.HandleFunc("POST "+pathRollover, func(w http.ResponseWriter, r *http.Request) {
 		changed(s, w, r, "account rollover requested", s.accounts.RolloverAccount)
+	})
+	mux.HandleFunc("POST "+pathEnd, func(w http.ResponseWriter, r *http.Request) {
+		changed(s, w, r, "account deactivation requested", s.registrations.DeactivateAccount)
+	})
+	mux.HandleFunc("POST "+pathRegister, func(w http.ResponseWriter, r *http.Request) {
+		changed(s, w, r, "account registration requested", s.registrations.RegisterAccount)
 	})
 	return mux
 }

@@ -15,12 +15,13 @@ import (
 type api struct{ d *daemon }
 
 var (
-	_ control.Certificates = api{}
-	_ control.Deliveries   = api{}
-	_ control.Planner      = api{}
-	_ control.Disposals    = api{}
-	_ control.Accounts     = api{}
-	_ control.Daemon       = api{}
+	_ control.Certificates  = api{}
+	_ control.Deliveries    = api{}
+	_ control.Planner       = api{}
+	_ control.Disposals     = api{}
+	_ control.Accounts      = api{}
+	_ control.Registrations = api{}
+	_ control.Daemon        = api{}
 )
 
 // List implements control.Certificates. A file that has never been good is in it too: somebody waits for it.

@@ -98,3 +98,34 @@ func TestAnAccountGetsANewKey(t *testing.T) {
 	expectError(t, err, control.Conflict, "changing the account's key", "keeps the one that it has")
 	s.stop()
 }
+
+func TestAnAccountThatHasEndedIsShown(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, acmetest.Config{})
+	s.spec(www, "")
+	s.start()
+	s.await(www, 1)
+	ca := control.AccountRequest{Issuer: "ca"}
+	got, err := s.run.Account(t.Context(), ca)
+	if err != nil || got.Terms == "" || !got.Agreed || got.Dependents != nil {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	_, err = s.run.RegisterAccount(t.Context(), ca)
+	expectError(t, err, control.Conflict, "is in use", "acmed account deactivate")
+	got, err = s.run.DeactivateAccount(t.Context(), ca)
+	if err != nil || got.Status != "deactivated" || got.Ended.IsZero() || !slices.Equal(got.Dependents, []string{www}) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	got, err = s.run.Account(t.Context(), ca)
+	if err != nil || got.Status != "deactivated" || got.Detail == "" || got.Ended.IsZero() {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	s.ca.Down(true)
+	_, err = s.run.Account(t.Context(), ca)
+	expectError(t, err, control.Conflict, "network", "")
+	s.ca.Down(false)
+	if got, err = s.run.RegisterAccount(t.Context(), ca); err != nil || got.Status != "valid" || !got.Ended.IsZero() {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	s.stop()
+}

@@ -46,7 +46,7 @@ func (d *daemon) buildSockets(config *spec.Config) (err error) {
 		return err
 	}
 	d.closers = append(d.closers, d.control)
-	if d.api, err = control.NewServer(control.ServerConfig{Certificates: api{d}, Deliveries: api{d}, Disposals: api{d}, Accounts: api{d}, Planner: api{d}, Daemon: api{d}, Log: d.log}); err != nil {
+	if d.api, err = control.NewServer(control.ServerConfig{Certificates: api{d}, Deliveries: api{d}, Disposals: api{d}, Accounts: api{d}, Registrations: api{d}, Planner: api{d}, Daemon: api{d}, Log: d.log}); err != nil {
 		return err
 	}
 	return d.listenAdmin(config)

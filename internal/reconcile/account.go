@@ -40,7 +40,7 @@ func (r *Reconciler) askAccount(ctx context.Context, issuer string, ask func(*ac
 		return acme.Account{}, store.Account{}, err
 	}
 	defer i.turn.leave()
-	client, _, err := r.ready(ctx, i)
+	client, _, _, err := r.clientOf(ctx, i)
 	if err != nil {
 		return acme.Account{}, store.Account{}, err
 	}

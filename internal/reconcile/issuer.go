@@ -34,6 +34,7 @@ type issuer struct {
 	lock    chan struct{}
 	client  *acme.Client // nil until the account is known
 	account string       // its URL
+	ended   time.Time    // when the operator had it deactivated; zero: not
 }
 
 // issuer gives the issuer of the current specs with this name; nil when there is none any more. What the one before
@@ -99,30 +100,45 @@ func (v *visit) leave() {
 // ready gives the client with an account that exists: the one on disk, or a new one. The account's key is durable
 // before the CA sees it, and an account is made at most once: a key that may have been used is looked up first.
 func (r *Reconciler) ready(ctx context.Context, i *issuer) (*acme.Client, string, error) {
+	client, account, ended, err := r.clientOf(ctx, i)
+	if err == nil && !ended.IsZero() {
+		return nil, "", errEnded(i.spec.Name, ended)
+	}
+	return client, account, err
+}
+
+// errEnded is for an account that no other takes the place of by itself.
+func errEnded(issuer string, at time.Time) error {
+	return &acme.Error{Kind: acme.Permanent, Op: acme.OpAccount, Problem: "accountDeactivated", Whole: true,
+		Detail: "the account was deactivated by acmed account deactivate at " + at.UTC().Format(time.RFC3339),
+		Hint:   "acmed account register " + issuer + " makes another one"}
+}
+
+// clientOf is ready for those who may ask on behalf of an account that was deactivated, and tells when it was.
+func (r *Reconciler) clientOf(ctx context.Context, i *issuer) (client *acme.Client, url string, ended time.Time, err error) {
 	select {
 	case i.lock <- struct{}{}:
 		defer func() { <-i.lock }()
 	case <-ctx.Done():
-		return nil, "", ctx.Err()
+		return nil, "", ended, ctx.Err()
 	}
 	if i.client != nil {
-		return i.client, i.account, nil
+		return i.client, i.account, i.ended, nil
 	}
 	account, key, existing, err := r.accountKey(ctx, i)
 	if err != nil {
-		return nil, "", err
+		return nil, "", ended, err
 	}
-	client, err := r.newClient(i.spec, key, account.URL)
-	if err != nil {
-		return nil, "", err
+	if client, err = r.newClient(i.spec, key, account.URL); err != nil {
+		return nil, "", ended, err
 	}
 	if account.URL == "" {
 		if err := r.register(ctx, i, client, &account, existing); err != nil {
-			return nil, "", err
+			return nil, "", ended, err
 		}
 	}
-	i.client, i.account = client, account.URL
-	return client, account.URL, nil
+	i.client, i.account, i.ended = client, account.URL, account.Ended
+	return client, account.URL, account.Ended, nil
 }
 
 // accountKey reads the account from disk, or makes its key. An account of another directory is put aside. A change of

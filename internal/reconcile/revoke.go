@@ -117,7 +117,7 @@ func (r *Reconciler) issuing(ctx context.Context, rev store.Revision) (*acme.Cli
 		return nil, fmt.Errorf("revoking revision %d: it is of issuer %s at %s, which no file of issuers.d defines any more: define it again",
 			rev.Number, rev.Issuer, rev.Directory)
 	}
-	client, _, err := r.ready(ctx, i)
+	client, _, _, err := r.clientOf(ctx, i)
 	return client, err
 }
 

@@ -171,6 +171,8 @@ type Account struct {
 	Contact   []string  `json:"contact,omitempty"`
 	KID       string    `json:"externalAccountKid,omitempty"` // of the binding, never its key
 	Created   time.Time `json:"created"`
+	// Ended is when the operator had it deactivated; zero: not. Durable before the CA is asked: no other takes its place.
+	Ended time.Time `json:"ended,omitzero"`
 }
 
 // Notice is what people were told about one certificate and still holds. The zero Notice is that nothing is wrong.

@@ -115,7 +115,8 @@ func TestTheAccountAtTheCA(t *testing.T) {
 	d.Stop(t)
 }
 
-// TestAnAccountGetsANewKey changes the key while acmed runs, and obtains certificates with it, also after a restart.
+// TestAnAccountGetsANewKey changes the key while acmed runs, and obtains certificates with it, also after a restart. Then
+// the account is deactivated, and another one made.
 func TestAnAccountGetsANewKey(t *testing.T) {
 	t.Parallel()
 	ca := pebble.Start(t, pebble.Options{NonceReject: 5})
@@ -141,5 +142,16 @@ func TestAnAccountGetsANewKey(t *testing.T) {
 	if got, err := s.Control.Account(t.Context(), request); err != nil || got.URL != before.URL || got.Thumbprint != after.Thumbprint {
 		t.Errorf("got %+v, %v", got, err)
 	}
+	if got, err := s.Control.DeactivateAccount(t.Context(), request); err != nil || got.Status != "deactivated" {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if got, err := s.Control.Account(t.Context(), request); err != nil || got.Status != "deactivated" || got.URL != before.URL {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if got, err := s.Control.RegisterAccount(t.Context(), request); err != nil || got.Status != "valid" || got.URL == before.URL {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	s.Spec(t, "four.example.com", "")
+	site.Eventually(t, "one of another account is there", func() bool { return s.Live(t, "four.example.com") == 1 })
 	d.Stop(t)
 }
