@@ -21,7 +21,7 @@ func (a *app) accountShowCommand() *cobra.Command {
 		Use:   "show [ISSUER]",
 		Short: "Show what a CA knows of the account",
 		Long: `Show what a CA knows of the account of an issuer: its URL, which CAA records with accounturi name (RFC 8657), its status, its
-contact, and the terms of service. Without ISSUER, that of every issuer which has one. The daemon asks the CA; nothing is
+contact, and the terms of service. Without ISSUER, that of every issuer which has one (in JSON: a list). The daemon asks the CA; nothing is
 registered or changed. It exits with 1 if one of them has ended, or its CA cannot be asked.`,
 		Args:              argsUpTo(1),
 		ValidArgsFunction: a.completeIssuerName,

@@ -27,6 +27,7 @@ import (
 func documents() map[string]any {
 	return map[string]any{
 		"account rollover": control.Account{}, "account show": control.Account{}, "account update": control.Account{},
+		"account deactivate": control.Account{}, "account register": control.Account{},
 		"check": checked{}, "delete": control.DeleteResult{}, "deploy": control.Event{}, "doctor": []doctor.Finding{},
 		"hold": held{}, "unhold": held{}, "import": imported{}, "issuer list": []control.Issuer{}, "issuer test": examined{},
 		"list": []control.Summary{}, "plan": control.Plan{}, "reload": control.ReloadResult{}, "renew": control.Event{},
