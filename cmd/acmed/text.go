@@ -70,7 +70,7 @@ func writeWanted(b *strings.Builder, c control.Certificate) {
 	field(b, "names", strings.Join(slices.Concat(c.DNSNames, c.IPAddresses), ", "))
 	field(b, "issuers", strings.Join(c.Issuers, ", then "))
 	field(b, "profile", c.Profile)
-	field(b, "key", c.Key)
+	field(b, "key", keyText(c))
 	field(b, "spec", cmp.Or(c.SpecFile, "gone: the certificate is kept, and not renewed"))
 	for _, note := range c.Notes {
 		field(b, "note", note)
@@ -375,4 +375,12 @@ func quoted(s string) string {
 		return "(no more was said)"
 	}
 	return `"` + s + `"`
+}
+
+// keyText says what the key is, and where if it is not here.
+func keyText(c control.Certificate) string {
+	if c.CSRFile == "" {
+		return c.Key
+	}
+	return c.Key + ", kept elsewhere: " + c.CSRFile
 }

@@ -15,9 +15,12 @@ import (
 // RevocationReason is a reason code of RFC 5280 §5.3.1. The zero value is unspecified.
 type RevocationReason int
 
+// KeyCompromise says that others know the private key: no CA certifies it again.
+const KeyCompromise RevocationReason = 1
+
 // revocationReasons are those that a subscriber may give (RFC 5280 §5.3.1; Baseline Requirements §7.2.2).
 func revocationReasons() map[RevocationReason]string {
-	return map[RevocationReason]string{0: "unspecified", 1: "keyCompromise", 3: "affiliationChanged", 4: "superseded", 5: "cessationOfOperation"}
+	return map[RevocationReason]string{0: "unspecified", KeyCompromise: "keyCompromise", 3: "affiliationChanged", 4: "superseded", 5: "cessationOfOperation"}
 }
 
 // RevocationReasons are the names of the reasons, by their codes.

@@ -54,6 +54,7 @@ type Certificate struct {
 	Issuers     []string  `json:"issuers,omitempty"`    // in failover order
 	Profile     string    `json:"profile,omitempty"`    // the spec's; "": the CA chooses
 	Key         string    `json:"key,omitempty"`        // the spec's: "ECDSA-256", "RSA-2048", …
+	CSRFile     string    `json:"csrFile,omitempty"`    // the spec's: that key is elsewhere; "": it is here
 	Live        string    `json:"live,omitempty"`       // folder that consumers read; "": nothing to read yet
 	Placeholder bool      `json:"placeholder,omitzero"` // Live holds a placeholder: there is no certificate
 	Next        Action    `json:"next,omitzero"`

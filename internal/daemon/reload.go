@@ -26,7 +26,7 @@ func (s *specs) run(ctx context.Context) error {
 	defer timer.Stop()
 	for {
 		if w.idle() {
-			w.follow(s.settings().SpecDir, s.settings().IssuerDir, s.settings().DNSDir)
+			w.follow(append([]string{s.settings().SpecDir, s.settings().IssuerDir, s.settings().DNSDir}, s.beside...)...)
 		}
 		timer.Reset(time.Until(s.next(w)))
 		select {

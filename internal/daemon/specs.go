@@ -45,6 +45,7 @@ type specs struct {
 	asked  chan request
 	loader *spec.Loader
 	again  time.Time // when the loader wants to be called; zero: it does not
+	beside []string  // folders of files that specs name, such as csrFile
 	// scannedAt is when every file was looked at last; zero: never.
 	scannedAt time.Time
 	told      []*spec.Problem
@@ -126,7 +127,7 @@ func (s *specs) bad() map[string]*spec.Problem {
 func (s *specs) load(o spec.LoadOptions) control.ReloadResult {
 	old, first := s.set(), s.lastLoad().IsZero()
 	loaded := s.loader.Load(time.Now(), o)
-	s.again = loaded.Again
+	s.again, s.beside = loaded.Again, loaded.Beside
 	if o.Changed == nil {
 		s.scannedAt = time.Now()
 	}

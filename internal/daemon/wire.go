@@ -169,6 +169,7 @@ func certificate(s reconcile.Status, stateDir string, bad *spec.Problem, now tim
 	}
 	if want := s.Spec; want != nil {
 		c.DNSNames, c.Issuers, c.Profile, c.Key, c.SpecFile = want.DNSNames, want.Issuers, want.Profile, want.PrivateKey.String(), want.File
+		c.CSRFile = want.CSRFile
 		for _, a := range want.IPAddresses {
 			c.IPAddresses = append(c.IPAddresses, a.String())
 		}

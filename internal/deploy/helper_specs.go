@@ -80,7 +80,7 @@ func (s *specs) find(name string) (*spec.Certificate, error) {
 	if missing != nil {
 		return nil, err
 	}
-	if cert, bad := spec.ParseCertificate(s.config, file, text); bad == nil {
+	if cert, bad := spec.ParseRemembered(s.config, file, text); bad == nil {
 		return cert, err
 	}
 	return nil, err
@@ -92,12 +92,13 @@ func (s *specs) present(name, file string) (*spec.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	cert, err := spec.ParseCertificate(s.config, file, text)
+	cert, err := spec.ParseCertificate(s.config, file, text, s.beside)
 	if err != nil {
 		return nil, err
 	}
+	kept := spec.Remember(text, cert)
 	known, err := s.memory.recall(memorySpec(name))
-	if err == nil && bytes.Equal(known, text) {
+	if err == nil && bytes.Equal(known, kept) {
 		return cert, nil
 	}
 	if err == nil && spec.Blank(text) && !spec.Blank(known) {
@@ -106,8 +107,17 @@ func (s *specs) present(name, file string) (*spec.Certificate, error) {
 	if err := steady(file, st); err != nil {
 		return nil, err
 	}
-	s.note(memorySpec(name), text)
+	s.note(memorySpec(name), kept)
 	return cert, nil
+}
+
+// beside reads a file that a spec names and that is a part of it: it is believed no more than the spec.
+func (s *specs) beside(path string) ([]byte, error) {
+	text, _, err := s.trust.readFile(path)
+	if b, ok := errors.AsType[*blocked](err); ok {
+		err = errors.New(b.problem + ": " + b.hint)
+	}
+	return text, err
 }
 
 // steady refuses a new text that somebody may still be writing: half of it can be good, and mean something else.

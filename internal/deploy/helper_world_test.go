@@ -331,7 +331,7 @@ func signed(t testing.TB, cert, parent *x509.Certificate, key, ca *ecdsa.Private
 // parse returns a spec with all defaults but what text says.
 func parse(t *testing.T, name, text string) *spec.Certificate {
 	t.Helper()
-	c, err := spec.ParseCertificate(spec.DefaultConfig("/acmed.yaml"), "/certs.d/"+name+".yaml", []byte(text))
+	c, err := spec.ParseCertificate(spec.DefaultConfig("/acmed.yaml"), "/certs.d/"+name+".yaml", []byte(text), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

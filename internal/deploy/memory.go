@@ -27,6 +27,9 @@ const (
 
 func memorySpec(name string) string { return path.Join(memorySpecs, name+".yaml") }
 
+// maxKept is the most bytes of what is kept: a spec, and in base64 the CSR that it names.
+const maxKept = 3 * maxTrusted
+
 // lockPause is how long to wait before another try to get the lock.
 const lockPause = 50 * time.Millisecond
 
@@ -130,12 +133,12 @@ func (m *memory) recall(p string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, maxTrusted))
+	return io.ReadAll(io.LimitReader(f, maxKept))
 }
 
 // plain tells whether a file is one that the helper can have written.
 func (m *memory) plain(info fs.FileInfo) bool {
-	return info.Mode().IsRegular() && info.Mode().Perm()&0o022 == 0 && info.Size() <= maxTrusted &&
+	return info.Mode().IsRegular() && info.Mode().Perm()&0o022 == 0 && info.Size() <= maxKept &&
 		info.Sys().(*syscall.Stat_t).Uid == m.uid
 }
 

@@ -29,7 +29,11 @@ func keyStore(passwordFile string, files store.Files) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, chain, err := parse(files)
+	key, err := readKey(files)
+	if err != nil {
+		return nil, err
+	}
+	chain, err := readChain(files)
 	if err != nil {
 		return nil, err
 	}
@@ -84,17 +88,22 @@ const (
 	maxKey = 16 << 10  // of a key; one of RSA with 8192 bits has 7 KiB
 )
 
-// parse reads the key and the chain, the leaf first: strictly, for they may come from who has fewer rights.
-func parse(files store.Files) (crypto.Signer, []*x509.Certificate, error) {
+// readKey reads the key: strictly, for it may come from who has fewer rights.
+func readKey(files store.Files) (crypto.Signer, error) {
 	key, err := parseKey(files.Privkey)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the key: %w", err)
+		return nil, fmt.Errorf("reading the key: %w", err)
 	}
+	return key, nil
+}
+
+// readChain reads the chain, the leaf first: likewise.
+func readChain(files store.Files) ([]*x509.Certificate, error) {
 	chain, err := parseChain(files.Fullchain)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the chain: %w", err)
+		return nil, fmt.Errorf("reading the chain: %w", err)
 	}
-	return key, chain, nil
+	return chain, nil
 }
 
 func parseKey(text []byte) (crypto.Signer, error) {

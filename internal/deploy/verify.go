@@ -1,7 +1,9 @@
 package deploy
 
 import (
+	"crypto"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -17,7 +19,11 @@ import (
 // SHA-256 checksum of the leaf, in hex. What the files hold is not believed: whoever wrote them may have fewer rights
 // than who delivers them.
 func Verify(want *spec.Certificate, files store.Files, now time.Time) (leaf string, err error) {
-	key, chain, err := parse(files)
+	key, err := publicKey(want, files)
+	if err != nil {
+		return "", err
+	}
+	chain, err := readChain(files)
 	if err != nil {
 		return "", err
 	}
@@ -28,7 +34,7 @@ func Verify(want *spec.Certificate, files store.Files, now time.Time) (leaf stri
 	for _, c := range chain {
 		ders = append(ders, c.Raw)
 	}
-	issued, err := acme.Verify(ders, key.Public(), identifiers(want), now)
+	issued, err := acme.Verify(ders, key, identifiers(want), now)
 	if err != nil {
 		if e, ok := errors.AsType[*acme.Error](err); ok {
 			err = errors.New(e.Detail)
@@ -37,6 +43,28 @@ func Verify(want *spec.Certificate, files store.Files, now time.Time) (leaf stri
 	}
 	sum := sha256.Sum256(issued.DER[0])
 	return hex.EncodeToString(sum[:]), nil
+}
+
+// publicKey is the one that the leaf is to be for: of the key that lies beside it, or of the operator's CSR.
+func publicKey(want *spec.Certificate, files store.Files) (crypto.PublicKey, error) {
+	if want.CSR == nil {
+		if files.Privkey == nil {
+			return nil, errors.New("it is for a CSR, and has no private key here")
+		}
+		key, err := readKey(files)
+		if err != nil {
+			return nil, err
+		}
+		return key.Public(), nil
+	}
+	if files.Privkey != nil {
+		return nil, errors.New("it has a private key here, and is not for the CSR")
+	}
+	req, err := x509.ParseCertificateRequest(want.CSR.DER)
+	if err != nil {
+		return nil, fmt.Errorf("reading the CSR: %w", err)
+	}
+	return req.PublicKey, nil
 }
 
 // checkParts sees that the full chain, which is what is judged, is made of the other two, and where it is cut.

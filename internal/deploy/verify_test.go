@@ -2,6 +2,8 @@ package deploy_test
 
 import (
 	"bytes"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/pem"
 	"net/netip"
 	"slices"
@@ -16,12 +18,19 @@ func TestVerifyBelievesNothing(t *testing.T) {
 	good := job(t, "www.example.com", spec.Deploy{})
 	other := job(t, "www.example.com", spec.Deploy{})
 	now := time.Now()
+	keyless := func(of *deploy.Job) func(*deploy.Job) {
+		csr := csrOf(t, of.Files.Privkey)
+		return func(j *deploy.Job) { j.Want.CSR, j.Files.Privkey = csr, nil }
+	}
 	for sentence, c := range map[string]struct {
 		change func(*deploy.Job)
 		at     time.Time
 		good   bool
 	}{
 		"what belongs together":        {func(*deploy.Job) {}, now, true},
+		"a CSR, and no key here":       {keyless(&good), now, true},
+		"a CSR of another key":         {keyless(&other), now, false},
+		"a CSR, and a key here":        {func(j *deploy.Job) { j.Want.CSR = csrOf(t, j.Files.Privkey) }, now, false},
 		"another key":                  {func(j *deploy.Job) { j.Files.Privkey = other.Files.Privkey }, now, false},
 		"another leaf":                 {func(j *deploy.Job) { j.Files.Cert = other.Files.Cert }, now, false},
 		"another chain":                {func(j *deploy.Job) { j.Files.Chain = other.Files.Chain }, now, false},
@@ -75,4 +84,19 @@ func withHeader(text []byte) []byte {
 	block, _ := pem.Decode(text)
 	block.Headers = map[string]string{"Comment": "evil"}
 	return pem.EncodeToMemory(block)
+}
+
+// csrOf is a CSR for a key in PEM.
+func csrOf(t *testing.T, text []byte) *spec.CSR {
+	t.Helper()
+	block, _ := pem.Decode(text)
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &spec.CSR{DER: der}
 }

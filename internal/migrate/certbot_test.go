@@ -72,7 +72,7 @@ func TestCertbotIsTakenOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := spec.ParseCertificate(w.config, "www.example.com.yaml", text)
+	got, err := spec.ParseCertificate(w.config, "www.example.com.yaml", text, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -424,7 +424,7 @@ func TestDefaultsMakeNoOrder(t *testing.T) {
 	w.config.Defaults.Challenge = spec.Challenge{Type: "http-01", Webroot: "/srv"}
 	w.lineage("www.example.com", ecKey(t), 60*day, "authenticator = standalone", "www.example.com")
 	s := step(t, w.apply("certbot"), "www.example.com")
-	got, err := spec.ParseCertificate(w.config, "www.example.com.yaml", []byte(s.Spec))
+	got, err := spec.ParseCertificate(w.config, "www.example.com.yaml", []byte(s.Spec), nil)
 	if err != nil || got.Profile != "" || got.PreferredChain != "" || got.Challenge.Webroot != "" {
 		t.Errorf("the spec means %+v, %v", got, err)
 	}

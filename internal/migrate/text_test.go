@@ -24,7 +24,7 @@ func FuzzScalar(f *testing.F) {
 			t.Skip("no file of settings is read that holds it")
 		}
 		text := "dnsNames: [example.com]\ndeploy: {run: [{command: [/bin/x, " + migrate.Scalar(word) + ", y]}]}\n"
-		c, err := spec.ParseCertificate(config, "x.yaml", []byte(text))
+		c, err := spec.ParseCertificate(config, "x.yaml", []byte(text), nil)
 		if len(text) > 60_000 || strings.ContainsFunc(word, unicode.IsControl) {
 			return // a spec holds no such thing
 		}

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"crypto/x509"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -120,6 +121,7 @@ func Decide(in Input, now time.Time) Decision {
 		standIn,     // a server may need something to start with
 		clockBehind, // before the build date nothing can be trusted
 		undelivered, // the newest revision is not live, or not with its consumers
+		compromised, // the operator's own key is known to others: only he has another
 		unfinished,  // an order is open: it has been paid for
 		held,        // the operator wants it left as it is
 		obsolete,    // an order is open that nobody wants any more
@@ -149,6 +151,18 @@ func clockBehind(in *Input, now time.Time) (Decision, bool) {
 	}
 	return Decision{Do: Wait, Why: ClockBehind, At: in.Floor,
 		Detail: "the clock shows " + now.UTC().Format(time.DateOnly) + ", before this program was built: set the clock"}, true
+}
+
+// compromised never has a key certified again that was revoked since others know it (RFC 5280 §5.3.1), where acmed cannot
+// make another: it is that of the operator's CSR. A day is the longest rest.
+func compromised(in *Input, now time.Time) (Decision, bool) {
+	if in.Want.CSR == nil || !slices.ContainsFunc(slices.Collect(maps.Values(in.Have.Revoked)), func(r store.Revocation) bool {
+		return r.Reason == acme.KeyCompromise.String() && r.SPKI == in.Want.CSR.SPKI
+	}) {
+		return Decision{}, false
+	}
+	return Decision{Do: Wait, Why: Parked, At: now.Add(longestRest),
+		Detail: "a certificate of the key of " + in.Want.CSRFile + " was revoked since that key is compromised: bring a CSR with a new key"}, true
 }
 
 // unfinished goes on with an order of the same request. An order that the CA is processing is never given up, even

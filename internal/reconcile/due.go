@@ -97,10 +97,18 @@ func urgent(is *store.Revision, now time.Time) bool {
 	return is.NotAfter.Sub(now) < lifetime(is)/lastResort
 }
 
-// matches tells whether what was issued is what is asked for: names, key, profile, and an issuer of the list.
+// matches tells whether what was issued is what is asked for: names, key or CSR, profile, and an issuer of the list.
 func matches(want *spec.Certificate, is *store.Revision, issuers []IssuerState) bool {
 	return sameSet(want.DNSNames, is.DNSNames) && sameSet(addresses(want), is.IPAddresses) &&
-		want.PrivateKey.String() == is.Key && want.Profile == is.Profile && matchesIssuer(is, issuers)
+		want.PrivateKey.String() == is.Key && csrSum(want) == is.CSR && want.Profile == is.Profile && matchesIssuer(is, issuers)
+}
+
+// csrSum is what Revision.CSR holds once the certificate is there.
+func csrSum(want *spec.Certificate) string {
+	if want.CSR == nil {
+		return ""
+	}
+	return want.CSR.SHA256
 }
 
 func matchesIssuer(is *store.Revision, issuers []IssuerState) bool {

@@ -66,6 +66,9 @@ func newOrder(in *Input, i *spec.Issuer, account string, why Reason, now time.Ti
 		DNSNames: want.DNSNames, IPAddresses: addresses(want), Profile: want.Profile,
 		Key: want.PrivateKey.String(), Replaces: replaces(in, account, now), Created: now, Reason: string(why),
 	}
+	if want.CSR != nil {
+		o.CSR = want.CSR.DER
+	}
 	o.Charged = o.Replaces == "" || !exempt(in, i, now)
 	return o
 }
@@ -116,10 +119,13 @@ func replaces(in *Input, account string, now time.Time) string {
 }
 
 // key is the key of the next certificate: the present one where the spec wants to keep it and the CA has not revoked
-// it, else a new one.
+// it, else a new one; none where the spec has a CSR.
 func (v *visit) key() (crypto.Signer, error) {
 	want, is := v.in.Want.PrivateKey, v.in.Have.Issued
-	if want.RotationPolicy == "Never" && is != nil && is.Key == want.String() && !v.in.Damaged && !revoked(&v.in) {
+	if v.in.Want.CSR != nil {
+		return nil, nil
+	}
+	if want.RotationPolicy == "Never" && is != nil && is.Key == want.String() && is.CSR == "" && !v.in.Damaged && !revoked(&v.in) {
 		return v.r.store.Key(v.name, is.Number)
 	}
 	return newKey(want)

@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"context"
-	"crypto"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -159,11 +158,7 @@ func (v *visit) show(ctx context.Context, solver acme.Solver, o *store.Order, ch
 // finalize asks for the certificate of an order that is ready, having written down that it will. What was spent in
 // case its names could not be validated is given back afterwards: so it is never given back twice.
 func (v *visit) finalize(ctx context.Context, i *issuer, client *acme.Client, o *store.Order, state *acme.Order) (*acme.Order, error) {
-	key, err := v.pendingKey()
-	if err != nil {
-		return nil, err
-	}
-	csr, err := acme.CSR(key, acmeIdentifiers(*o))
+	csr, err := v.csr(o)
 	if err != nil {
 		return nil, err
 	}
@@ -179,16 +174,29 @@ func (v *visit) finalize(ctx context.Context, i *issuer, client *acme.Client, o 
 	return client.Finalize(ctx, state, csr)
 }
 
-// pendingKey is the key of the order in flight.
-func (v *visit) pendingKey() (crypto.Signer, error) {
-	p, err := v.r.store.Pending(v.name)
+// csr is what an order is finalized with: the operator's own CSR as it is, or one of the order's key.
+func (v *visit) csr(o *store.Order) ([]byte, error) {
+	if o.CSR != nil {
+		return o.CSR, nil
+	}
+	p, err := v.inFlight()
 	if err != nil {
 		return nil, err
 	}
-	if p == nil {
-		return nil, errors.New("reading the key of the order: it is gone")
+	key, err := p.Key()
+	if err != nil {
+		return nil, err
 	}
-	return p.Key()
+	return acme.CSR(key, acmeIdentifiers(*o))
+}
+
+// inFlight is the order in flight, with its key.
+func (v *visit) inFlight() (*store.Pending, error) {
+	p, err := v.r.store.Pending(v.name)
+	if err == nil && p == nil {
+		err = errors.New("reading the key of the order: it is gone")
+	}
+	return p, err
 }
 
 // fetch takes the certificate, believes it only if it is the one asked for, and commits it beside its key.
@@ -197,11 +205,15 @@ func (v *visit) fetch(ctx context.Context, client *acme.Client, o store.Order, s
 	if err != nil {
 		return err
 	}
-	key, err := v.pendingKey()
+	p, err := v.inFlight()
 	if err != nil {
 		return err
 	}
-	issued, err := acme.Verify(chain, key.Public(), acmeIdentifiers(o), v.now)
+	key, err := p.Public()
+	if err != nil {
+		return err
+	}
+	issued, err := acme.Verify(chain, key, acmeIdentifiers(o), v.now)
 	if err != nil {
 		return err
 	}

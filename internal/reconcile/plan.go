@@ -110,11 +110,20 @@ func differences(in *Input) (out []string) {
 		}
 	}
 	change("privateKey", is.Key, want.PrivateKey.String())
+	change("csrFile", csrName(is.CSR), csrName(csrSum(want)))
 	change("profile", is.Profile, want.Profile)
 	if !matchesIssuer(is, in.Issuers) {
 		change("issuers", is.Issuer+" at "+is.Directory, strings.Join(want.Issuers, ", "))
 	}
 	return out
+}
+
+// csrName calls a CSR by the beginning of its checksum, as sha256sum prints it of the DER.
+func csrName(sum string) string {
+	if sum == "" {
+		return ""
+	}
+	return "sha256:" + sum[:min(16, len(sum))]
 }
 
 func orNone(s string) string {

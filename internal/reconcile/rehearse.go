@@ -2,6 +2,8 @@ package reconcile
 
 import (
 	"context"
+	"crypto"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"time"
@@ -91,11 +93,7 @@ func (h *rehearsal) run(ctx context.Context) error {
 	}
 	h.issuer.ledger.Note(func(s *store.IssuerState) { refund(s, failureBuckets(namesOf(h.order), h.issuer.spec.Limits)) })
 	h.report("the names are validated")
-	key, err := newKey(h.in.Want.PrivateKey)
-	if err != nil {
-		return err
-	}
-	csr, err := acme.CSR(key, ids)
+	key, csr, err := h.request(ids)
 	if err != nil {
 		return err
 	}
@@ -111,8 +109,25 @@ func (h *rehearsal) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = acme.Verify(chain, key.Public(), ids, time.Now())
+	_, err = acme.Verify(chain, key, ids, time.Now())
 	return err
+}
+
+// request is the CSR of the spec, or one of a key that nobody keeps, and its public key.
+func (h *rehearsal) request(ids []acme.Identifier) (key crypto.PublicKey, csr []byte, err error) {
+	if own := h.in.Want.CSR; own != nil {
+		req, err := x509.ParseCertificateRequest(own.DER)
+		if err != nil {
+			return nil, nil, err
+		}
+		return req.PublicKey, own.DER, nil
+	}
+	signer, err := newKey(h.in.Want.PrivateKey)
+	if err != nil {
+		return nil, nil, err
+	}
+	csr, err = acme.CSR(signer, ids)
+	return signer.Public(), csr, err
 }
 
 // validate proves control of the names, and takes the proofs away whatever comes of it.

@@ -51,7 +51,7 @@ func (r *Reconciler) Revoke(ctx context.Context, q Revocation) (RevocationResult
 		return RevocationResult{}, err
 	}
 	why := q.Reason
-	if out.Reasonless {
+	if out.Reasonless && rev.CSR == "" { // that of a CSR decides on whether its key may be certified again
 		why = 0
 	}
 	r.log.Warn("revoked certificate", zap.String("cert", q.Name), fieldIssuer(rev.Issuer), zap.Int("revision", rev.Number),
@@ -85,6 +85,10 @@ func (r *Reconciler) askRevocation(ctx context.Context, q Revocation, out *Revoc
 	if err != nil {
 		return err
 	}
+	if q.ByKey && rev.CSR != "" {
+		return fmt.Errorf("revoking revision %d of %s with its own key: %w: revoke it without --by-key, on behalf of the account",
+			rev.Number, q.Name, store.ErrNoKey)
+	}
 	leaf, err := r.store.Leaf(q.Name, rev.Number)
 	if err != nil {
 		return err
@@ -99,6 +103,8 @@ func (r *Reconciler) askRevocation(ctx context.Context, q Revocation, out *Revoc
 		switch err = client.Revoke(ctx, request); {
 		case acme.WithoutReason(err) && request.Reason != 0:
 			request.Reason, out.Reasonless = 0, true
+		case acme.NotTheAccount(err) && rev.CSR != "":
+			return fmt.Errorf("%w: the certificate's own key could sign, but it is where its CSR was made", err)
 		case acme.NotTheAccount(err) && !out.ByKey:
 			out.ByKey = true
 		default:
@@ -128,7 +134,7 @@ func (v *visit) revoked(rev store.Revision, reason string) {
 		have.Revoked = map[string]store.Revocation{}
 	}
 	if _, known := have.Revoked[rev.SHA256]; !known {
-		have.Revoked[rev.SHA256] = store.Revocation{At: v.now, Reason: reason, NotAfter: rev.NotAfter}
+		have.Revoked[rev.SHA256] = store.Revocation{At: v.now, Reason: reason, NotAfter: rev.NotAfter, SPKI: rev.SPKI}
 	}
 	if have.Issued != nil && have.Issued.SHA256 == rev.SHA256 && v.in.Want != nil {
 		have.Requested = time.Now().Round(0)

@@ -33,8 +33,8 @@ var certificateKind = object(nil,
 		func(c *Certificate) *string { return &c.PreferredChain }, stringKind),
 	key("privateKey", "what key it gets",
 		func(c *Certificate) *PrivateKey { return &c.PrivateKey }, privateKeyKind),
-	key("csrFile", "a CSR of your own",
-		func(c *Certificate) *string { return &c.CSRFile }, stringKind),
+	key("csrFile", "a certificate signing request of your own, PEM or DER, whose private key never comes here",
+		func(c *Certificate) *string { return &c.CSRFile }, pathKind),
 	key("renew", "when it is renewed",
 		func(c *Certificate) *Renew { return &c.Renew }, renewKind),
 	key("placeholder", "a self-signed certificate stands in until the first real one, so that a server can start",
@@ -54,6 +54,7 @@ type draft[T any] struct {
 	problems []*Problem
 	blank    bool    // the text says nothing at all
 	paths    []place // of Deploy.Files, in their order
+	beside   beside
 }
 
 // A parser reads texts in the light of acmed.yaml and of the issuers there are. It never changes.
@@ -61,12 +62,21 @@ type parser struct {
 	config    *Config
 	issuers   map[string]*fault // what speaks against naming it in a spec; nil: nothing. A nil map knows every issuer, and every provider
 	providers []string          // sorted
+	// read reads csrFile; nil: as it is on the disk.
+	read func(path string) ([]byte, stamp, error)
 }
 
-// ParseCertificate reads the text of a spec of that file name with the defaults of c. Which issuers exist is not
-// looked at. The error joins values of *Problem.
-func ParseCertificate(c *Config, file string, text []byte) (*Certificate, error) {
-	d := (&parser{config: c}).certificate(file, text)
+// ParseCertificate reads the text of a spec of that file name with the defaults of c, and csrFile, where it names one,
+// by read; nil: as it is on the disk. Which issuers exist is not looked at. The error joins values of *Problem.
+func ParseCertificate(c *Config, file string, text []byte, read func(path string) ([]byte, error)) (*Certificate, error) {
+	p := &parser{config: c}
+	if read != nil {
+		p.read = func(path string) ([]byte, stamp, error) {
+			text, err := read(path)
+			return text, stamp{}, err
+		}
+	}
+	d := p.certificate(file, text)
 	return d.value, joined(d.problems)
 }
 
@@ -105,13 +115,14 @@ func (p *parser) certificate(file string, text []byte) draft[Certificate] {
 		Deploy:         defaults.Deploy,
 	}
 	certificateKind.read(*root, c)
+	b := p.readCSR(*root, c)
 	checkNames(*root, c)
 	p.checkIssuers(*root, c)
 	p.checkProvider(*root, c)
 	if len(doc.problems) > 0 {
-		return draft[Certificate]{problems: doc.result()}
+		return draft[Certificate]{problems: doc.result(), beside: b}
 	}
-	return draft[Certificate]{value: c, blank: blank, paths: pathsOf(*root)}
+	return draft[Certificate]{value: c, blank: blank, paths: pathsOf(*root), beside: b}
 }
 
 // nameOf shares the memory of file.
@@ -122,8 +133,8 @@ func nameOf(file string) string {
 // checkNames settles which names the certificate has and whether http-01 can prove them.
 func checkNames(v value, c *Certificate) {
 	switch {
-	case v.has("csrFile"):
-		v.at("csrFile").fault(notYet, "let acmed make the key")
+	case v.has("csrFile") && !v.has("dnsNames") && !v.has("ipAddresses"): // they are those of the CSR
+		checkProofs(v.at("csrFile"), c)
 	case !v.has("dnsNames") && !v.has("ipAddresses"):
 		if _, wrong := parseDNSName(c.Name); wrong != nil {
 			v.fault("the file's name is no DNS name", "write dnsNames")
@@ -147,6 +158,18 @@ func checkNames(v value, c *Certificate) {
 		}
 	}
 	c.DNSNames, c.IPAddresses = unique(c.DNSNames), unique(c.IPAddresses)
+}
+
+// checkProofs sees that control of the names of a CSR can be proved, of which the spec says where it is only.
+func checkProofs(at value, c *Certificate) {
+	for _, name := range c.DNSNames {
+		if c.Challenge.Type != "dns-01" && strings.HasPrefix(name, "*.") {
+			at.fault(fmt.Sprintf("the CSR asks for %q, and a wildcard needs dns-01", name), "write challenge: {type: dns-01, provider: NAME}")
+		}
+	}
+	if c.Challenge.Type == "dns-01" && len(c.IPAddresses) > 0 {
+		at.fault(fmt.Sprintf("the CSR asks for %s, and an address cannot be proved by dns-01", c.IPAddresses[0]), "use http-01, or another CSR for addresses (RFC 8738 §7)")
+	}
 }
 
 // onlyLists reports whether those of the keys that are there hold lists.

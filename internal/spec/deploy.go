@@ -76,8 +76,13 @@ var fileKind = object(checkFile,
 		func(f *File) *string { return &f.PasswordFile }, pathKind),
 )
 
+// holdsKey tells whether a file of that content has the private key inside.
+func holdsKey(content string) bool {
+	return slices.Contains([]string{"privkey", "combined", "pkcs12"}, content)
+}
+
 func checkFile(v value, f *File) {
-	secret := slices.Contains([]string{"privkey", "combined", "pkcs12"}, f.Content)
+	secret := holdsKey(f.Content)
 	switch {
 	case f.Content == "pkcs12" && !v.has("passwordFile"):
 		v.fault("pkcs12 without passwordFile", "name a file that holds the password")

@@ -41,10 +41,12 @@ type folder[T any] struct {
 // rules are what certificates and issuers do differently. None may be nil.
 type rules[T any] struct {
 	parse   func(file string, text []byte) draft[T]
-	removes func(old, new *T) []string         // what an edit takes away that had better wait
-	share   func(t, like *T)                   // lets t use the memory of like where both say the same
-	claim   func(old *T, d *draft[T]) *Problem // takes what only one may have, in exchange for what old had
-	release func(old *T)                       // gives back what claim took
+	recall  func(file string, kept []byte) draft[T] // parses what remember returned
+	keep    func(text []byte, t *T) []byte          // what is to be remembered of a good text
+	removes func(old, new *T) []string              // what an edit takes away that had better wait
+	share   func(t, like *T)                        // lets t use the memory of like where both say the same
+	claim   func(old *T, d *draft[T]) *Problem      // takes what only one may have, in exchange for what old had
+	release func(old *T)                            // gives back what claim took
 }
 
 // An entry is what is known of one file.
@@ -62,6 +64,7 @@ type entry[T any] struct {
 	next       *upcoming[T]
 	problems   []*Problem
 	remembered time.Time // modification time of the text that the caller remembers; zero: none
+	beside     beside    // of the text that was read last
 }
 
 // upcoming is a text that was read and is not in force yet.
@@ -154,6 +157,7 @@ func (f *folder[T]) list(now time.Time, changed []string) (strays []*Problem, er
 	if err != nil {
 		return nil, err
 	}
+	f.lookBeside(now, changed)
 	bases, enough := f.suspects(changed)
 	if !enough || self.device != f.self.device || self.inode != f.self.inode {
 		if bases, err = d.Readdirnames(-1); err != nil {
@@ -343,7 +347,7 @@ func (f *folder[T]) read(e *entry[T], like **T) error {
 	}
 	e.judged = true
 	e.next = &upcoming[T]{draft: f.parse(file, text), text: text, modTime: s.modTime()}
-	if e.good == nil && e.next.modTime.Equal(e.remembered) {
+	if e.beside = e.next.beside; e.good == nil && e.next.modTime.Equal(e.remembered) && e.beside.path == "" {
 		e.next.text = nil
 	}
 	if t := e.next.value; t != nil {

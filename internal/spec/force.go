@@ -20,7 +20,7 @@ func (f *folder[T]) seed(recall func(key string) ([]byte, error), out *Loaded) {
 			continue
 		}
 		if text, err := recall(f.key(e.name)); err == nil {
-			d := f.parse(f.file(e.name), text)
+			d := f.recall(f.file(e.name), text)
 			if d.value != nil && f.claim(nil, &d) == nil {
 				f.enforce(e, &d)
 			}
@@ -135,8 +135,8 @@ func (f *folder[T]) adopt(e *entry[T], out *Loaded) bool {
 		}
 		return false
 	}
-	if u.text != nil && (!u.modTime.Equal(e.remembered) || e.edited && e.good != nil) {
-		out.Good = append(out.Good, Source{f.key(e.name), u.text, u.modTime})
+	if u.text != nil && (!u.modTime.Equal(e.remembered) || e.edited && e.good != nil || u.beside.path != "") {
+		out.Good = append(out.Good, Source{f.key(e.name), f.keep(u.text, u.value), u.modTime})
 		e.remembered = u.modTime
 	}
 	f.moved = f.moved || len(e.problems) > 0

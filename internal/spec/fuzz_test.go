@@ -26,7 +26,7 @@ func FuzzCertificate(f *testing.F) {
 	}
 	config, schema := spec.DefaultConfig(""), readSchema(f, "certificate")
 	f.Fuzz(func(t *testing.T, text []byte) {
-		c, err := spec.ParseCertificate(config, "/certs/a.example.com.yaml", text)
+		c, err := spec.ParseCertificate(config, "/certs/a.example.com.yaml", text, nil)
 		if err != nil {
 			checkRefusal(t, err, len(text))
 			return
@@ -71,7 +71,7 @@ func reparse(t *testing.T, config *spec.Config, c *spec.Certificate) []string {
 	for _, name := range c.DNSNames {
 		text = append(text, "\n- \""+name+"\""...)
 	}
-	again, err := spec.ParseCertificate(config, "/certs/b.yaml", append([]byte("challenge: {type: dns-01, provider: any}\ndnsNames:"), text...))
+	again, err := spec.ParseCertificate(config, "/certs/b.yaml", append([]byte("challenge: {type: dns-01, provider: any}\ndnsNames:"), text...), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

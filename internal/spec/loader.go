@@ -51,12 +51,14 @@ type Loaded struct {
 	Again time.Time // when to load again at the latest; zero: nothing pends
 	Good  []Source  // to be remembered for Recall and Known of the next run
 	Gone  []string  // keys to be forgotten
+	// Beside are the folders of files that specs name and that are part of them, such as csrFile, sorted.
+	Beside []string
 }
 
 // Source is the text of a good file.
 type Source struct {
-	Key     string // "certs/NAME.yaml", "issuers/NAME.yaml" or "dns/NAME.yaml"
-	Text    []byte
+	Key     string    // "certs/NAME.yaml", "issuers/NAME.yaml" or "dns/NAME.yaml"
+	Text    []byte    // for Recall: of a certificate with csrFile, the CSR is in it
 	ModTime time.Time // of the file
 }
 
@@ -71,6 +73,8 @@ func NewLoader(c LoaderConfig) (*Loader, error) {
 	}
 	l.issuers = newFolder("issuers/", c.Known, rules[Issuer]{
 		parse:   func(file string, text []byte) draft[Issuer] { return l.parser.issuer(file, text) },
+		recall:  func(file string, text []byte) draft[Issuer] { return l.parser.issuer(file, text) },
+		keep:    func(text []byte, _ *Issuer) []byte { return text },
 		removes: func(_, _ *Issuer) []string { return nil },
 		share:   func(_, _ *Issuer) {},
 		claim:   func(*Issuer, *draft[Issuer]) *Problem { return nil },
@@ -79,6 +83,8 @@ func NewLoader(c LoaderConfig) (*Loader, error) {
 	l.issuers.optional = true
 	l.providers = newFolder("dns/", c.Known, rules[Provider]{
 		parse:   parseProvider,
+		recall:  parseProvider,
+		keep:    func(text []byte, _ *Provider) []byte { return text },
 		removes: func(_, _ *Provider) []string { return nil },
 		share:   func(_, _ *Provider) {},
 		claim:   func(*Provider, *draft[Provider]) *Problem { return nil },
@@ -87,6 +93,8 @@ func NewLoader(c LoaderConfig) (*Loader, error) {
 	l.providers.optional = true
 	l.certificates = newFolder("certs/", c.Known, rules[Certificate]{
 		parse:   func(file string, text []byte) draft[Certificate] { return l.parser.certificate(file, text) },
+		recall:  func(file string, kept []byte) draft[Certificate] { return l.parser.remembered(file, kept) },
+		keep:    Remember,
 		removes: removedNames,
 		share:   shareCertificate,
 		claim:   l.claim,
@@ -123,14 +131,14 @@ func (l *Loader) Load(now time.Time, o LoadOptions) *Loaded {
 	l.know()
 	load(l.certificates, l, now, o, out)
 	out.Again = earliest(earliest(l.issuers.pending, l.providers.pending), l.certificates.pending)
-	out.Set = l.build()
+	out.Set, out.Beside = l.build(), l.certificates.besides()
 	return out
 }
 
 // elsewhere reports whether path is in none of the folders: it may be one that leads to them.
 func (l *Loader) elsewhere(path string) bool {
 	dir := filepath.Dir(path)
-	return dir != l.certificates.dir && dir != l.issuers.dir && dir != l.providers.dir
+	return dir != l.certificates.dir && dir != l.issuers.dir && dir != l.providers.dir && !slices.Contains(l.certificates.besides(), dir)
 }
 
 func load[T any](f *folder[T], l *Loader, now time.Time, o LoadOptions, out *Loaded) {

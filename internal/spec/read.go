@@ -52,15 +52,28 @@ func (s stamp) check() error {
 // readText returns the text of a regular file. It never blocks: no other sort of file is opened for reading, and if
 // one takes the place meanwhile, opening does not wait for its other end.
 func readText(path string) ([]byte, error) {
+	text, _, err := readStamped(path)
+	return text, err
+}
+
+// readStamped is readText that tells the stamp as well.
+func readStamped(path string) ([]byte, stamp, error) {
+	s, err := stampPath(path)
+	if err == nil {
+		err = s.check()
+	}
+	if err != nil {
+		return nil, stamp{}, err
+	}
+	return openText(path)
+}
+
+func stampPath(path string) (stamp, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
-		return nil, &fs.PathError{Op: "stat", Path: path, Err: err}
+		return stamp{}, &fs.PathError{Op: "stat", Path: path, Err: err}
 	}
-	if err := stampOf(&st).check(); err != nil {
-		return nil, err
-	}
-	text, _, err := openText(path)
-	return text, err
+	return stampOf(&st), nil
 }
 
 // openText is readText for what was seen to be a regular file just now, and tells the stamp that it had before and

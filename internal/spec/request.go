@@ -14,7 +14,7 @@ func (k PrivateKey) String() string {
 }
 
 // Request returns a short stable hash of all that needs a new certificate when it changes: the names and addresses as
-// a set, the key type, the profile and the preferred chain. The issuers are no part of it: a certificate from another
+// a set, the key type, the profile, the preferred chain and the CSR. The issuers are no part of it: a certificate from another
 // issuer of the list still is what was asked for.
 func (c *Certificate) Request() string {
 	var addresses []string
@@ -24,6 +24,9 @@ func (c *Certificate) Request() string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%q %q %q %q %q",
 		sorted(c.DNSNames), sorted(addresses), c.PrivateKey.String(), c.Profile, c.PreferredChain)
+	if c.CSR != nil {
+		fmt.Fprintf(h, " %q", c.CSR.SHA256)
+	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 

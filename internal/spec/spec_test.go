@@ -116,7 +116,7 @@ func TestParseCertificateWithEveryKey(t *testing.T) {
 	c := spec.DefaultConfig("")
 	c.Defaults.Deploy.Check = []string{"replaced"}
 	c.Defaults.PreferredChain = "replaced"
-	got, err := spec.ParseCertificate(c, "/certs/full.yaml", text)
+	got, err := spec.ParseCertificate(c, "/certs/full.yaml", text, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ func TestKeysReplaceTheirDefaults(t *testing.T) {
 			c.DNSNames, c.IPAddresses = nil, []netip.Addr{netip.MustParseAddr("192.0.2.1")}
 		},
 	} {
-		got, err := spec.ParseCertificate(c, "/a.example.com.yaml", []byte(text))
+		got, err := spec.ParseCertificate(c, "/a.example.com.yaml", []byte(text), nil)
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 			continue
@@ -214,7 +214,7 @@ func TestDurations(t *testing.T) {
 		"36500d":                36500 * 24 * time.Hour,
 		"999999999d 999999999d": 0,
 	} {
-		c, err := spec.ParseCertificate(spec.DefaultConfig(""), "/a.yaml", []byte("renew: {before: '"+text+"'}"))
+		c, err := spec.ParseCertificate(spec.DefaultConfig(""), "/a.yaml", []byte("renew: {before: '"+text+"'}"), nil)
 		switch {
 		case want == 0 && err == nil && text != "":
 			t.Errorf("%q is %v", text, c.Renew.Before)

@@ -126,7 +126,8 @@ type Certificate struct {
 	Profile        string
 	PreferredChain string
 	PrivateKey     PrivateKey
-	CSRFile        string
+	CSRFile        string // "": acmed makes the key
+	CSR            *CSR   // what CSRFile holds; nil: there is none
 	Renew          Renew
 	Placeholder    bool // a self-signed certificate is live until the first of a CA
 	Labels         map[string]string
@@ -144,7 +145,7 @@ type Challenge struct {
 type PrivateKey struct {
 	Algorithm      string // "ECDSA" or "RSA"
 	Size           int    // 256, 384; 2048, 3072, 4096
-	RotationPolicy string // "Always" or "Never"
+	RotationPolicy string // "Always" or "Never"; "Never" with a CSR
 }
 
 // Renew says when.

@@ -162,6 +162,11 @@ func (r *Reader) checkRevision(p string) error {
 	if err != nil {
 		return err
 	}
+	if rev, err := r.meta(name, n); err != nil {
+		return err
+	} else if rev.CSR != "" && files.Privkey != nil {
+		return fmt.Errorf("%s does not belong there: the key of that certificate is where its CSR was made; move it elsewhere", r.abs(path.Join(p, privkeyFile)))
+	}
 	for rest := files.Fullchain; len(bytes.TrimSpace(rest)) > 0; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
@@ -179,7 +184,7 @@ func (r *Reader) checkPending(p string) error {
 	if err != nil {
 		return r.lost(err)
 	}
-	_, err = pending.Key()
+	_, err = pending.Public()
 	return err
 }
 

@@ -21,20 +21,20 @@ type Pending struct {
 // storedOrder is what the order file holds.
 type storedOrder struct {
 	Order
-	KeySum string `json:"keySum"` // SHA-256 checksum of key.pem, hex
+	KeySum string `json:"keySum,omitempty"` // SHA-256 checksum of key.pem, hex; "": there is none
 }
 
 // Begin makes an order with its key, both durable when it returns, so that the CA may be asked. An order that was
-// pending is dropped with its key just before.
+// pending is dropped with its key just before. One with a CSR has no key: key is nil then.
 //
 // It costs four fsyncs: the key, the order, their names in the new folder, and the name of the folder. A certificate
 // without revisions costs one more, for the name of its own folder.
 func (s *Store) Begin(name string, key crypto.Signer, o Order) error {
-	keyPEM, err := encodeKey(key)
+	keyPEM, keySum, err := keyOf(key, &o)
 	if err != nil {
 		return fmt.Errorf("beginning the order of %s: %w", name, err)
 	}
-	order, err := seal(storedOrder{o, sum(keyPEM)})
+	order, err := seal(storedOrder{o, keySum})
 	if err != nil {
 		return fmt.Errorf("beginning the order of %s: %w", name, err)
 	}
@@ -43,8 +43,10 @@ func (s *Store) Begin(name string, key crypto.Signer, o Order) error {
 			return err
 		}
 		return s.disk.assemble(pendingDir(name), privateMode, func(tmp string) error {
-			if err := s.disk.put(path.Join(tmp, keyFile), secretMode, keyPEM, Durable); err != nil {
-				return err
+			if keyPEM != nil {
+				if err := s.disk.put(path.Join(tmp, keyFile), secretMode, keyPEM, Durable); err != nil {
+					return err
+				}
 			}
 			if err := s.disk.put(path.Join(tmp, orderFile), secretMode, order, Durable); err != nil {
 				return err
@@ -52,6 +54,18 @@ func (s *Store) Begin(name string, key crypto.Signer, o Order) error {
 			return s.drop(name)
 		})
 	})
+}
+
+// keyOf gives the key of an order as it is written, and the checksum of that; nothing for an order with a CSR.
+func keyOf(key crypto.Signer, o *Order) (text []byte, checksum string, err error) {
+	switch {
+	case (key == nil) != (o.CSR != nil):
+		return nil, "", errors.New("an order has either a key or a CSR")
+	case key == nil:
+		return nil, "", nil
+	}
+	text, err = encodeKey(key)
+	return text, sum(text), err
 }
 
 // makeFolders makes the folders of a new certificate. The name of rev becomes durable with that of pending.
@@ -99,14 +113,37 @@ func (r *Reader) readPending(name string) (*Pending, error) {
 	return &Pending{Order: o.Order, name: name, keySum: o.KeySum, reader: r}, nil
 }
 
-// Key returns the order's key. A damaged one is a *DamagedError: the order is lost, drop it.
+// Public returns the public key that is being certified. A damaged one is a *DamagedError: the order is lost, drop it.
+func (p *Pending) Public() (crypto.PublicKey, error) {
+	if p.Order.CSR == nil {
+		key, err := p.Key()
+		if err != nil {
+			return nil, err
+		}
+		return key.Public(), nil
+	}
+	req, err := x509.ParseCertificateRequest(p.Order.CSR)
+	if err != nil {
+		err = p.reader.damaged(path.Join(pendingDir(p.name), orderFile), err)
+		return nil, fmt.Errorf("reading the CSR of the order of %s: %w", p.name, p.reader.advise(err))
+	}
+	return req.PublicKey, nil
+}
+
+// Key returns the order's key, which one with a CSR has not. A damaged one is a *DamagedError: the order is lost, drop it.
 func (p *Pending) Key() (crypto.Signer, error) {
+	if p.Order.CSR != nil {
+		return nil, fmt.Errorf("reading the key of the order of %s: %w", p.name, ErrNoKey)
+	}
 	data, err := p.pem()
 	if err != nil {
 		return nil, fmt.Errorf("reading the key of the order of %s: %w", p.name, p.reader.advise(err))
 	}
 	return parseKey(data)
 }
+
+// ErrNoKey is for a private key that is not here: the certificate is for a CSR of the operator's.
+var ErrNoKey = errors.New("its private key is not here, but where its CSR was made")
 
 func (p *Pending) pem() ([]byte, error) {
 	return p.reader.readKey(path.Join(pendingDir(p.name), keyFile), p.keySum)
@@ -154,14 +191,15 @@ func (s *Store) drop(name string) error {
 	return s.disk.removeDir(pendingDir(name))
 }
 
-// committed tells that p has become the newest revision. The order's URL is compared too, for keys may be reused.
+// committed tells that p has become the newest revision. The order's URL is compared too, for keys may be reused, and a
+// CSR always is.
 func (r *Reader) committed(p *Pending) bool {
 	newest, err := r.Newest(p.name)
 	if err != nil || newest == 0 {
 		return false
 	}
 	rev, err := r.meta(p.name, newest)
-	return err == nil && rev.Sums[privkeyFile] == p.keySum && rev.Order == p.Order.URL
+	return err == nil && rev.Sums[privkeyFile] == p.keySum && rev.Order == p.Order.URL && (p.keySum != "" || rev.Order != "")
 }
 
 func encodeKey(key crypto.Signer) ([]byte, error) {

@@ -129,7 +129,7 @@ func (r *Reader) standing(name string) (dir string, err error) {
 
 // placeholder reads the one in a folder.
 func (r *Reader) placeholder(dir string) (*x509.Certificate, error) {
-	files, err := r.pems(func(base string) ([]byte, error) { return r.read(path.Join(dir, base)) })
+	files, err := r.pems(func(base string) ([]byte, error) { return r.read(path.Join(dir, base)) }, false)
 	if err != nil {
 		return nil, r.advise(err)
 	}

@@ -2,7 +2,6 @@ package store
 
 import (
 	"crypto"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -27,7 +26,7 @@ type Reader struct {
 
 // Files are the PEM files of a revision.
 type Files struct {
-	Privkey   []byte // PKCS#8
+	Privkey   []byte // PKCS#8; nil: it is not here, for the certificate is for a CSR of the operator's
 	Cert      []byte // the leaf
 	Chain     []byte // the rest
 	Fullchain []byte // Cert and Chain
@@ -171,7 +170,7 @@ func (r *Reader) Good(name string) (Revision, error) {
 	return Revision{}, errors.Join(skipped...)
 }
 
-// Files returns the PEM files of a revision as they are. It parses nothing and follows no link, so that a caller with
+// Files returns the PEM files of a revision as they are, without Privkey when there is none. It parses nothing and follows no link, so that a caller with
 // more rights than the folder's owner can judge them itself.
 func (r *Reader) Files(name string, number int) (Files, error) {
 	if err := valid(name); err != nil {
@@ -188,13 +187,22 @@ func (r *Reader) files(name string, number int) (Files, error) {
 		return Files{}, r.lost(err)
 	}
 	defer func() { _ = dir.Close() }() // nothing was written
-	return r.pems(func(base string) ([]byte, error) { return r.readPlain(dir, path.Join(rev, base)) })
+	return r.pems(func(base string) ([]byte, error) {
+		data, err := r.readPlain(dir, path.Join(rev, base))
+		if base == privkeyFile && errors.Is(err, fs.ErrNotExist) {
+			return nil, nil // whether it is needed, the caller knows
+		}
+		return data, err
+	}, false)
 }
 
 // pems reads the PEM files of a revision.
-func (r *Reader) pems(read func(base string) ([]byte, error)) (Files, error) {
+func (r *Reader) pems(read func(base string) ([]byte, error), keyless bool) (Files, error) {
 	var f Files
 	for base, to := range f.byName() {
+		if keyless && base == privkeyFile {
+			continue
+		}
 		data, err := read(base)
 		if err != nil {
 			return Files{}, r.lost(err)
@@ -246,9 +254,12 @@ func (r *Reader) Chain(name string, number int) (chain []*x509.Certificate, err 
 	return chain, nil
 }
 
-// Key returns the private key of a revision.
+// Key returns the private key of a revision; ErrNoKey when it is for a CSR of the operator's.
 func (r *Reader) Key(name string, number int) (crypto.Signer, error) {
-	_, files, err := r.load(name, number)
+	rev, files, err := r.load(name, number)
+	if err == nil && rev.CSR != "" {
+		err = ErrNoKey
+	}
 	if err != nil {
 		return nil, r.about(name, number, err)
 	}
@@ -277,11 +288,14 @@ func (r *Reader) load(name string, number int) (Revision, Files, error) {
 		return Revision{}, Files{}, err
 	}
 	dir := revisionDir(name, number)
-	files, err := r.pems(func(base string) ([]byte, error) { return r.read(path.Join(dir, base)) })
+	files, err := r.pems(func(base string) ([]byte, error) { return r.read(path.Join(dir, base)) }, rev.CSR != "")
 	if err != nil {
 		return Revision{}, Files{}, err
 	}
 	for base, data := range files.byName() {
+		if base == privkeyFile && rev.CSR != "" {
+			continue
+		}
 		if sum(*data) != rev.Sums[base] {
 			return Revision{}, Files{}, r.damaged(path.Join(dir, base), errors.New("its checksum is wrong"))
 		}
@@ -295,11 +309,11 @@ func (r *Reader) sound(name string, number int) error {
 	if err != nil {
 		return err
 	}
-	pair, err := tls.X509KeyPair(files.Fullchain, files.Privkey)
+	leaf, err := served(&rev, &files)
 	if err != nil {
 		return r.damaged(revisionDir(name, number), err)
 	}
-	if sum(pair.Certificate[0]) != rev.SHA256 || string(files.Fullchain) != string(files.Cert)+string(files.Chain) {
+	if sum(leaf) != rev.SHA256 || string(files.Fullchain) != string(files.Cert)+string(files.Chain) {
 		return r.damaged(revisionDir(name, number), errors.New("its files do not belong together"))
 	}
 	return nil

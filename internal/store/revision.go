@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/tls"
 	"crypto/x509"
@@ -11,8 +12,8 @@ import (
 	"time"
 )
 
-// Commit makes the pending order a revision: its key, and chain, DER with the leaf first, which must belong
-// together. It fills the fields of r that are empty from the leaf and from the order, always takes Number, Order, Instead
+// Commit makes the pending order a revision: its key, unless it has a CSR, and chain, DER with the leaf
+// first, which must belong together. It fills the fields of r that are empty from the leaf and from the order, always takes Number, Order, Instead
 // and Sums from there, and returns the result. The revision is durable and not live.
 //
 // It costs six fsyncs: four files, their names in the new folder, and the name of the folder. The key is linked and
@@ -26,7 +27,7 @@ func (s *Store) Commit(name string, chain [][]byte, r Revision) (Revision, error
 		if p == nil {
 			return errors.New("no order is pending: begin one first")
 		}
-		files, leaf, err := p.assemble(chain)
+		files, leaf, err := p.assemble(chain, &r)
 		if err != nil {
 			return err
 		}
@@ -46,12 +47,13 @@ func (s *Store) Commit(name string, chain [][]byte, r Revision) (Revision, error
 }
 
 // assemble makes the files of a revision from chain, if its leaf is for the order's key.
-func (p *Pending) assemble(chain [][]byte) (*Files, *x509.Certificate, error) {
-	key, err := p.pem()
-	if err != nil {
-		return nil, nil, err
+func (p *Pending) assemble(chain [][]byte, r *Revision) (f *Files, leaf *x509.Certificate, err error) {
+	f = &Files{}
+	if p.Order.CSR == nil {
+		if f.Privkey, err = p.pem(); err != nil {
+			return nil, nil, err
+		}
 	}
-	f := &Files{Privkey: key}
 	for i, der := range chain {
 		block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 		f.Fullchain = append(f.Fullchain, block...)
@@ -61,11 +63,59 @@ func (p *Pending) assemble(chain [][]byte) (*Files, *x509.Certificate, error) {
 			f.Chain = append(f.Chain, block...)
 		}
 	}
+	if p.Order.CSR != nil {
+		leaf, err = p.certified(chain)
+		r.CSR, r.SPKI = sum(p.Order.CSR), sum(leaf.RawSubjectPublicKeyInfo)
+		return f, leaf, err
+	}
 	pair, err := tls.X509KeyPair(f.Fullchain, f.Privkey)
 	if err != nil {
 		return nil, nil, fmt.Errorf("the chain is not for the key of the order: %w", err)
 	}
 	return f, pair.Leaf, nil
+}
+
+// certified returns the leaf of chain if it is for the key of the order's CSR; an empty one with an error.
+func (p *Pending) certified(chain [][]byte) (*x509.Certificate, error) {
+	none := &x509.Certificate{}
+	if len(chain) == 0 {
+		return none, errors.New("the chain is empty")
+	}
+	req, err := x509.ParseCertificateRequest(p.Order.CSR)
+	if err != nil {
+		return none, err
+	}
+	leaf, err := x509.ParseCertificate(chain[0])
+	if err != nil {
+		return none, err
+	}
+	if !bytes.Equal(leaf.RawSubjectPublicKeyInfo, req.RawSubjectPublicKeyInfo) {
+		return none, errors.New("the chain is not for the key of the order's CSR")
+	}
+	return leaf, nil
+}
+
+// served returns the leaf of a revision, DER, if its key is that of the leaf, or elsewhere.
+func served(rev *Revision, files *Files) (leaf []byte, err error) {
+	if rev.CSR == "" {
+		pair, err := tls.X509KeyPair(files.Fullchain, files.Privkey)
+		if err != nil {
+			return nil, err
+		}
+		return pair.Certificate[0], nil
+	}
+	block, _ := pem.Decode(files.Fullchain)
+	if block == nil {
+		return nil, errors.New("its full chain is not PEM")
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	if sum(cert.RawSubjectPublicKeyInfo) != rev.SPKI {
+		return nil, errors.New("its certificate is not for the key of its CSR")
+	}
+	return cert.Raw, nil
 }
 
 // describe fills r.
@@ -96,7 +146,9 @@ func (r *Revision) describe(o Order, leaf *x509.Certificate, files *Files) {
 	}
 	r.Sums = map[string]string{}
 	for base, data := range files.byName() {
-		r.Sums[base] = sum(*data)
+		if base != privkeyFile || r.CSR == "" {
+			r.Sums[base] = sum(*data)
+		}
 	}
 }
 
@@ -106,8 +158,10 @@ func (s *Store) writeRevision(name string, r *Revision, files *Files) error {
 		return err
 	}
 	return s.disk.assemble(revisionDir(name, r.Number), folderMode, func(tmp string) error {
-		if err := s.disk.link(path.Join(pendingDir(name), keyFile), path.Join(tmp, privkeyFile)); err != nil {
-			return err
+		if r.CSR == "" {
+			if err := s.disk.link(path.Join(pendingDir(name), keyFile), path.Join(tmp, privkeyFile)); err != nil {
+				return err
+			}
 		}
 		for _, f := range []struct {
 			base string

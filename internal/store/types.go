@@ -43,6 +43,7 @@ type Revocation struct {
 	At       time.Time `json:"at"`               // when that became known
 	Reason   string    `json:"reason,omitempty"` // of RFC 5280 §5.3.1; "": nobody said
 	NotAfter time.Time `json:"notAfter"`         // of the certificate: it is forgotten then
+	SPKI     string    `json:"spki,omitempty"`   // Revision's
 }
 
 // Revocation is what is known of the revocation of a revision; false: nothing.
@@ -118,7 +119,9 @@ type Revision struct {
 	Profile     string    `json:"profile,omitempty"` // the profile asked for
 	DNSNames    []string  `json:"dnsNames,omitempty"`
 	IPAddresses []string  `json:"ipAddresses,omitempty"`
-	Key         string    `json:"key"` // "ECDSA-256", "RSA-2048", …
+	Key         string    `json:"key"`            // "ECDSA-256", "RSA-2048", …
+	CSR         string    `json:"csr,omitempty"`  // SHA-256 of the operator's CSR, hex: its key is elsewhere; "": the key is here
+	SPKI        string    `json:"spki,omitempty"` // SHA-256 of that CSR's public key, hex
 	Serial      string    `json:"serial"`
 	SHA256      string    `json:"sha256"` // of the leaf, hex
 	CertID      string    `json:"certId,omitempty"`
@@ -142,6 +145,7 @@ type Order struct {
 	IPAddresses []string  `json:"ipAddresses,omitempty"`
 	Profile     string    `json:"profile,omitempty"`
 	Key         string    `json:"key"`
+	CSR         []byte    `json:"csr,omitempty"` // the operator's own, DER; nil: the order has a key
 	Replaces    string    `json:"replaces,omitempty"`
 	URL         string    `json:"url,omitempty"` // "": newOrder was not answered yet, or the answer was lost
 	Status      string    `json:"status,omitempty"`
