@@ -219,7 +219,7 @@ const attempts = 5
 func renewAll(t *testing.T, s *site.Site) {
 	t.Helper()
 	names := []string{"--all"}
-	for range attempts {
+	for n := 0; n < attempts && len(names) > 0; n++ {
 		args := slices.Concat([]string{"renew", "--wait", "--config", s.Path("acmed.yaml")}, names)
 		out, err := exec.CommandContext(t.Context(), "acmed", args...).CombinedOutput()
 		if err == nil {
@@ -228,20 +228,24 @@ func renewAll(t *testing.T, s *site.Site) {
 		names = nil
 		for _, failed := range regexp.MustCompile(`(?m)^acmed: (\S+): (not renewed, .*)$`).FindAllStringSubmatch(string(out), -1) {
 			t.Logf("%s: %s", failed[1], failed[2])
-			names = append(names, failed[1])
+			if s.Live(t, failed[1]) < 2 { // else it has come meanwhile
+				names = append(names, failed[1])
+			}
 		}
-		if len(names) == 0 {
+		if !strings.Contains(string(out), "not renewed") {
 			t.Fatalf("acmed %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
 	}
-	t.Errorf("not renewed after %d attempts: %v", attempts, names)
+	if len(names) > 0 {
+		t.Errorf("not renewed after %d attempts: %v", attempts, names)
+	}
 }
 
 // try checks both certificates of a cell, has the older one revoked, and returns what was seen.
 func (p specimen) try(t *testing.T, s *site.Site, first pair) (r matrix.Result) {
 	second := served(t, s, p.name)
 	r = matrix.Result{Cell: p.cell, Issued: p.fits(t, first)}
-	fresh := s.Live(t, p.name) == 2 && second.leaf.SerialNumber.Cmp(first.leaf.SerialNumber) != 0
+	fresh := s.Live(t, p.name) >= 2 && second.leaf.SerialNumber.Cmp(first.leaf.SerialNumber) != 0
 	r.Renewed = p.fits(t, second) && fresh
 	r.SameKey = second.key.(interface{ Equal(crypto.PublicKey) bool }).Equal(first.key)
 	if !r.Renewed || r.SameKey != (p.cell.Rotation == "Never") {
