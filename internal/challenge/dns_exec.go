@@ -57,9 +57,9 @@ func (p *program) call(ctx context.Context, verb string, argv []string, r record
 	case "certbot":
 		said, _ := p.said.Load(r.value)
 		output, _ := said.(string)
-		c.Env = []string{
-			"CERTBOT_DOMAIN=" + strings.TrimPrefix(domain, "*."), "CERTBOT_VALIDATION=" + r.value, "CERTBOT_TOKEN=" + r.proof.Token,
-			"CERTBOT_AUTH_OUTPUT=" + output, "CERTBOT_REMAINING_CHALLENGES=0", "CERTBOT_ALL_DOMAINS=" + strings.TrimPrefix(domain, "*."),
+		c.Env = []string{ // without CERTBOT_TOKEN, by which hooks know http-01
+			"CERTBOT_DOMAIN=" + strings.TrimPrefix(domain, "*."), "CERTBOT_VALIDATION=" + r.value,
+			"CERTBOT_AUTH_OUTPUT=" + strings.TrimSpace(output), "CERTBOT_REMAINING_CHALLENGES=0", "CERTBOT_ALL_DOMAINS=" + strings.TrimPrefix(domain, "*."),
 		}
 	default:
 		c.Argv = append(append([]string{}, argv...), verb, r.name, r.value)

@@ -259,8 +259,8 @@ func TestExec(t *testing.T) {
 		"default": {"hook arg present shop.dyn.example.net. one | ", "hook arg cleanup shop.dyn.example.net. one | "},
 		"raw": {"hook arg present -- shop.example.com a-token-of-some-length a-token-of-some-length.thumbprint | ",
 			"hook arg cleanup -- shop.example.com a-token-of-some-length a-token-of-some-length.thumbprint | "},
-		"certbot": {"hook arg | CERTBOT_DOMAIN=shop.example.com CERTBOT_VALIDATION=one CERTBOT_TOKEN=a-token-of-some-length CERTBOT_AUTH_OUTPUT= CERTBOT_REMAINING_CHALLENGES=0 CERTBOT_ALL_DOMAINS=shop.example.com",
-			"clean | CERTBOT_DOMAIN=shop.example.com CERTBOT_VALIDATION=one CERTBOT_TOKEN=a-token-of-some-length CERTBOT_AUTH_OUTPUT=id 7 CERTBOT_REMAINING_CHALLENGES=0 CERTBOT_ALL_DOMAINS=shop.example.com"},
+		"certbot": {"hook arg | CERTBOT_DOMAIN=shop.example.com CERTBOT_VALIDATION=one CERTBOT_AUTH_OUTPUT= CERTBOT_REMAINING_CHALLENGES=0 CERTBOT_ALL_DOMAINS=shop.example.com",
+			"clean | CERTBOT_DOMAIN=shop.example.com CERTBOT_VALIDATION=one CERTBOT_AUTH_OUTPUT=id 7 CERTBOT_REMAINING_CHALLENGES=0 CERTBOT_ALL_DOMAINS=shop.example.com"},
 	} {
 		var called []string
 		run := func(_ context.Context, c challenge.Command) (string, error) {
@@ -268,7 +268,7 @@ func TestExec(t *testing.T) {
 				t.Errorf("it has %v", c.Timeout)
 			}
 			called = append(called, strings.Join(c.Argv, " ")+" | "+strings.Join(c.Env, " "))
-			return "id 7", nil
+			return "id 7\n", nil
 		}
 		d := solver(t, server, &spec.Provider{Exec: &spec.Exec{Command: []string{"hook", "arg"}, CleanUp: []string{"clean"}, Mode: mode, Timeout: time.Minute}}, run)
 		if err := errors.Join(d.Present(t.Context(), dnsProof("shop.example.com", "one")), d.CleanUp(t.Context(), dnsProof("shop.example.com", "one"))); err != nil {
