@@ -65,12 +65,13 @@ type Challenge struct {
 
 // Proof is what a Solver makes visible (RFC 8555 §8, RFC 8737).
 type Proof struct {
-	Type       string // "http-01", "tls-alpn-01" or "dns-01"
+	Type       string // "http-01", "tls-alpn-01", "dns-01" or "dns-account-01"
 	Identifier Identifier
 	Token      string           // matches ^[A-Za-z0-9_-]{16,128}$
 	KeyAuth    string           // token "." thumbprint
 	TLSCert    *tls.Certificate // the tls-alpn-01 certificate with its key (RFC 8737 §3); nil for other types
-	DNSValue   string           // value of the dns-01 TXT record; "" for other types
+	DNSValue   string           // value of the TXT record; "" for other types
+	DNSLabel   string           // of dns-account-01: stands before _acme-challenge; "" for other types
 }
 
 // Solver makes proofs visible to the CA and takes them away. Both methods are idempotent, so that a restart may

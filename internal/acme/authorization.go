@@ -3,6 +3,8 @@ package acme
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/base32"
 	"errors"
 	"slices"
 	"strings"
@@ -127,6 +129,9 @@ func (c *Client) proof(typ string, id Identifier, token string) (Proof, *Error) 
 	switch typ {
 	case "dns-01":
 		p.DNSValue, err = x.DNS01ChallengeRecord(token)
+	case DNSAccount01:
+		p.DNSLabel = accountLabel(c.account())
+		p.DNSValue, err = x.DNS01ChallengeRecord(token)
 	case "tls-alpn-01":
 		cert, cerr := x.TLSALPN01ChallengeCert(token, id.Value)
 		p.TLSCert, err = &cert, cerr
@@ -136,6 +141,15 @@ func (c *Client) proof(typ string, id Identifier, token string) (Proof, *Error) 
 			Identifier: id.Value, Detail: clean(err.Error()), Err: err}
 	}
 	return p, nil
+}
+
+// DNSAccount01 is dns-01 at a name of the account's own (draft-ietf-acme-dns-account-label).
+const DNSAccount01 = "dns-account-01"
+
+// accountLabel is the label of an account, by its URL.
+func accountLabel(url string) string {
+	sum := sha256.Sum256([]byte(url))
+	return "_" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:10]))
 }
 
 func noChallenge(a *xacme.Authorization, typ, name string) *Error {

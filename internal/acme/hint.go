@@ -39,7 +39,7 @@ func hintUnauthorized(e *Error, name, challenge string) string {
 		return "check externalAccountBinding in the issuer: the CA did not accept it, or it was used before"
 	case e.Op == OpNewOrder || e.Op == OpOrder:
 		return "ask the CA whether the account is active and may order these names"
-	case challenge == "dns-01":
+	case challenge == "dns-01" || challenge == DNSAccount01:
 		return "make sure that the public name servers of " + name + " all serve the TXT record _acme-challenge"
 	}
 	return "make sure that " + name + " points to this machine and that no other server answers for it"

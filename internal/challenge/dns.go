@@ -116,16 +116,29 @@ func (d *DNS) patience() time.Duration {
 
 // record finds where the proof has to be.
 func (d *DNS) record(ctx context.Context, p acme.Proof) (record, error) {
-	if p.Type != "dns-01" || p.Identifier.Type == "ip" {
+	if p.Type != "dns-01" && p.Type != acme.DNSAccount01 || p.Identifier.Type == "ip" {
 		return record{}, fmt.Errorf("%s for %s cannot be proved by DNS", p.Type, p.Identifier.Value)
 	}
-	name, err := d.resolver.follow(ctx, challengeName(p.Identifier.Value))
+	if p.DNSLabel != "" && d.namesItself() {
+		return record{}, &refusal{"its provider finds the name of the record by itself, and knows that of dns-01 alone", "use mode: default in " + d.provider.File + ", or dns-01"}
+	}
+	name, err := d.resolver.follow(ctx, challengeName(p))
 	return record{name: name, value: p.DNSValue, ttl: d.provider.TTL, proof: p}, err
 }
 
-// challengeName is where a CA looks first (RFC 8555 §8.4).
-func challengeName(domain string) string {
-	return dns.Fqdn("_acme-challenge." + strings.TrimPrefix(domain, "*."))
+// namesItself tells whether what writes the record is told of the domain alone.
+func (d *DNS) namesItself() bool {
+	p := d.provider
+	return p.Exec != nil && p.Exec.Mode != "default" || p.HTTPReq != nil && p.HTTPReq.Mode == "raw"
+}
+
+// challengeName is where a CA looks first (RFC 8555 §8.4; draft-ietf-acme-dns-account-label).
+func challengeName(p acme.Proof) string {
+	name := dns.Fqdn("_acme-challenge." + strings.TrimPrefix(p.Identifier.Value, "*."))
+	if p.DNSLabel != "" {
+		name = p.DNSLabel + "." + name
+	}
+	return name
 }
 
 // Visible tells which server of the zone does not have the record of p yet, which was written at that time; "" when all

@@ -47,7 +47,7 @@ func (p *program) call(ctx context.Context, verb string, argv []string, r record
 	domain := r.proof.Identifier.Value
 	for _, s := range []string{r.name, domain, r.value, r.proof.Token, r.proof.KeyAuth} {
 		if !plain.MatchString(s) {
-			return "", &refusal{fmt.Sprintf("%q is not passed to a program", s), "see where the CNAME of " + challengeName(domain) + " leads"}
+			return "", &refusal{fmt.Sprintf("%q is not passed to a program", s), "see where the CNAME of " + challengeName(r.proof) + " leads"}
 		}
 	}
 	c := Command{Argv: argv, Timeout: p.config.Timeout}

@@ -91,8 +91,8 @@ func (a *acmeDNS) add(ctx context.Context, r record) error {
 		return err
 	}
 	if dns.CanonicalName(reg.FullDomain) != r.name {
-		return &refusal{fmt.Sprintf("%s does not lead to %s", challengeName(r.proof.Identifier.Value), reg.FullDomain),
-			fmt.Sprintf("write to the zone: %s CNAME %s", challengeName(r.proof.Identifier.Value), dns.Fqdn(reg.FullDomain))}
+		return &refusal{fmt.Sprintf("%s does not lead to %s", challengeName(r.proof), reg.FullDomain),
+			fmt.Sprintf("write to the zone: %s CNAME %s", challengeName(r.proof), dns.Fqdn(reg.FullDomain))}
 	}
 	address := cmp.Or(a.config.URL, reg.ServerURL)
 	if address == "" {

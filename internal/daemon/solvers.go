@@ -44,7 +44,7 @@ func newSolvers(config *spec.Config, specs func() *spec.Set) (*solvers, error) {
 
 func (s *solvers) solver(c spec.Challenge) (acme.Solver, error) {
 	switch {
-	case c.Type == "dns-01":
+	case c.ByDNS():
 		return s.dns(c.Provider)
 	case c.Type == "tls-alpn-01" && s.alpnShown:
 		return s.alpn, nil

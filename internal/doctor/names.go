@@ -60,7 +60,7 @@ func (k *check) name(ctx context.Context, r resolver, c *spec.Certificate, name 
 // reaches tells whether a name leads here, as far as that can be seen: behind NAT or a balancer it does not.
 func (k *check) reaches(c *spec.Certificate, name string, addresses []netip.Addr) bool {
 	switch {
-	case c.Challenge.Type == "dns-01":
+	case c.Challenge.ByDNS():
 		return true
 	case len(addresses) == 0:
 		k.bad(Failure, "name", name, "add A and AAAA records that lead to this machine, or use dns-01", "it has no address, and the CA has to reach it")

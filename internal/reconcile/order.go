@@ -138,7 +138,7 @@ func (v *visit) show(ctx context.Context, solver acme.Solver, o *store.Order, ch
 	for _, c := range challenges { // beside those of an attempt that was cut short
 		p := store.Proof{
 			Type: c.Proof.Type, Identifier: c.Proof.Identifier.Value, Token: c.Proof.Token,
-			Webroot: where.Webroot, Provider: where.Provider, Value: c.Proof.DNSValue,
+			Webroot: where.Webroot, Provider: where.Provider, Value: c.Proof.DNSValue, Label: c.Proof.DNSLabel,
 		}
 		if !slices.Contains(o.Proofs, p) {
 			o.Proofs = append(o.Proofs, p)
@@ -326,5 +326,5 @@ func (v *visit) hide(ctx context.Context, p store.Proof) error {
 	if err != nil {
 		return err
 	}
-	return solver.CleanUp(ctx, acme.Proof{Type: p.Type, Token: p.Token, Identifier: acme.Identifier{Value: p.Identifier}, DNSValue: p.Value})
+	return solver.CleanUp(ctx, acme.Proof{Type: p.Type, Token: p.Token, Identifier: acme.Identifier{Value: p.Identifier}, DNSValue: p.Value, DNSLabel: p.Label})
 }

@@ -148,12 +148,12 @@ func checkNames(v value, c *Certificate) {
 		v.at("dnsNames").fault(fmt.Sprintf("%d names and addresses", n), fmt.Sprintf("at most %d fit in one certificate: split it", maxNames))
 	}
 	for _, e := range v.at("dnsNames").elements() {
-		if c.Challenge.Type != "dns-01" && strings.HasPrefix(e.Value, "*.") {
+		if !c.Challenge.ByDNS() && strings.HasPrefix(e.Value, "*.") {
 			e.fault("a wildcard needs dns-01", "write challenge: {type: dns-01, provider: NAME}, or name each host")
 		}
 	}
 	for _, e := range v.at("ipAddresses").elements() {
-		if c.Challenge.Type == "dns-01" {
+		if c.Challenge.ByDNS() {
 			e.fault("an address cannot be proved by dns-01", "use http-01, or another certificate for addresses (RFC 8738 §7)")
 		}
 	}
@@ -163,11 +163,11 @@ func checkNames(v value, c *Certificate) {
 // checkProofs sees that control of the names of a CSR can be proved, of which the spec says where it is only.
 func checkProofs(at value, c *Certificate) {
 	for _, name := range c.DNSNames {
-		if c.Challenge.Type != "dns-01" && strings.HasPrefix(name, "*.") {
+		if !c.Challenge.ByDNS() && strings.HasPrefix(name, "*.") {
 			at.fault(fmt.Sprintf("the CSR asks for %q, and a wildcard needs dns-01", name), "write challenge: {type: dns-01, provider: NAME}")
 		}
 	}
-	if c.Challenge.Type == "dns-01" && len(c.IPAddresses) > 0 {
+	if c.Challenge.ByDNS() && len(c.IPAddresses) > 0 {
 		at.fault(fmt.Sprintf("the CSR asks for %s, and an address cannot be proved by dns-01", c.IPAddresses[0]), "use http-01, or another CSR for addresses (RFC 8738 §7)")
 	}
 }
@@ -213,7 +213,7 @@ func (p *parser) checkIssuers(v value, c *Certificate) {
 // checkProvider refuses a DNS provider that no file describes.
 func (p *parser) checkProvider(v value, c *Certificate) {
 	name := c.Challenge.Provider
-	if p.issuers == nil || c.Challenge.Type != "dns-01" || name == "" || slices.Contains(p.providers, name) {
+	if p.issuers == nil || !c.Challenge.ByDNS() || name == "" || slices.Contains(p.providers, name) {
 		return
 	}
 	hint := "write " + filepath.Join(p.config.DNSDir, name+suffix)
@@ -256,8 +256,8 @@ func some[T any](empty string, k kind[[]T]) kind[[]T] {
 }
 
 var challengeKind = fresh(Challenge{}, object(checkChallenge,
-	key("type", "how control is proved: `http-01`, `tls-alpn-01` or `dns-01`",
-		func(c *Challenge) *string { return &c.Type }, oneOf("http-01", "tls-alpn-01", "dns-01")),
+	key("type", "how control is proved: `http-01`, `tls-alpn-01`, `dns-01` or `dns-account-01`",
+		func(c *Challenge) *string { return &c.Type }, oneOf("http-01", "tls-alpn-01", "dns-01", "dns-account-01")),
 	key("webroot", "a folder that your web server serves; `.well-known/acme-challenge` is made below it",
 		func(c *Challenge) *string { return &c.Webroot }, pathKind),
 	key("provider", "for dns-01: a file of dns.d",
@@ -270,9 +270,9 @@ func checkChallenge(v value, c *Challenge) {
 	}
 	switch {
 	case c.Type == "":
-	case c.Type != "dns-01" && c.Provider != "":
+	case !c.ByDNS() && c.Provider != "":
 		v.at("provider").fault("is for dns-01 only", "remove it")
-	case c.Type == "dns-01" && c.Provider == "":
+	case c.ByDNS() && c.Provider == "":
 		v.fault("dns-01 without a provider", "name a file of dns.d in provider")
 	case c.Type != "http-01" && c.Webroot != "":
 		v.at("webroot").fault("is for http-01 only", "remove it")

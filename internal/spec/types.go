@@ -136,10 +136,13 @@ type Certificate struct {
 
 // Challenge says how control is proved.
 type Challenge struct {
-	Type     string // "http-01", "tls-alpn-01" or "dns-01"
+	Type     string // "http-01", "tls-alpn-01", "dns-01" or "dns-account-01"
 	Webroot  string // http-01: a folder that a web server serves; "" for acmed's own way
 	Provider string // dns-01: a file of dns.d
 }
+
+// ByDNS tells whether a TXT record proves it.
+func (c Challenge) ByDNS() bool { return c.Type == "dns-01" || c.Type == "dns-account-01" }
 
 // PrivateKey says what key a certificate gets.
 type PrivateKey struct {

@@ -166,6 +166,7 @@ type Proof struct {
 	Webroot    string `json:"webroot,omitempty"`  // of the challenge; "": acmed's own way
 	Provider   string `json:"provider,omitempty"` // of the challenge
 	Value      string `json:"value,omitempty"`    // of the TXT record; "": there is none
+	Label      string `json:"label,omitempty"`    // of the account, before _acme-challenge; "": there is none
 }
 
 // Account is acmed's account at one CA: accounts/ISSUER/account.json; its key lies beside it.

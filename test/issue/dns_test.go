@@ -59,3 +59,25 @@ _acme-challenge.shop.example.com. 60 IN CNAME shop.proofs.test.
 	renew(t, s, "wild")
 	d.Stop(t)
 }
+
+// TestANameOfTheAccountsOwn has a name proved where only this account looks.
+func TestANameOfTheAccountsOwn(t *testing.T) {
+	t.Parallel()
+	secret := base64.StdEncoding.EncodeToString([]byte("a secret of thirty-two bytes yes"))
+	names := zone.Start(t, zone.Config{TSIG: map[string]string{"acmed.": secret}, Records: `
+example.com. 60 IN SOA ns1.example.com. hostmaster.example.com. 1 3600 600 86400 60
+example.com. 60 IN NS ns1.example.com.
+`})
+	ca := pebble.Start(t, pebble.Options{DNSServer: names.Addr})
+	s := site.New(t, ca, site.Options{Responder: true})
+	s.Write(t, "tsig", secret)
+	s.Write(t, "dns.d/corp.yaml", fmt.Sprintf("rfc2136: {server: %q, tsigKeyName: acmed, tsigKeyFile: %s}\npropagation: {check: false, delay: 1s, resolvers: [%q]}\n",
+		names.Addr, s.Path("tsig"), names.Addr))
+	s.Spec(t, "www.example.com", "dnsNames: [www.example.com]\nchallenge: {type: dns-account-01, provider: corp}\n")
+	d := s.Start(t)
+	site.Eventually(t, "the certificate is there", func() bool { return s.Live(t, "www.example.com") == 1 })
+	if names.Updates() < 2 {
+		t.Errorf("only %d updates were made", names.Updates())
+	}
+	d.Stop(t)
+}
