@@ -18,26 +18,33 @@ const (
 
 // Fetch reads the chain of a valid order, leaf first (RFC 8555 §7.4.2). The alternates are read only when
 // preferredChain, the common name of an issuer, is set and the default chain does not lead there; if none does, the
-// default chain is returned. The chain is not to be believed before Verify.
-func (c *Client) Fetch(ctx context.Context, o *Order, preferredChain string) (der [][]byte, err error) {
+// default chain is returned, and offered tells where the chains lead that could be read, the default one first; else
+// offered is nil. The chain is not to be believed before Verify.
+func (c *Client) Fetch(ctx context.Context, o *Order, preferredChain string) (der [][]byte, offered []string, err error) {
 	defer c.finish(OpCertificate, &err)
 	if o.CertificateURL == "" {
-		return nil, oddAnswer(OpCertificate, 0, "the order names no certificate")
+		return nil, nil, oddAnswer(OpCertificate, 0, "the order names no certificate")
 	}
 	der, a, err := c.fetch(ctx, o.CertificateURL)
 	if err != nil || preferredChain == "" || leadsTo(der, preferredChain) {
-		return der, err
+		return der, nil, err
 	}
+	offered = append(offered, topOf(der))
 	for _, ref := range alternates(a.header) {
 		url, err := c.resolve(OpCertificate, a.url, ref)
 		if err != nil {
 			continue
 		}
-		if other, _, err := c.fetch(ctx, url); err == nil && leadsTo(other, preferredChain) {
-			return other, nil
+		other, _, err := c.fetch(ctx, url)
+		if err != nil {
+			continue
 		}
+		if leadsTo(other, preferredChain) {
+			return other, nil, nil
+		}
+		offered = append(offered, topOf(other))
 	}
-	return der, nil
+	return der, offered, nil
 }
 
 func (c *Client) fetch(ctx context.Context, url string) ([][]byte, *answer, error) {
@@ -80,6 +87,15 @@ func leadsTo(der [][]byte, name string) bool {
 		cert, err := x509.ParseCertificate(d)
 		return err == nil && (cert.Subject.CommonName == name || cert.Issuer.CommonName == name)
 	})
+}
+
+// topOf is the common name of the topmost issuer of a chain, made harmless; "": it has none.
+func topOf(der [][]byte) string {
+	cert, err := x509.ParseCertificate(der[len(der)-1])
+	if err != nil {
+		return ""
+	}
+	return clean(cert.Issuer.CommonName)
 }
 
 // alternates returns the references of the Link header with the relation "alternate" (RFC 8288 §3).

@@ -22,18 +22,19 @@ func TestFetch(t *testing.T) {
 		other     reply
 		want      string // the chain's issuer
 		requests  int
+		offered   string
 	}{
-		"the default chain":                   {[]string{`</alt>;rel="alternate"`}, "", ok(second), "CA", 1},
-		"the default chain is preferred":      {[]string{`</alt>;rel="alternate"`}, "CA", ok(second), "CA", 1},
-		"an alternate is preferred":           {[]string{`</alt>;rel="alternate"`}, "Other", ok(second), "Other", 2},
-		"an alternate without quotes":         {[]string{`<https://ca.test/alt>; rel=alternate`}, "Other", ok(second), "Other", 2},
-		"an alternate among others":           {[]string{`<https://ca.test/dir>;rel="index"`, `</x,y>;title="a,b;c\"";rel=up, </alt>;title="<z>";rel="foo alternate"`}, "Other", ok(second), "Other", 2},
-		"no chain is like that":               {[]string{`</alt>;rel="alternate"`}, "Third", ok(second), "CA", 2},
-		"no alternates":                       {nil, "Other", ok(second), "CA", 1},
-		"an alternate of another host":        {[]string{`<https://evil.test/alt>;rel="alternate"`}, "Other", ok(second), "CA", 1},
-		"an alternate that cannot be read":    {[]string{`</alt>;rel="alternate"`}, "Other", reply{status: 500}, "CA", 2},
-		"an eleventh alternate is not read":   {[]string{ten + `</alt>;rel="alternate"`}, "Other", ok(second), "CA", 11},
-		"an alternate that is no link at all": {[]string{`/alt;rel="alternate", <`, `>`}, "Other", ok(second), "CA", 1},
+		"the default chain":                   {[]string{`</alt>;rel="alternate"`}, "", ok(second), "CA", 1, ""},
+		"the default chain is preferred":      {[]string{`</alt>;rel="alternate"`}, "CA", ok(second), "CA", 1, ""},
+		"an alternate is preferred":           {[]string{`</alt>;rel="alternate"`}, "Other", ok(second), "Other", 2, ""},
+		"an alternate without quotes":         {[]string{`<https://ca.test/alt>; rel=alternate`}, "Other", ok(second), "Other", 2, ""},
+		"an alternate among others":           {[]string{`<https://ca.test/dir>;rel="index"`, `</x,y>;title="a,b;c\"";rel=up, </alt>;title="<z>";rel="foo alternate"`}, "Other", ok(second), "Other", 2, ""},
+		"no chain is like that":               {[]string{`</alt>;rel="alternate"`}, "Third", ok(second), "CA", 2, "CA, Other"},
+		"no alternates":                       {nil, "Other", ok(second), "CA", 1, "CA"},
+		"an alternate of another host":        {[]string{`<https://evil.test/alt>;rel="alternate"`}, "Other", ok(second), "CA", 1, "CA"},
+		"an alternate that cannot be read":    {[]string{`</alt>;rel="alternate"`}, "Other", reply{status: 500}, "CA", 2, "CA"},
+		"an eleventh alternate is not read":   {[]string{ten + `</alt>;rel="alternate"`}, "Other", ok(second), "CA", 11, "CA"},
+		"an alternate that is no link at all": {[]string{`/alt;rel="alternate", <`, `>`}, "Other", ok(second), "CA", 1, "CA"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -45,12 +46,15 @@ func TestFetch(t *testing.T) {
 			f.on("POST /cert/1", answer)
 			f.on("POST /alt", tt.other)
 			f.on("POST /no", reply{status: 404})
-			der, err := f.client().Fetch(t.Context(), anOrder("valid"), tt.preferred)
+			der, offered, err := f.client().Fetch(t.Context(), anOrder("valid"), tt.preferred)
 			if err != nil || len(der) != 2 {
 				t.Fatalf("got %d certificates, %v", len(der), err)
 			}
 			if cert, err := x509.ParseCertificate(der[0]); err != nil || cert.Issuer.CommonName != tt.want {
 				t.Errorf("got the chain of %v, %v", cert.Issuer, err)
+			}
+			if got := strings.Join(offered, ", "); got != tt.offered {
+				t.Errorf("it tells of chains to %q, want %q", got, tt.offered)
 			}
 			if len(f.bodies) != tt.requests {
 				t.Errorf("got %d requests", len(f.bodies))
@@ -75,14 +79,14 @@ func TestChainsThatAreNone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFake(t)
 			f.on("POST /cert/1", ok(text))
-			_, err := f.client().Fetch(t.Context(), anOrder("valid"), "")
+			_, _, err := f.client().Fetch(t.Context(), anOrder("valid"), "")
 			if e := errorOf(t, err); e.Problem != "malformedAnswer" || e.Kind != acme.Transient {
 				t.Errorf("got %v", e)
 			}
 		})
 	}
 	f := newFake(t)
-	if _, err := f.client().Fetch(t.Context(), &acme.Order{}, ""); errorOf(t, err).Problem != "protocol" {
+	if _, _, err := f.client().Fetch(t.Context(), &acme.Order{}, ""); errorOf(t, err).Problem != "protocol" {
 		t.Errorf("an order without a certificate: got %v", err)
 	}
 }

@@ -40,7 +40,7 @@ func renew(t *testing.T, c *acme.Client) {
 	if o, err = c.Order(ctx, o.URL); err != nil || o.Status != acme.StatusValid {
 		t.Fatalf("got %v, %v", o, err)
 	}
-	if der, err := c.Fetch(ctx, o, ""); err != nil || len(der) != 2 {
+	if der, _, err := c.Fetch(ctx, o, ""); err != nil || len(der) != 2 {
 		t.Fatalf("got %d certificates, %v", len(der), err)
 	}
 }
@@ -197,7 +197,7 @@ func TestNothingButABadNonceIsRetried(t *testing.T) {
 			return err
 		},
 		"POST /cert/1": func(ctx context.Context, c *acme.Client) error {
-			_, err := c.Fetch(ctx, anOrder("valid"), "CA")
+			_, _, err := c.Fetch(ctx, anOrder("valid"), "CA")
 			return err
 		},
 		"POST /account": func(ctx context.Context, c *acme.Client) error {
@@ -238,7 +238,7 @@ func TestMalformedAnswers(t *testing.T) {
 		f.on("GET /dir", ok(directoryJSON))
 		_, order := c.Order(t.Context(), host+"/order/1")
 		_, authz := c.Challenges(t.Context(), anOrder("pending"), "http-01")
-		_, cert := c.Fetch(t.Context(), anOrder("valid"), "")
+		_, _, cert := c.Fetch(t.Context(), anOrder("valid"), "")
 		accept := c.Accept(t.Context(), acme.Challenge{URL: host + "/chall/1"})
 		for _, err := range []error{order, authz, cert, accept} {
 			if e := errorOf(t, err); e.Kind != acme.Transient || e.Problem != "malformedAnswer" || e.Status != 200 {

@@ -183,6 +183,7 @@ func certificate(s reconcile.Status, stateDir string, bad *spec.Problem, now tim
 		if is := s.Record.Issued; is.Number > live.Number {
 			c.Waiting = wireRevision(is, s.Record)
 		}
+		c.Notes = chainNote(s.Name, s.Record.Issued)
 		c.Renewal = renewal(s)
 	}
 	if s.Standing {
@@ -196,6 +197,15 @@ func certificate(s reconcile.Status, stateDir string, bad *spec.Problem, now tim
 		c.SpecProblem = &p
 	}
 	return c
+}
+
+// chainNote tells that the newest revision has another chain than its spec prefers; nil: it has not.
+func chainNote(name string, is *store.Revision) []string {
+	if is.Unmet == "" {
+		return nil
+	}
+	return []string{fmt.Sprintf("revision %d: %s offers no chain to %q, only to %q; its default is used: correct or remove preferredChain, then acmed renew %s",
+		is.Number, is.Issuer, is.Unmet, is.Offered, name)}
 }
 
 func wireRevision(is *store.Revision, have store.Record) *control.Revision {

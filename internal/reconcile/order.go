@@ -201,7 +201,8 @@ func (v *visit) inFlight() (*store.Pending, error) {
 
 // fetch takes the certificate, believes it only if it is the one asked for, and commits it beside its key.
 func (v *visit) fetch(ctx context.Context, client *acme.Client, o store.Order, state *acme.Order) error {
-	chain, err := client.Fetch(ctx, state, v.in.Want.PreferredChain)
+	preferred := v.in.Want.PreferredChain
+	chain, offered, err := client.Fetch(ctx, state, preferred)
 	if err != nil {
 		return err
 	}
@@ -221,12 +222,20 @@ func (v *visit) fetch(ctx context.Context, client *acme.Client, o store.Order, s
 		return errOld()
 	}
 	v.cleanUp(ctx, &o) // should anything be left
-	rev, err := v.r.store.Commit(v.name, chain, store.Revision{
+	about := store.Revision{
 		Issuer: o.Issuer, Directory: o.Directory, Account: o.Account, Order: o.URL, Profile: o.Profile, Key: o.Key,
 		CertID: acme.CertID(issued.Chain[0]), Committed: time.Now().Round(0),
-	})
+	}
+	if offered != nil {
+		about.Unmet, about.Offered = preferred, offered
+	}
+	rev, err := v.r.store.Commit(v.name, chain, about)
 	if err != nil {
 		return err
+	}
+	if rev.Unmet != "" {
+		v.log.Warn("the CA offers no chain to the preferred issuer", fieldIssuer(o.Issuer), zap.String("preferredChain", rev.Unmet),
+			zap.Strings("offered", rev.Offered), zap.String("hint", "set preferredChain in the spec to one that is offered, or remove it"))
 	}
 	v.r.land(v.name)
 	v.r.board.uncheck(v.name)

@@ -105,7 +105,7 @@ func (h *rehearsal) run(ctx context.Context) error {
 	if o, err = h.poll(ctx, o, acme.StatusReady, acme.StatusProcessing); err != nil {
 		return err
 	}
-	chain, err := h.client.Fetch(ctx, o, "")
+	chain, _, err := h.client.Fetch(ctx, o, "")
 	if err != nil {
 		return err
 	}

@@ -131,6 +131,10 @@ type Revision struct {
 	Committed   time.Time `json:"committed"`
 	// Instead is why a standby issued it, and not the first issuer of its spec; "": the first did.
 	Instead string `json:"instead,omitempty"`
+	// Unmet is the preferred chain that the CA did not offer; "": it did, or none was preferred.
+	Unmet string `json:"unmetChain,omitempty"`
+	// Offered names the topmost issuers of the chains that it offered instead; nil unless Unmet is set.
+	Offered []string `json:"offeredChains,omitempty"`
 	// Sums are the SHA-256 checksums, hex, of the files beside meta.json; nil in a Record.
 	Sums map[string]string `json:"sums,omitempty"`
 }

@@ -197,7 +197,7 @@ func (c *bare) obtain(ctx context.Context, name string) error {
 	if order, err = c.await(ctx, order, acme.StatusValid); err != nil {
 		return err
 	}
-	_, err = c.client.Fetch(ctx, order, "")
+	_, _, err = c.client.Fetch(ctx, order, "")
 	return err
 }
 
