@@ -353,10 +353,14 @@ func TestDamageIsReplaced(t *testing.T) {
 						t.Errorf("got %+v", v)
 					}
 					w.stop()
-					for _, err := range store.Check(w.dir) {
-						if n := 0; err != nil && n > 0 {
-							t.Error(err)
+					errs := store.Check(w.dir)
+					for _, err := range errs {
+						if !strings.Contains(err.Error(), "rev/0001") {
+							t.Errorf("more than the damaged revision is wrong: %v", err)
 						}
+					}
+					if len(errs) == 0 {
+						t.Error("the damage is not found")
 					}
 					if err := discardRevision(w.dir, "www", "0001"); err != nil {
 						t.Error(err)
