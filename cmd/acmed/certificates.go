@@ -234,9 +234,9 @@ func (a *app) renew(ctx context.Context, req control.RenewRequest) error {
 func (a *app) stream(ask func(report func(control.Event)) error) error {
 	var failed error
 	var written error
-	any := false
+	heard := false
 	err := ask(func(e control.Event) {
-		any = true
+		heard = true
 		if e.Done && !e.OK {
 			failed = errReported
 		}
@@ -244,7 +244,7 @@ func (a *app) stream(ask func(report func(control.Event)) error) error {
 			written = err
 		}
 	})
-	if err := cmp.Or(err, written, failed); err != nil || any {
+	if err := cmp.Or(err, written, failed); err != nil || heard {
 		return err
 	}
 	a.say("nothing to do")
