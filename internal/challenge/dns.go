@@ -36,17 +36,19 @@ type Command struct {
 // DNS proves control by TXT records (dns-01, RFC 8555 §8.4), where a CNAME of _acme-challenge leads to. Its methods may
 // be called at the same time, and for several values of one name.
 type DNS struct {
-	provider *spec.Provider
-	resolver *resolver
-	writer   recordWriter
+	provider    *spec.Provider
+	resolver    *resolver
+	writer      recordWriter
+	certificate string
 }
 
 // record is a TXT record, and what it proves.
 type record struct {
-	name  string // fully qualified, after any CNAME
-	value string
-	ttl   time.Duration
-	proof acme.Proof
+	certificate string // "": nobody has said whose it is
+	name        string // fully qualified, after any CNAME
+	value       string
+	ttl         time.Duration
+	proof       acme.Proof
 }
 
 // recordWriter writes TXT records in one way. Both methods are idempotent, and leave other records of the name alone.
@@ -81,6 +83,13 @@ func NewDNS(c DNSConfig) (*DNS, error) {
 		return nil, fmt.Errorf("DNS provider %s: no way to write records", p.Name)
 	}
 	return d, nil
+}
+
+// For is the same solver, for the proofs of one certificate.
+func (d *DNS) For(certificate string) *DNS {
+	bound := *d
+	bound.certificate = certificate
+	return &bound
 }
 
 // Present writes the record of p.
@@ -123,7 +132,7 @@ func (d *DNS) record(ctx context.Context, p acme.Proof) (record, error) {
 		return record{}, &refusal{"its provider finds the name of the record by itself, and knows that of dns-01 alone", "use mode: default in " + d.provider.File + ", or dns-01"}
 	}
 	name, err := d.resolver.follow(ctx, challengeName(p))
-	return record{name: name, value: p.DNSValue, ttl: d.provider.TTL, proof: p}, err
+	return record{certificate: d.certificate, name: name, value: p.DNSValue, ttl: d.provider.TTL, proof: p}, err
 }
 
 // namesItself tells whether what writes the record is told of the domain alone.

@@ -42,10 +42,10 @@ func newSolvers(config *spec.Config, specs func() *spec.Set) (*solvers, error) {
 	return &solvers{config: config.HTTP, specs: specs, dir: dir, folder: folder, alpn: challenge.NewALPN(), webroots: map[string]*challenge.Folder{}, providers: map[string]provider{}}, nil
 }
 
-func (s *solvers) solver(c spec.Challenge) (acme.Solver, error) {
+func (s *solvers) solver(certificate string, c spec.Challenge) (acme.Solver, error) {
 	switch {
 	case c.ByDNS():
-		return s.dns(c.Provider)
+		return s.dns(certificate, c.Provider)
 	case c.Type == "tls-alpn-01" && s.alpnShown:
 		return s.alpn, nil
 	case c.Type == "tls-alpn-01":
@@ -79,7 +79,7 @@ func (s *solvers) webroot(dir string) (acme.Solver, error) {
 }
 
 // dns makes the solver of a provider anew when its file has changed.
-func (s *solvers) dns(name string) (acme.Solver, error) {
+func (s *solvers) dns(certificate, name string) (acme.Solver, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.specs().Provider(name)
@@ -87,14 +87,14 @@ func (s *solvers) dns(name string) (acme.Solver, error) {
 		return nil, unavailable("no file of dns.d is "+name+".yaml, or it has never been good", "write it, and run acmed check")
 	}
 	if known, ok := s.providers[name]; ok && known.spec == p {
-		return known.solver, nil
+		return known.solver.For(certificate), nil
 	}
 	solver, err := challenge.NewDNS(challenge.DNSConfig{Provider: p, Run: runHook})
 	if err != nil {
 		return nil, unavailable(err.Error(), "see "+p.File)
 	}
 	s.providers[name] = provider{p, solver}
-	return solver, nil
+	return solver.For(certificate), nil
 }
 
 // runHook runs a program of a DNS provider.

@@ -111,7 +111,7 @@ func errExpired(state *acme.Order) error {
 
 // present makes proofs visible, once, and tells who does not see them yet; "": everybody does.
 func (v *visit) present(ctx context.Context, o *store.Order, challenges []acme.Challenge) (lacking string, err error) {
-	solver, err := v.r.solver(v.in.Want.Challenge)
+	solver, err := v.r.solver(v.name, v.in.Want.Challenge)
 	if err != nil {
 		return "", err
 	}
@@ -331,7 +331,7 @@ func (v *visit) cleanUp(ctx context.Context, o *store.Order) {
 
 // hide takes a proof away from where it was shown, wherever the spec wants the next one.
 func (v *visit) hide(ctx context.Context, p store.Proof) error {
-	solver, err := v.r.solver(spec.Challenge{Type: p.Type, Webroot: p.Webroot, Provider: p.Provider})
+	solver, err := v.r.solver(v.name, spec.Challenge{Type: p.Type, Webroot: p.Webroot, Provider: p.Provider})
 	if err != nil {
 		return err
 	}

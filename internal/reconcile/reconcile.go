@@ -28,8 +28,8 @@ import (
 // Config is what a Reconciler works with. Every field without a stated zero value is required.
 type Config struct {
 	Store *store.Store
-	// Solver gives what answers a challenge, or an error that says why nothing does.
-	Solver func(spec.Challenge) (acme.Solver, error)
+	// Solver gives what answers a challenge of that certificate, or an error that says why nothing does.
+	Solver func(certificate string, c spec.Challenge) (acme.Solver, error)
 	// Wake asks for a visit of name as soon as possible.
 	Wake func(name string)
 	// Deploy takes a certificate that its consumers are to accept, and sees to it that Delivered is called with what
@@ -52,7 +52,7 @@ type Config struct {
 // Reconciler is the state of all certificates, the disk apart.
 type Reconciler struct {
 	store       *store.Store
-	solver      func(spec.Challenge) (acme.Solver, error)
+	solver      func(string, spec.Challenge) (acme.Solver, error)
 	wake        func(string)
 	deploy      func(Delivery)
 	credential  func(string) (string, error)

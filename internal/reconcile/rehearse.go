@@ -136,7 +136,7 @@ func (h *rehearsal) validate(ctx context.Context, o *acme.Order) (*acme.Order, e
 	if err != nil || len(challenges) == 0 {
 		return o, err
 	}
-	solver, err := h.r.solver(h.in.Want.Challenge)
+	solver, err := h.r.solver(h.name, h.in.Want.Challenge)
 	if err != nil {
 		return nil, err
 	}

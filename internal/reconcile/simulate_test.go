@@ -235,7 +235,7 @@ func BenchmarkSimulation(b *testing.B) {
 		}
 		certs = append(certs, c)
 	}
-	r, err := reconcile.New(reconcile.Config{Store: s, Solver: func(spec.Challenge) (acme.Solver, error) { return nil, nil }, Wake: func(string) {}})
+	r, err := reconcile.New(reconcile.Config{Store: s, Solver: func(string, spec.Challenge) (acme.Solver, error) { return nil, nil }, Wake: func(string) {}})
 	if err != nil {
 		b.Fatal(err)
 	}

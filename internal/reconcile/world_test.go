@@ -87,7 +87,7 @@ func (s solver) CleanUp(_ context.Context, proof acme.Proof) error {
 	return nil
 }
 
-func (w *world) solver(c spec.Challenge) (acme.Solver, error) {
+func (w *world) solver(_ string, c spec.Challenge) (acme.Solver, error) {
 	if c.Type != "http-01" {
 		return nil, &acme.Error{Kind: acme.Permanent, Op: "challenge", Problem: "noSolver", Detail: "nothing answers " + c.Type}
 	}

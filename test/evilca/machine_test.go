@@ -171,7 +171,7 @@ func (m *machine) run() {
 		m.t.Fatal(err)
 	}
 	m.reconciler, err = reconcile.New(reconcile.Config{
-		Store: m.store, Solver: func(spec.Challenge) (acme.Solver, error) { return m, nil },
+		Store: m.store, Solver: func(string, spec.Challenge) (acme.Solver, error) { return m, nil },
 		Wake: func(name string) { m.scheduler.Wake(name) }, Transport: m.transport, Host: "test", Log: log,
 	})
 	if err != nil {
