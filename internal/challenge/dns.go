@@ -21,16 +21,22 @@ var _ acme.Solver = (*DNS)(nil)
 // DNSConfig is what a DNS solver needs.
 type DNSConfig struct {
 	Provider *spec.Provider // required
-	// Run runs a program of the provider's, with these variables besides the usual ones, and returns what it wrote.
-	// Required for Provider.Exec.
-	Run func(ctx context.Context, c Command) (output string, err error)
+	Programs Programs       // required for Provider.Exec
 }
 
-// Command is one call of a program.
-type Command struct {
-	Argv    []string
-	Env     []string
-	Timeout time.Duration
+// Programs call the programs of providers, which set records and take them away. They know what each is told, and in
+// whose name it runs.
+type Programs interface {
+	Present(ctx context.Context, r Record) error
+	CleanUp(ctx context.Context, r Record) error
+}
+
+// Record is one that a program sets or takes away.
+type Record struct {
+	Certificate string // whose proof it is
+	Provider    string
+	Proof       acme.Proof
+	Name        string // where CNAMEs lead; in lower case, with a dot at its end
 }
 
 // DNS proves control by TXT records (dns-01, RFC 8555 §8.4), where a CNAME of _acme-challenge leads to. Its methods may
@@ -77,8 +83,8 @@ func NewDNS(c DNSConfig) (*DNS, error) {
 		d.writer = newACMEDNS(*p.ACMEDNS)
 	case p.HTTPReq != nil:
 		d.writer = newHTTPReq(*p.HTTPReq)
-	case p.Exec != nil && c.Run != nil:
-		d.writer = &program{config: *p.Exec, run: c.Run}
+	case p.Exec != nil && c.Programs != nil:
+		d.writer = &program{provider: p, programs: c.Programs, turn: make(chan struct{}, 1)}
 	default:
 		return nil, fmt.Errorf("DNS provider %s: no way to write records", p.Name)
 	}
@@ -103,10 +109,13 @@ func (d *DNS) CleanUp(ctx context.Context, p acme.Proof) error {
 }
 
 func (d *DNS) change(ctx context.Context, p acme.Proof, do func(context.Context, record) error) error {
-	ctx, cancel := context.WithTimeout(ctx, d.patience())
-	defer cancel()
 	r, err := d.record(ctx, p)
 	if err == nil {
+		if d.provider.Exec == nil { // a program has its own time, when it is its turn
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, stepTimeout)
+			defer cancel()
+		}
 		err = do(ctx, r)
 	}
 	if err != nil {
@@ -115,16 +124,10 @@ func (d *DNS) change(ctx context.Context, p acme.Proof, do func(context.Context,
 	return nil
 }
 
-// patience is for one change.
-func (d *DNS) patience() time.Duration {
-	if e := d.provider.Exec; e != nil {
-		return stepTimeout + e.Timeout
-	}
-	return stepTimeout
-}
-
 // record finds where the proof has to be.
 func (d *DNS) record(ctx context.Context, p acme.Proof) (record, error) {
+	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
+	defer cancel()
 	if p.Type != "dns-01" && p.Type != acme.DNSAccount01 || p.Identifier.Type == "ip" {
 		return record{}, fmt.Errorf("%s for %s cannot be proved by DNS", p.Type, p.Identifier.Value)
 	}
@@ -186,6 +189,9 @@ func (d *DNS) failure(p acme.Proof, err error) error {
 		Detail: err.Error(), Hint: "see " + d.provider.File + ", and that the provider answers", Err: err}
 	if r, ok := errors.AsType[*refusal](err); ok {
 		e.Kind, e.Hint = acme.Permanent, r.hint
+	}
+	if f, ok := errors.AsType[*ProgramError](err); ok && f.Hint != "" {
+		e.Hint = f.Hint
 	}
 	return e
 }

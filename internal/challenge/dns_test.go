@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -51,11 +52,11 @@ func rfc2136(t *testing.T, keyText string) (*challenge.DNS, *zone.Server) {
 	return solver(t, server, &spec.Provider{RFC2136: &spec.RFC2136{Server: server.Addr, TSIGKeyName: "acmed", TSIGAlgorithm: "hmac-sha256", TSIGKeyFile: file}}, nil), server
 }
 
-func solver(t *testing.T, server *zone.Server, p *spec.Provider, run func(context.Context, challenge.Command) (string, error)) *challenge.DNS {
+func solver(t *testing.T, server *zone.Server, p *spec.Provider, programs challenge.Programs) *challenge.DNS {
 	t.Helper()
 	p.Name, p.File, p.TTL = "corp", "dns.d/corp.yaml", time.Minute
 	p.Propagation = spec.Propagation{Timeout: time.Minute, Check: true, Resolvers: []string{server.Addr}}
-	d, err := challenge.NewDNS(challenge.DNSConfig{Provider: p, Run: run})
+	d, err := challenge.NewDNS(challenge.DNSConfig{Provider: p, Programs: programs})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,37 +254,81 @@ func TestACMEDNS(t *testing.T) {
 	}
 }
 
+// caller plays those who call programs, and fails the test on what no program may be told.
+type caller struct {
+	t      *testing.T
+	mu     sync.Mutex
+	called []string
+	busy   bool
+	err    error
+}
+
+func (c *caller) Present(_ context.Context, r challenge.Record) error { return c.call("present", r) }
+func (c *caller) CleanUp(_ context.Context, r challenge.Record) error { return c.call("cleanup", r) }
+
+func (c *caller) call(verb string, r challenge.Record) error {
+	c.begin(true)
+	defer c.begin(false)
+	<-time.After(time.Millisecond) // which others could use
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.called = append(c.called, strings.Join([]string{verb, r.Certificate, r.Provider, r.Name, r.Proof.Identifier.Value, r.Proof.DNSValue, r.Proof.KeyAuth}, " "))
+	return c.err
+}
+
+func (c *caller) begin(busy bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.busy && busy {
+		c.t.Error("two at once")
+	}
+	c.busy = busy
+}
+
 func TestExec(t *testing.T) {
 	server := zone.Start(t, zone.Config{Records: exampleZone})
-	for mode, calls := range map[string][]string{
-		"default": {"hook arg present shop.dyn.example.net. one | ", "hook arg cleanup shop.dyn.example.net. one | "},
-		"raw": {"hook arg present -- shop.example.com a-token-of-some-length a-token-of-some-length.thumbprint | ",
-			"hook arg cleanup -- shop.example.com a-token-of-some-length a-token-of-some-length.thumbprint | "},
-		"certbot": {"hook arg | CERTBOT_DOMAIN=shop.example.com CERTBOT_VALIDATION=one CERTBOT_AUTH_OUTPUT= CERTBOT_REMAINING_CHALLENGES=0 CERTBOT_ALL_DOMAINS=shop.example.com",
-			"clean | CERTBOT_DOMAIN=shop.example.com CERTBOT_VALIDATION=one CERTBOT_AUTH_OUTPUT=id 7 CERTBOT_REMAINING_CHALLENGES=0 CERTBOT_ALL_DOMAINS=shop.example.com"},
-	} {
-		var called []string
-		run := func(_ context.Context, c challenge.Command) (string, error) {
-			if c.Timeout != time.Minute {
-				t.Errorf("it has %v", c.Timeout)
-			}
-			called = append(called, strings.Join(c.Argv, " ")+" | "+strings.Join(c.Env, " "))
-			return "id 7\n", nil
-		}
-		d := solver(t, server, &spec.Provider{Exec: &spec.Exec{Command: []string{"hook", "arg"}, CleanUp: []string{"clean"}, Mode: mode, Timeout: time.Minute}}, run)
-		if err := errors.Join(d.Present(t.Context(), dnsProof("shop.example.com", "one")), d.CleanUp(t.Context(), dnsProof("shop.example.com", "one"))); err != nil {
-			t.Fatal(err)
-		}
-		if !slices.Equal(called, calls) {
-			t.Errorf("%s: called\n%q\nwant\n%q", mode, called, calls)
-		}
+	c := &caller{t: t}
+	d := solver(t, server, &spec.Provider{Exec: &spec.Exec{Command: []string{"hook"}, Mode: "default", Timeout: time.Minute}}, c).For("shop")
+	if err := errors.Join(d.Present(t.Context(), dnsProof("shop.example.com", "one")), d.CleanUp(t.Context(), dnsProof("shop.example.com", "one"))); err != nil {
+		t.Fatal(err)
 	}
+	const told = " shop corp shop.dyn.example.net. shop.example.com one a-token-of-some-length.thumbprint"
+	if !slices.Equal(c.called, []string{"present" + told, "cleanup" + told}) {
+		t.Errorf("called %q", c.called)
+	}
+	c.err = &challenge.ProgramError{Problem: "hook exited with status 1: no such zone", Hint: "see what it says"}
+	wantFailure(t, d.Present(t.Context(), dnsProof("shop.example.com", "one")), acme.Transient, "no such zone", "see what it says")
+	c.called = nil
 	server.Add("_acme-challenge.evil.example.com. 60 IN CNAME a\\;b.dyn.example.net.")
-	d := solver(t, server, &spec.Provider{Exec: &spec.Exec{Command: []string{"hook"}, Mode: "default", Timeout: time.Minute}}, func(context.Context, challenge.Command) (string, error) {
-		t.Error("it was run")
-		return "", nil
-	})
 	wantFailure(t, d.Present(t.Context(), dnsProof("evil.example.com", "one")), acme.Permanent, "is not passed to a program", "CNAME")
+	if c.called != nil {
+		t.Errorf("called %q", c.called)
+	}
+}
+
+// TestProgramsAreCalledOneAfterTheOther, also for several certificates; who has no time to wait says so.
+func TestProgramsAreCalledOneAfterTheOther(t *testing.T) {
+	server := zone.Start(t, zone.Config{Records: exampleZone})
+	c := &caller{t: t}
+	d := solver(t, server, &spec.Provider{Exec: &spec.Exec{Command: []string{"hook"}, Mode: "default", Timeout: time.Minute}}, c)
+	var calls sync.WaitGroup
+	for i := range 20 {
+		calls.Go(func() {
+			if err := d.For(fmt.Sprint(i)).Present(t.Context(), dnsProof("shop.example.com", "one")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	calls.Wait()
+	if len(c.called) != 20 {
+		t.Errorf("%d calls", len(c.called))
+	}
+	d.Occupy()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := d.Present(ctx, dnsProof("shop.example.com", "one")); err == nil || !strings.Contains(err.Error(), "one record after the other") {
+		t.Error(err)
+	}
 }
 
 func TestDNSDoesNotProveAddresses(t *testing.T) {

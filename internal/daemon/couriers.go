@@ -41,6 +41,7 @@ func newCouriers(config *spec.Config, d *daemon) (c *couriers, err error) {
 	}
 	c.local, err = deploy.NewLocal(deploy.LocalConfig{
 		Certificate: func(name string) *spec.Certificate { return d.specs.set().Certificate(name) },
+		Provider:    func(name string) *spec.Provider { return d.specs.set().Provider(name) },
 		State:       d.store, StateDir: config.StateDir, Executor: executor,
 	})
 	if err != nil {
@@ -59,6 +60,14 @@ func newCouriers(config *spec.Config, d *daemon) (c *couriers, err error) {
 // courier is the helper where somebody listens on its socket, or should: a socket that is there and does not answer is
 // a fault, and no reason to do with the daemon's rights what root is meant to do.
 func (c *couriers) courier() deploy.Courier {
+	if c.helped() {
+		return c.helper
+	}
+	return c.local
+}
+
+// programs are called by the same.
+func (c *couriers) programs() deploy.Programs {
 	if c.helped() {
 		return c.helper
 	}

@@ -139,7 +139,7 @@ func build(c Config, config *spec.Config, notifier *sd.Notifier, hup <-chan os.S
 // buildVisits connects the scheduler with the reconciler, which need each other.
 func (d *daemon) buildVisits(config *spec.Config) (err error) {
 	m := d.metrics
-	if d.solvers, err = newSolvers(config, func() *spec.Set { return d.specs.set() }); err != nil {
+	if d.solvers, err = newSolvers(config, func() *spec.Set { return d.specs.set() }, programs{d}); err != nil {
 		return err
 	}
 	if d.couriers, err = newCouriers(config, d); err != nil {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -17,8 +18,9 @@ import (
 type solvers struct {
 	config    spec.HTTP
 	specs     func() *spec.Set
-	dir       string            // of tokens
-	folder    *challenge.Folder // the same
+	programs  challenge.Programs // of DNS providers
+	dir       string             // of tokens
+	folder    *challenge.Folder  // the same
 	alpn      *challenge.ALPN
 	alpnShown bool // somebody listens for alpn
 
@@ -33,13 +35,13 @@ type provider struct {
 	solver *challenge.DNS
 }
 
-func newSolvers(config *spec.Config, specs func() *spec.Set) (*solvers, error) {
+func newSolvers(config *spec.Config, specs func() *spec.Set, programs challenge.Programs) (*solvers, error) {
 	dir := filepath.Join(config.RuntimeDir, "http-01")
 	folder, err := challenge.OpenFolder(dir)
 	if err != nil {
 		return nil, err
 	}
-	return &solvers{config: config.HTTP, specs: specs, dir: dir, folder: folder, alpn: challenge.NewALPN(), webroots: map[string]*challenge.Folder{}, providers: map[string]provider{}}, nil
+	return &solvers{config: config.HTTP, specs: specs, programs: programs, dir: dir, folder: folder, alpn: challenge.NewALPN(), webroots: map[string]*challenge.Folder{}, providers: map[string]provider{}}, nil
 }
 
 func (s *solvers) solver(certificate string, c spec.Challenge) (acme.Solver, error) {
@@ -89,7 +91,7 @@ func (s *solvers) dns(certificate, name string) (acme.Solver, error) {
 	if known, ok := s.providers[name]; ok && known.spec == p {
 		return known.solver.For(certificate), nil
 	}
-	solver, err := challenge.NewDNS(challenge.DNSConfig{Provider: p, Run: runHook})
+	solver, err := challenge.NewDNS(challenge.DNSConfig{Provider: p, Programs: s.programs})
 	if err != nil {
 		return nil, unavailable(err.Error(), "see "+p.File)
 	}
@@ -97,9 +99,30 @@ func (s *solvers) dns(certificate, name string) (acme.Solver, error) {
 	return solver.For(certificate), nil
 }
 
-// runHook runs a program of a DNS provider.
-func runHook(ctx context.Context, c challenge.Command) (string, error) {
-	return deploy.Run(ctx, deploy.Program{Argv: c.Argv, Env: c.Env, Timeout: c.Timeout})
+// programs have the programs of DNS providers called by whoever is there to do it.
+type programs struct{ daemon *daemon }
+
+func (p programs) Present(ctx context.Context, r challenge.Record) error {
+	return told(p.daemon.couriers.programs().Present(ctx, called(r)))
+}
+
+func (p programs) CleanUp(ctx context.Context, r challenge.Record) error {
+	return told(p.daemon.couriers.programs().CleanUp(ctx, called(r)))
+}
+
+func called(r challenge.Record) deploy.Record {
+	return deploy.Record{
+		Certificate: r.Certificate, Provider: r.Provider, Domain: r.Proof.Identifier.Value, Name: r.Name,
+		Value: r.Proof.DNSValue, Token: r.Proof.Token, KeyAuth: r.Proof.KeyAuth,
+	}
+}
+
+// told keeps apart what happened and what to do.
+func told(err error) error {
+	if e, ok := errors.AsType[*deploy.Error](err); ok {
+		return &challenge.ProgramError{Problem: e.Err.Error(), Hint: e.Hint}
+	}
+	return err
 }
 
 // unavailable is a fault of the configuration: no attempt can work before it is mended.

@@ -21,12 +21,18 @@ type ClientConfig struct {
 	Timeout time.Duration
 }
 
-// Client has the helper do what it is asked, one request after the other. It is safe for concurrent use.
+// Client has the helper do what it is asked: one delivery after the other, and a few records at once. It is safe for
+// concurrent use.
 type Client struct {
 	socket  string
 	timeout time.Duration
-	turn    chan struct{} // holds a value while a request is in flight
+	turn    chan struct{} // holds a value while a delivery is in flight
+	records chan struct{} // holds a value for each record that is
 }
+
+// maxRecords is how many records are set or taken away at once. MaxConnections= of acmed-deploy.socket has room for
+// them twice, since a helper may outlive the daemon that asked.
+const maxRecords = 4
 
 // Error is why nobody could be asked.
 type Error struct {
@@ -48,7 +54,7 @@ func NewClient(c ClientConfig) (*Client, error) {
 	if c.Timeout == 0 {
 		c.Timeout = helperBudget + 3*exchangeTimeout
 	}
-	return &Client{socket: c.Socket, timeout: c.Timeout, turn: make(chan struct{}, 1)}, nil
+	return &Client{socket: c.Socket, timeout: c.Timeout, turn: make(chan struct{}, 1), records: make(chan struct{}, maxRecords)}, nil
 }
 
 // Deploy asks for the delivery of certificates, and returns an answer to each order, in their order. Once some were
@@ -128,11 +134,43 @@ func few(errs []error) error {
 	return errors.Join(errs...)
 }
 
+// Present has the program of a DNS provider set a record. The helper reads itself which program that is, and whether
+// root wants the certificate to be proved so. An *Error says what to do.
+func (c *Client) Present(ctx context.Context, r Record) error { return c.record(ctx, verbPresent, r) }
+
+// CleanUp has it take the record away.
+func (c *Client) CleanUp(ctx context.Context, r Record) error { return c.record(ctx, verbCleanUp, r) }
+
+func (c *Client) record(ctx context.Context, verb string, r Record) error {
+	if err := r.check(verb); err != nil {
+		return notPassed(err)
+	}
+	_, err := c.inTurn(ctx, c.records, &request{Verb: verb, Record: &r})
+	if errors.Is(err, context.DeadlineExceeded) {
+		return c.advise(errors.New("no answer came in time"))
+	}
+	return err
+}
+
+// notPassed is for what no program is to see.
+func notPassed(err error) error {
+	return &Error{fmt.Errorf("calling a program: %w", err), "see where the CNAME of _acme-challenge leads"}
+}
+
 // ask makes one request when it is its turn.
 func (c *Client) ask(ctx context.Context, q *request) ([]Answer, error) {
+	p, err := c.inTurn(ctx, c.turn, q)
+	if err != nil {
+		return nil, err
+	}
+	return p.Answers, p.fits(q)
+}
+
+// inTurn makes a request when there is room for it.
+func (c *Client) inTurn(ctx context.Context, room chan struct{}, q *request) (*reply, error) {
 	select {
-	case c.turn <- struct{}{}:
-		defer func() { <-c.turn }()
+	case room <- struct{}{}:
+		defer func() { <-room }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -145,7 +183,7 @@ func (c *Client) ask(ctx context.Context, q *request) ([]Answer, error) {
 	case p.Problem != "":
 		return nil, &Error{fmt.Errorf("asking the deploy helper: %s", p.Problem), p.Hint}
 	}
-	return p.Answers, p.fits(q)
+	return p, nil
 }
 
 // fits refuses a reply that is to another request.

@@ -30,7 +30,11 @@ type command struct {
 	env     []string // besides the usual
 	stdin   []byte
 	grace   time.Duration
+	apart   bool // what it says is its standard output alone; else both, as they come
 }
+
+// hintAgain is for a command of a delivery that ended badly.
+const hintAgain = "see what it says, and mend the cause; acmed deploy tries again at once"
 
 // Program is one that serves no certificate, and is run as those that do: as the user of this process, with a clean
 // environment, for its time, and nothing of it stays.
@@ -93,6 +97,11 @@ func (c command) run(ctx context.Context) ended {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: account.credential}
 	cmd.Cancel = func() error { return all.terminate(cmd.Process.Pid) }
 	cmd.WaitDelay = c.grace
+	said := out
+	if c.apart {
+		said = &ending{max: maxOutput}
+		cmd.Stdout = said
+	}
 	if err := cmd.Start(); err != nil {
 		if ctx.Err() != nil {
 			return c.judge(ctx, limited, err, "")
@@ -101,12 +110,20 @@ func (c command) run(ctx context.Context) ended {
 	}
 	err = cmd.Wait()
 	all.kill(cmd.Process.Pid, limited.Err() != nil || errors.Is(err, exec.ErrWaitDelay))
-	return c.judge(ctx, limited, err, out.String())
+	output := out.String()
+	if c.apart {
+		output = said.String() + output
+	}
+	e := c.judge(ctx, limited, err, output)
+	if e.problem == "" && c.apart {
+		e.said = said.String()
+	}
+	return e
 }
 
 // judge words how the command ended.
 func (c command) judge(ctx, limited context.Context, err error, output string) ended {
-	e := ended{output: output, hint: "see what it says, and mend the cause; acmed deploy tries again at once"}
+	e := ended{output: output, hint: hintAgain}
 	exit, _ := errors.AsType[*exec.ExitError](err)
 	switch {
 	case err == nil:

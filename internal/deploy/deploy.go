@@ -3,7 +3,8 @@
 //
 // It owns how that is done and who may ask for it. The same Executor works in the daemon's own process, with the
 // daemon's rights, and in a helper that systemd starts as root for each request: the helper obeys only files that
-// root alone can write, and takes nothing from who asks but the names of certificates.
+// root alone can write, and takes nothing from who asks but the names of certificates. The programs of DNS providers go
+// the same way, with the proofs of names that root wants to be proved.
 //
 // It never decides when a certificate is due or keeps a record of who has accepted it, and reads of the state folder
 // only what live/NAME points at.
@@ -56,6 +57,12 @@ const MaxOrders = 256
 // Courier does what orders ask for. Its error is about all of them: nobody could be asked.
 type Courier interface {
 	Deploy(context.Context, []Order) ([]Answer, error)
+}
+
+// Programs call the programs of DNS providers, which set TXT records and take them away. Their *Error says what to do.
+type Programs interface {
+	Present(context.Context, Record) error
+	CleanUp(context.Context, Record) error
 }
 
 // Job is one certificate that an Executor delivers.

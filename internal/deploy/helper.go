@@ -37,7 +37,8 @@ type HelperConfig struct {
 }
 
 // Helper does as root what the daemon asks for and root has written down: a request holds nothing but the names of
-// certificates, and what becomes of them is in files that root alone can write.
+// certificates, or the proof for one name of a certificate, and what becomes of them is in files that root alone can
+// write.
 type Helper struct {
 	file, dir string
 	executor  executor
@@ -97,6 +98,9 @@ func (h *Helper) answer(ctx context.Context, conn *net.UnixConn) *reply {
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.budget)
 	defer cancel()
+	if q.Record != nil {
+		return s.record(ctx, q.Verb, *q.Record)
+	}
 	if err := s.memory.acquire(ctx); err != nil {
 		return h.refuse(&Error{err, "it is tried again"})
 	}

@@ -24,6 +24,15 @@ func ReadRequest(r io.Reader) (verb string, orders []Order, err error) {
 	return q.Verb, q.Orders, nil
 }
 
+// ReadRecord returns what a request about a record asks for.
+func ReadRecord(r io.Reader) (verb string, record *Record, err error) {
+	q, err := readRequest(r)
+	if err != nil {
+		return "", nil, err
+	}
+	return q.Verb, q.Record, nil
+}
+
 // Requests returns how many orders each request holds into which orders are cut, and how long it is.
 func Requests(encode func(v any) []byte, orders []Order) (counts, sizes []int) {
 	for _, q := range split(verbDeploy, orders) {

@@ -71,9 +71,7 @@ func (s *specs) find(name string) (*spec.Certificate, error) {
 		return cert, nil
 	}
 	if errors.Is(err, fs.ErrNotExist) && s.gone(name) {
-		if err := s.memory.forget(memorySpec(name)); err != nil {
-			s.log.Warn("last good spec not forgotten", zap.String("cert", name), zap.Error(err))
-		}
+		s.forget(name)
 		return nil, &Error{fmt.Errorf("%s: %w", file, errGone), "write it again, or see that acmed knows: acmed reload"}
 	}
 	text, missing := s.memory.recall(memorySpec(name))
@@ -84,6 +82,16 @@ func (s *specs) find(name string) (*spec.Certificate, error) {
 		return cert, err
 	}
 	return nil, err
+}
+
+// forget forgets the last good version of a spec. Who does not hold the lock leaves that to others.
+func (s *specs) forget(name string) {
+	if s.memory.lock == nil {
+		return
+	}
+	if err := s.memory.forget(memorySpec(name)); err != nil {
+		s.log.Warn("last good spec not forgotten", zap.String("cert", name), zap.Error(err))
+	}
 }
 
 // present returns what the file says, and has it kept.

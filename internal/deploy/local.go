@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"acmed/internal/spec"
@@ -28,23 +29,61 @@ type revisions interface {
 // LocalConfig is what a Local needs; all of it is required.
 type LocalConfig struct {
 	Certificate func(name string) *spec.Certificate // in force; nil: there is none
+	Provider    func(name string) *spec.Provider    // likewise
 	State       revisions                           // a store.Reader or store.Store
 	StateDir    string
 	Executor    executor
 }
 
-// Local delivers in the process of who asks, with its rights.
+// Local delivers in the process of who asks, with its rights, and calls the programs of DNS providers there.
 type Local struct {
 	certificate func(name string) *spec.Certificate
+	provider    func(name string) *spec.Provider
 	desk
+	said sync.Map // what a program wrote when it set a record, by the Record without its KeyAuth
 }
 
 // NewLocal touches nothing yet.
 func NewLocal(c LocalConfig) (*Local, error) {
-	if c.Certificate == nil || c.State == nil || c.StateDir == "" || c.Executor == nil {
-		return nil, errors.New("creating a local courier: Certificate, State, StateDir and Executor are required")
+	if c.Certificate == nil || c.Provider == nil || c.State == nil || c.StateDir == "" || c.Executor == nil {
+		return nil, errors.New("creating a local courier: Certificate, Provider, State, StateDir and Executor are required")
 	}
-	return &Local{c.Certificate, desk{c.State, c.StateDir, c.Executor}}, nil
+	return &Local{certificate: c.Certificate, provider: c.Provider, desk: desk{c.State, c.StateDir, c.Executor}}, nil
+}
+
+// Present has the program of a DNS provider set a record.
+func (l *Local) Present(ctx context.Context, r Record) error {
+	said, err := l.call(ctx, verbPresent, r, "")
+	if err == nil {
+		l.said.Store(r.key(), said)
+	}
+	return err
+}
+
+// CleanUp has it take the record away.
+func (l *Local) CleanUp(ctx context.Context, r Record) error {
+	known, _ := l.said.Load(r.key())
+	said, _ := known.(string)
+	_, err := l.call(ctx, verbCleanUp, r, said)
+	if err == nil {
+		l.said.Delete(r.key())
+	}
+	return err
+}
+
+func (l *Local) call(ctx context.Context, verb string, r Record, said string) (string, error) {
+	if err := r.check(verb); err != nil {
+		return "", notPassed(err)
+	}
+	p := l.provider(r.Provider)
+	if p == nil || p.Exec == nil {
+		return "", &Error{fmt.Errorf("there is no program of the DNS provider %s", r.Provider), "see that its file is in dns.d"}
+	}
+	h := hook{config: *p.Exec, record: r, user: p.Exec.User}
+	if c := l.certificate(r.Certificate); c != nil {
+		h.names = c.DNSNames
+	}
+	return h.call(ctx, verb, said)
 }
 
 // Deploy never returns an error: what hinders one certificate is in its answer.

@@ -5,15 +5,11 @@ import (
 
 	"acmed/internal/deploy"
 	"acmed/internal/spec"
-	"acmed/internal/store"
 )
 
 // local returns a courier for the state folder of r, and the certificate site.
 func local(t *testing.T, r *realm) *deploy.Local {
 	t.Helper()
-	state, err := store.OpenReader(r.path("var/state"))
-	r.no(err)
-	t.Cleanup(func() { state.Close() })
 	site := parse(t, site, siteSpec)
 	l, err := deploy.NewLocal(deploy.LocalConfig{
 		Certificate: func(name string) *spec.Certificate {
@@ -22,7 +18,7 @@ func local(t *testing.T, r *realm) *deploy.Local {
 			}
 			return nil
 		},
-		State: state, StateDir: r.path("var/state"), Executor: r.hands,
+		Provider: func(string) *spec.Provider { return nil }, State: r.reader(), StateDir: r.path("var/state"), Executor: r.hands,
 	})
 	r.no(err)
 	return l

@@ -23,9 +23,16 @@ const (
 	memoryLock   = "lock"
 	memoryConfig = "acmed.yaml"
 	memorySpecs  = "specs"
+	memoryDNS    = "dns"  // providers
+	memorySaid   = "said" // what their programs wrote when they set a record that is still there
 )
 
 func memorySpec(name string) string { return path.Join(memorySpecs, name+".yaml") }
+
+func memoryProvider(name string) string { return path.Join(memoryDNS, name+".yaml") }
+
+// memoryTurn is the lock of a provider, whose program is called for one record at a time.
+func memoryTurn(name string) string { return path.Join(memoryDNS, "."+name+".lock") }
 
 // maxKept is the most bytes of what is kept: a spec, and in base64 the CSR that it names.
 const maxKept = 3 * maxTrusted
@@ -98,22 +105,32 @@ func (m *memory) close() error {
 }
 
 // acquire waits for the lock until ctx ends. The kernel gives it back when the process ends.
-func (m *memory) acquire(ctx context.Context) error {
-	f, err := m.disk.openLock()
-	if err != nil {
+func (m *memory) acquire(ctx context.Context) (err error) {
+	if m.lock, err = m.wait(ctx, memoryLock); err != nil {
 		return fmt.Errorf("locking the helper's folder: %w", err)
 	}
-	m.lock = f
+	return nil
+}
+
+// wait waits for the lock at p until ctx ends. Closing the file gives it back.
+func (m *memory) wait(ctx context.Context, p string) (*os.File, error) {
+	f, err := m.disk.openLock(p)
+	if err != nil {
+		return nil, err
+	}
 	tick := time.NewTicker(lockPause)
 	defer tick.Stop()
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return f, nil
+		}
 		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return err
+			return nil, errors.Join(err, f.Close())
 		}
 		select {
 		case <-ctx.Done():
-			return errors.New("locking the helper's folder: another request is still being carried out")
+			return nil, errors.Join(errors.New("another request is still being carried out"), f.Close())
 		case <-tick.C:
 		}
 	}
@@ -197,14 +214,14 @@ func (d memoryDisk) mkdir(p string) error {
 	return err
 }
 
-// openLock opens the lock, which it makes the first time.
-func (d memoryDisk) openLock() (f *os.File, err error) {
+// openLock opens a lock, which it makes the first time.
+func (d memoryDisk) openLock(p string) (f *os.File, err error) {
 	const flags = os.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK
-	if f, err = d.root.OpenFile(memoryLock, flags, 0); !errors.Is(err, fs.ErrNotExist) {
+	if f, err = d.root.OpenFile(p, flags, 0); !errors.Is(err, fs.ErrNotExist) {
 		return f, err
 	}
-	err = d.step("create", memoryLock, func() error {
-		f, err = d.root.OpenFile(memoryLock, flags|os.O_CREATE, 0o600)
+	err = d.step("create", p, func() error {
+		f, err = d.root.OpenFile(p, flags|os.O_CREATE, 0o600)
 		return err
 	})
 	return f, err

@@ -13,6 +13,9 @@ import (
 const (
 	verbAccept = "accept" // read these specs, and keep them as the last good ones
 	verbDeploy = "deploy" // deliver these certificates
+
+	verbPresent = "present" // have a provider's program set this record
+	verbCleanUp = "cleanup" // have it take the record away
 )
 
 const (
@@ -23,10 +26,12 @@ const (
 // A request is all that the daemon says in one connection: one JSON value, then EOF.
 type request struct {
 	Verb   string  `json:"verb"`
-	Orders []Order `json:"orders"`
+	Orders []Order `json:"orders,omitempty"`
+	Record *Record `json:"record,omitempty"` // of verbPresent and verbCleanUp, which have no orders
 }
 
-// A reply is all that the helper says: one JSON value, then EOF. Its answers are in the order of the request.
+// A reply is all that the helper says: one JSON value, then EOF. Its answers are in the order of the request; one about a
+// record has none.
 type reply struct {
 	Answers []Answer `json:"answers,omitempty"`
 	// Problem is why the request as a whole was refused; "": see Answers.
@@ -67,8 +72,15 @@ func readAll(r io.Reader, most int64) ([]byte, error) {
 }
 
 func (q *request) check() error {
-	if q.Verb != verbAccept && q.Verb != verbDeploy {
+	switch q.Verb {
+	case verbAccept, verbDeploy:
+	case verbPresent, verbCleanUp:
+		return q.checkRecord()
+	default:
 		return fmt.Errorf("checking the request: unknown verb %.40q", q.Verb)
+	}
+	if q.Record != nil {
+		return errors.New("checking the request: a record is for " + verbPresent + " and " + verbCleanUp + " only")
 	}
 	if n := len(q.Orders); n == 0 || n > MaxOrders {
 		return fmt.Errorf("checking the request: %d orders, and it takes 1 to %d", n, MaxOrders)
@@ -83,6 +95,16 @@ func (q *request) check() error {
 			return fmt.Errorf("checking the request: order %d: %s is named twice", i, o.Name)
 		}
 		seen[o.Name] = true
+	}
+	return nil
+}
+
+func (q *request) checkRecord() error {
+	if q.Record == nil || len(q.Orders) > 0 {
+		return errors.New("checking the request: " + q.Verb + " takes one record, and nothing else")
+	}
+	if err := q.Record.check(q.Verb); err != nil {
+		return fmt.Errorf("checking the request: %w", err)
 	}
 	return nil
 }

@@ -104,6 +104,7 @@ func FuzzRequest(f *testing.F) {
 		`{"verb":"deploy","orders":[{"name":"a","done":["` + fingerprint + `"],"wait":[]},{"name":"b-c_d.e"}]}`,
 		`{"verb":"deploy","orders":[{"name":"../a"}]}`, `{"Verb":"deploy","ORDERS":[{"Name":"a"}]}`, `{"verb":"deploy","orders":null}`,
 		`[[[[[[`, "{}{}", "\ufeff{}", `{"verb":"accept","orders":[{"name":"a"}]}` + "\x00",
+		recordRequest("present", proof(site)), `{"verb":"cleanup","record":{"name":"a."}}`, `{"verb":"present","record":null}`,
 	} {
 		f.Add([]byte(text))
 	}
@@ -114,6 +115,10 @@ func FuzzRequest(f *testing.F) {
 			if len(err.Error()) > 1000 {
 				t.Fatalf("%d bytes of error", len(err.Error()))
 			}
+			return
+		}
+		if verb == "present" || verb == "cleanup" {
+			wantRecord(t, text)
 			return
 		}
 		if verb != "accept" && verb != "deploy" || len(orders) < 1 || len(orders) > deploy.MaxOrders {

@@ -81,7 +81,7 @@ func (t *certbotParams) rfc2136(file string) (*Provider, error) {
 
 // manualHooks makes a provider of certbot's hooks.
 func (t *certbotParams) manualHooks() *Provider {
-	e := &spec.Exec{Command: words(t.params.get("manual_auth_hook")), Mode: "certbot", Timeout: hookTimeout}
+	e := &spec.Exec{Command: words(t.params.get("manual_auth_hook")), Mode: "certbot", Timeout: hookTimeout, User: "root"} // as certbot ran them
 	if hook := t.params.get("manual_cleanup_hook"); hook != "" {
 		e.CleanUp = words(hook)
 	}
@@ -217,6 +217,9 @@ func providerText(client string, f *ProviderFile, way *spec.Provider) string {
 			w.line("  cleanUp: %s", flow(e.CleanUp))
 		}
 		w.line("  timeout: %dm", int(e.Timeout.Minutes()))
+		if e.User != "" {
+			w.line("  user: %s", e.User)
+		}
 	}
 	return w.String()
 }

@@ -110,7 +110,7 @@ func TestHooksOfCertbotProveControl(t *testing.T) {
 		says(t, p, name, []string{"challenge: {type: dns-01, provider: manual}"}, nil)
 	}
 	text, _ := w.provider("manual")
-	want := "exec:\n  command: [/usr/lib/acme/auth, --zone, example.com]\n  mode: certbot\n  cleanUp: [/bin/sh, -c, \"rm \\\"$X\\\"; true\"]\n  timeout: 10m\n"
+	want := "exec:\n  command: [/usr/lib/acme/auth, --zone, example.com]\n  mode: certbot\n  cleanUp: [/bin/sh, -c, \"rm \\\"$X\\\"; true\"]\n  timeout: 10m\n  user: root\n"
 	if !strings.HasSuffix(text, want) {
 		t.Errorf("the provider is\n%s", text)
 	}

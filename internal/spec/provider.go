@@ -3,6 +3,7 @@ package spec
 import (
 	"fmt"
 	"net"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -56,7 +57,8 @@ type Exec struct {
 	Mode    string   // "default", "raw" or "certbot"
 	CleanUp []string // argv, for Mode "certbot": its --manual-cleanup-hook; Command is the --manual-auth-hook
 	Timeout time.Duration
-	User    string // "": the process's own
+	User    string   // "": to whom the state folder belongs
+	Aliases []string // with Mode "default": zones in lower case, into which CNAMEs of _acme-challenge may lead; nil: none
 }
 
 const (
@@ -143,6 +145,9 @@ var execKind = object(checkExec,
 	key("cleanUp", "with `certbot`: the manual-cleanup-hook, a list of words",
 		func(e *Exec) *[]string { return &e.CleanUp }, argvKind),
 	key("timeout", "how long it may take", func(e *Exec) *time.Duration { return &e.Timeout }, durationKind),
+	key("user", "who runs it", func(e *Exec) *string { return &e.User }, accountKind),
+	key("aliases", "with `default`: zones into which CNAMEs of `_acme-challenge` lead; as root, it is called for no other names",
+		func(e *Exec) *[]string { return &e.Aliases }, list("a list of zones", dnsZoneKind)),
 )
 
 func checkExec(v value, e *Exec) {
@@ -154,6 +159,9 @@ func checkExec(v value, e *Exec) {
 	}
 	if v.has("cleanUp") && e.Mode != "certbot" {
 		v.at("cleanUp").fault("is for mode: certbot only", "remove it: the command is called with cleanup")
+	}
+	if v.has("aliases") && e.Mode != "default" {
+		v.at("aliases").fault("is for mode: default only", "remove it: with mode: "+e.Mode+" the program is told the domain, and finds the record by itself")
 	}
 }
 
@@ -169,6 +177,20 @@ var propagationKind = object(nil,
 )
 
 var dnsServerKind = like(`^[0-9A-Za-z.:\[\]-]+$`, scalar("a server such as 192.0.2.53 or ns1.example.com:53", "!!str", parseDNSServer))
+
+var dnsZoneKind = like(`^[0-9A-Za-z._-]+$`, scalar("the name of a zone", "!!str", parseDNSZone))
+
+// plainZone is a name that may have underscores, as those of records do.
+var plainZone = regexp.MustCompile(`^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$`)
+
+// parseDNSZone returns a zone in lower case, without the dot at its end.
+func parseDNSZone(s string) (string, *fault) {
+	zone := strings.ToLower(strings.TrimSuffix(s, "."))
+	if len(zone) > 253 || !plainZone.MatchString(zone) {
+		return "", &fault{fmt.Sprintf("%q is not the name of a zone", shorten(s)), "such as acme.example.net"}
+	}
+	return zone, nil
+}
 
 // parseDNSServer adds the port of DNS where there is none.
 func parseDNSServer(s string) (string, *fault) {

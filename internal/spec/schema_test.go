@@ -57,6 +57,7 @@ func TestSchemasRefuseBadFiles(t *testing.T) {
 		"certs/no-provider.yaml":      "a key that needs another",
 		"dns/none.yaml":               "a key that needs another",
 		"dns/exec.yaml":               "a key that needs the value of another",
+		"dns/exec-aliases.yaml":       "a key that needs the value of another",
 		"certs/csr-file.yaml":         "other files",
 		"certs/wildcard.yaml":         "a key that needs the value of another",
 		"certs/anchor.yaml":           "how it is written",

@@ -89,6 +89,7 @@ func testDaemon(t *testing.T, release string) {
 		{"it is ready and says so in one line", ready},
 		{"it runs without root and without capabilities", confined},
 		{"an empty file becomes a certificate, by way of port 80", issues},
+		{"hooks of certbot's prove a wildcard, with a secret that only root can read", hooked},
 		{"its status tells what is well, what fails and what comes next", tells},
 		{"in its namespaces nothing can be written but its own", fenced},
 		{"the responder has a socket and a folder, and nothing else", powerless},
