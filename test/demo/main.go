@@ -164,6 +164,12 @@ func (d *demo) renew(ctx context.Context) error {
 	if err := d.awaitRevision(ctx, 2); err != nil {
 		return err
 	}
+	if err := d.await(ctx, "the visit that renewed it ends", func() bool {
+		out, err := exec.CommandContext(ctx, d.acmed, d.args("list")...).Output()
+		return err == nil && strings.Contains(string(out), " valid ")
+	}); err != nil {
+		return err
+	}
 	return d.describe()
 }
 
