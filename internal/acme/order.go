@@ -24,17 +24,17 @@ type orderPayload struct {
 // CA refuses it, the order is made once more without.
 func (c *Client) NewOrder(ctx context.Context, r OrderRequest) (_ *Order, err error) {
 	defer c.finish(OpNewOrder, &err)
-	d, err := c.directory(ctx)
+	d, err := c.offering(ctx, r.Profile)
 	if err != nil {
-		return nil, err
-	}
-	if err := d.offers(r.Profile); err != nil {
 		return nil, err
 	}
 	if !d.RenewalInfo {
 		r.Replaces = ""
 	}
 	o, err := c.newOrder(ctx, d, r)
+	if e, ok := errors.AsType[*Error](err); ok && e.Problem == problemInvalidProfile {
+		e.Hint = c.instead(ctx, d, r.Profile)
+	}
 	if r.Replaces != "" && refusesReplaces(err) {
 		r.Replaces = ""
 		if o, err = c.newOrder(ctx, d, r); err == nil {
@@ -42,19 +42,6 @@ func (c *Client) NewOrder(ctx context.Context, r OrderRequest) (_ *Order, err er
 		}
 	}
 	return o, err
-}
-
-func (d *directory) offers(profile string) error {
-	if _, ok := d.Profiles[profile]; ok || profile == "" {
-		return nil
-	}
-	offered := slices.Sorted(maps.Keys(d.Profiles))
-	e := &Error{Kind: Permanent, Op: OpNewOrder, Problem: problemInvalidProfile, Detail: "the CA does not offer the profile " + profile}
-	e.Hint = "remove profile from the spec: the CA offers none"
-	if len(offered) > 0 {
-		e.Hint = "set profile in the spec to one that the CA offers: " + clean(strings.Join(offered, ", "))
-	}
-	return e
 }
 
 func (c *Client) newOrder(ctx context.Context, d *directory, r OrderRequest) (*Order, error) {

@@ -89,7 +89,6 @@ func testDaemon(t *testing.T, release string) {
 		{"it is ready and says so in one line", ready},
 		{"it runs without root and without capabilities", confined},
 		{"an empty file becomes a certificate, by way of port 80", issues},
-		{"hooks of certbot's prove a wildcard, with a secret that only root can read", hooked},
 		{"its status tells what is well, what fails and what comes next", tells},
 		{"in its namespaces nothing can be written but its own", fenced},
 		{"the responder has a socket and a folder, and nothing else", powerless},
@@ -103,6 +102,7 @@ func testDaemon(t *testing.T, release string) {
 		{"restarts refuse nobody, and lose no order", restarts},
 		{"when most files vanish, it goes on with what it had", withholds},
 		{"the journal finds a certificate and an event", journaled},
+		{"hooks of certbot's prove a wildcard, with a secret that only root can read", hooked},
 		{"nothing that it logged is an error", quiet},
 	} {
 		t.Run(step.sentence, func(t *testing.T) { step.check(t, m.with(t), ca) })
