@@ -67,7 +67,7 @@ func certificateText(c control.Certificate, now time.Time) string {
 
 // writeWanted writes what the spec asks for.
 func writeWanted(b *strings.Builder, c control.Certificate) {
-	field(b, "names", strings.Join(slices.Concat(c.DNSNames, c.IPAddresses), ", "))
+	field(b, "names", strings.Join(slices.Concat(c.Unicode.Shown(c.DNSNames), c.IPAddresses), ", "))
 	field(b, "issuers", strings.Join(c.Issuers, ", then "))
 	field(b, "profile", c.Profile)
 	field(b, "key", keyText(c))

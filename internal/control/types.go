@@ -32,6 +32,7 @@ type Summary struct {
 	Phase       Phase     `json:"phase"`
 	Names       []string  `json:"names"`                // DNS names, then addresses; the first ListedNames of them
 	MoreNames   int       `json:"moreNames,omitzero"`   // how many Names leaves out
+	Unicode     Unicode   `json:"unicode,omitempty"`    // of those of Names with letters beyond ASCII: as people write them
 	Issuer      string    `json:"issuer"`               // in use, else the first of the spec
 	NotAfter    time.Time `json:"notAfter,omitzero"`    // zero: there is no certificate
 	Issued      time.Time `json:"issued,omitzero"`      // when it came from the CA; zero: there is no certificate
@@ -45,11 +46,30 @@ type Summary struct {
 	Problem     bool      `json:"problem,omitzero"`     // somebody should look: see Status
 }
 
+// Unicode are DNS names as people write them, by the A-labels that stand for them (RFC 5890). Those that are the same
+// have none.
+type Unicode map[string]string
+
+// Shown are the names, each with how people write it in brackets.
+func (u Unicode) Shown(names []string) []string {
+	if len(u) == 0 {
+		return names
+	}
+	out := make([]string, len(names))
+	for i, name := range names {
+		if out[i] = name; u[name] != "" {
+			out[i] += " (" + u[name] + ")"
+		}
+	}
+	return out
+}
+
 // Certificate is everything that `acmed status NAME` shows.
 type Certificate struct {
 	Name        string    `json:"name"`
 	Phase       Phase     `json:"phase"`
 	DNSNames    []string  `json:"dnsNames,omitempty"`
+	Unicode     Unicode   `json:"unicode,omitempty"` // of those of DNSNames with letters beyond ASCII: as people write them
 	IPAddresses []string  `json:"ipAddresses,omitempty"`
 	Issuers     []string  `json:"issuers,omitempty"`    // in failover order
 	Profile     string    `json:"profile,omitempty"`    // the spec's; "": the CA chooses

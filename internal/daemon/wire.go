@@ -23,6 +23,7 @@ func summary(v reconcile.View, want *spec.Certificate, bad *spec.Problem, now ti
 		Names: names[:min(len(names), control.ListedNames)], MoreNames: max(0, len(names)-control.ListedNames),
 		Renewal: v.Renewal, Next: nextAction(v, now).At, Reason: reasonText(v), Error: v.Error, Hint: v.Hint, Problem: troubled(v) || bad != nil,
 	}
+	s.Unicode = unicodeOf(s.Names)
 	if v.Standing {
 		s.Placeholder, s.Reason = true, standing+": "+s.Reason
 	}
@@ -63,6 +64,18 @@ func namesOf(c *spec.Certificate) []string {
 		names = append(names, a.String())
 	}
 	return names
+}
+
+func unicodeOf(names []string) (forms control.Unicode) {
+	for _, name := range names {
+		if form := spec.UnicodeName(name); form != "" {
+			if forms == nil {
+				forms = control.Unicode{}
+			}
+			forms[name] = form
+		}
+	}
+	return forms
 }
 
 // nextAction is what acmed does next in the eyes of the operator, to whom a look at the CA's advice is nothing and a
@@ -169,7 +182,7 @@ func certificate(s reconcile.Status, stateDir string, bad *spec.Problem, now tim
 	}
 	if want := s.Spec; want != nil {
 		c.DNSNames, c.Issuers, c.Profile, c.Key, c.SpecFile = want.DNSNames, want.Issuers, want.Profile, want.PrivateKey.String(), want.File
-		c.CSRFile = want.CSRFile
+		c.CSRFile, c.Unicode = want.CSRFile, unicodeOf(want.DNSNames)
 		for _, a := range want.IPAddresses {
 			c.IPAddresses = append(c.IPAddresses, a.String())
 		}

@@ -214,5 +214,5 @@ func (v *view) find(list []control.Summary, page string) {
 func matches(s control.Summary, query string) bool {
 	q := strings.ToLower(query)
 	return q == "" || strings.Contains(s.Name, q) || s.Issuer == q || string(s.Phase) == q ||
-		slices.ContainsFunc(s.Names, func(n string) bool { return strings.Contains(n, q) })
+		slices.ContainsFunc(s.Names, func(n string) bool { return strings.Contains(n, q) || strings.Contains(s.Unicode[n], q) })
 }

@@ -172,3 +172,15 @@ func BenchmarkPage(b *testing.B) {
 		})
 	}
 }
+
+// TestANameBeyondASCIIIsFoundAndShown in both forms.
+func TestANameBeyondASCIIIsFoundAndShown(t *testing.T) {
+	f := newFleet(3)
+	f.list[0].Names, f.list[0].Unicode = []string{"xn--bcher-kva.example"}, control.Unicode{"xn--bcher-kva.example": "bücher.example"}
+	for target, want := range map[string]bool{"/": true, "/?q=B%C3%BCcher": true, "/?q=xn--b": true, "/?q=host00002": false} {
+		body := ask(t, f, target, "localhost").Body.String()
+		if strings.Contains(body, "xn--bcher-kva.example (bücher.example)") != want {
+			t.Errorf("%s: %v", target, !want)
+		}
+	}
+}

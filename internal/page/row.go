@@ -41,10 +41,10 @@ func newRow(s control.Summary, now time.Time) row {
 
 // hosts are the names, unless they say no more than the certificate's own.
 func hosts(s control.Summary) string {
-	if len(s.Names) == 0 || len(s.Names) == 1 && s.Names[0] == s.Name {
+	if len(s.Names) == 0 || len(s.Names) == 1 && s.Names[0] == s.Name && len(s.Unicode) == 0 {
 		return ""
 	}
-	text := strings.Join(s.Names, ", ")
+	text := strings.Join(s.Unicode.Shown(s.Names), ", ")
 	if s.MoreNames > 0 {
 		text += fmt.Sprintf(" and %d more", s.MoreNames)
 	}

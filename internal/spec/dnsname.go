@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"unicode"
 
 	"golang.org/x/net/idna"
 )
@@ -68,6 +69,26 @@ func parseHost(s string) (string, *fault) {
 		}
 	}
 	return ascii, nil
+}
+
+// UnicodeName returns an A-label name as people write it (RFC 5890); "" for one that has no such form, or whose form
+// stands for another name.
+func UnicodeName(name string) string {
+	if !strings.Contains(name, "xn--") {
+		return ""
+	}
+	base, wild := strings.CutPrefix(name, "*.")
+	text, err := idna.Lookup.ToUnicode(base)
+	if err != nil || text == base || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return ""
+	}
+	if back, wrong := parseHost(text); wrong != nil || back != base {
+		return ""
+	}
+	if wild {
+		text = "*." + text
+	}
+	return text
 }
 
 // isPlainHost reports whether s is letters, digits and inner hyphens in lower case, which is most names.
