@@ -26,7 +26,7 @@ type Config struct {
 	Key       crypto.Signer                         // the account's key, *ecdsa.PrivateKey or *rsa.PrivateKey; required
 	KID       string                                // the account's URL; "": Register or Lookup first
 	RootCAs   *x509.CertPool                        // nil: the system's
-	Proxy     func(*http.Request) (*url.URL, error) // nil: none
+	Proxy     func(*http.Request) (*url.URL, error) // nil: none; an *Error of its is passed on
 	UserAgent string                                // "": "acmed"
 	Transport http.RoundTripper                     // nil: a transport of the package's own, to which RootCAs and Proxy apply
 	Metrics   *Metrics                              // nil: not counted
@@ -72,6 +72,7 @@ func New(cfg Config) (*Client, error) {
 		issuer: cfg.Issuer, metrics: cfg.Metrics, log: cmp.Or(cfg.Log, zap.NewNop()),
 	}
 	if cfg.Transport == nil {
+		c.guard.proxy = cfg.Proxy
 		c.guard.next = newTransport(cfg.RootCAs, cfg.Proxy)
 	}
 	c.http = &http.Client{Transport: c.guard, CheckRedirect: sameHost}

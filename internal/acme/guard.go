@@ -43,7 +43,8 @@ const (
 type guard struct {
 	next    http.RoundTripper
 	allowed func(*url.URL) error
-	failed  func(url string) // told of every URL that brought no answer
+	failed  func(url string)                      // told of every URL that brought no answer
+	proxy   func(*http.Request) (*url.URL, error) // nil: none is known
 	agent   string
 	issuer  string
 	metrics *Metrics
@@ -83,7 +84,7 @@ func (g *guard) dress(req *http.Request) *http.Request {
 func (g *guard) exchange(op string, req *http.Request) (*http.Response, error) {
 	res, err := g.next.RoundTrip(req)
 	if err != nil {
-		return nil, networkError(op, err)
+		return nil, g.unanswered(op, req, err)
 	}
 	defer res.Body.Close()
 	limit := bodyLimit(op, res.StatusCode)
@@ -159,7 +160,10 @@ func sameHost(req *http.Request, via []*http.Request) error {
 func networkError(op string, err error) *Error {
 	e := &Error{Kind: Transient, Op: op, Problem: "network", Detail: clean(err.Error()), Whole: true, Err: err,
 		Hint: "make sure that this machine reaches the CA on port 443, through the proxy if the issuer names one"}
+	refused, byProxy := errors.AsType[*proxyRefusal](err)
 	switch {
+	case byProxy:
+		e.Problem, e.Detail, e.Hint = "proxy", clean(refused.Error()), refused.hint()
 	case errors.Is(err, context.Canceled):
 		e.Problem, e.Whole, e.Hint = "canceled", false, ""
 	case errors.Is(err, context.DeadlineExceeded):
@@ -188,6 +192,7 @@ func isTLS(err error) bool {
 func newTransport(roots *x509.CertPool, proxy func(*http.Request) (*url.URL, error)) *http.Transport {
 	return &http.Transport{
 		Proxy:                  proxy,
+		OnProxyConnectResponse: onProxyAnswer,
 		DialContext:            (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    10 * time.Second,

@@ -2,15 +2,19 @@ package acme_test
 
 import (
 	"compress/gzip"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"acmed/internal/acme"
 )
@@ -123,7 +127,31 @@ func TestAProxyIsAsked(t *testing.T) {
 	}
 	defer c.Close()
 	_, err = c.Directory(t.Context())
-	if e := errorOf(t, err); e.Problem != "network" || !asked.Load() {
+	if e := errorOf(t, err); e.Problem != "proxy" || !strings.Contains(e.Detail, proxy.URL) || !strings.Contains(e.Hint, "connect to ca.test:443") || !asked.Load() {
 		t.Errorf("got %v, asked %t", e, asked.Load())
+	}
+}
+
+// TestAProxyThatDoesNotAnswer is named without what logs in there.
+func TestAProxyThatDoesNotAnswer(t *testing.T) {
+	release := make(chan struct{})
+	proxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	defer proxy.Close()
+	defer close(release)
+	login, err := url.Parse(proxy.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	login.User = url.UserPassword("acmed", "sesame")
+	c, err := acme.New(acme.Config{Directory: host + "/dir", Key: newKey(t), Proxy: http.ProxyURL(login)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err = c.Directory(ctx)
+	if e := errorOf(t, err); e.Problem != "timeout" || !strings.Contains(e.Detail, "through the proxy "+proxy.URL) || strings.Contains(fmt.Sprintf("%+v %v", e, e.Err), "sesame") {
+		t.Errorf("got %+v", e)
 	}
 }

@@ -6,12 +6,9 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -230,38 +227,6 @@ func (r *Reconciler) newClient(s *spec.Issuer, key crypto.Signer, account string
 	}
 	c.Key, c.KID, c.UserAgent, c.Transport, c.Metrics, c.Log = key, account, r.userAgent, r.transport, r.acmeMetrics, r.log
 	return acme.New(c)
-}
-
-// ClientConfig is how an issuer is reached, without an account.
-func ClientConfig(s *spec.Issuer) (acme.Config, error) {
-	roots, err := caBundle(s.CABundle)
-	if err != nil {
-		return acme.Config{}, err
-	}
-	proxy := http.ProxyFromEnvironment
-	if s.Proxy != "" {
-		u, err := url.Parse(s.Proxy)
-		if err != nil {
-			return acme.Config{}, fmt.Errorf("reading proxy of issuer %s: %w", s.Name, err)
-		}
-		proxy = http.ProxyURL(u)
-	}
-	return acme.Config{Directory: s.Directory, RootCAs: roots, Proxy: proxy, Issuer: s.Name}, nil
-}
-
-func caBundle(file string) (*x509.CertPool, error) {
-	if file == "" {
-		return nil, nil
-	}
-	text, err := os.ReadFile(file)
-	if err == nil {
-		if pool := x509.NewCertPool(); pool.AppendCertsFromPEM(text) {
-			return pool, nil
-		}
-		err = fmt.Errorf("reading %s: no PEM certificate in it", file)
-	}
-	return nil, &acme.Error{Kind: acme.Permanent, Op: "directory", Problem: "caBundle", Detail: err.Error(), Whole: true,
-		Hint: "write the roots of the CA there, readable by acmed, and run acmed reload", Err: err}
 }
 
 // forget drops an account that the CA says does not exist, and tells whether it did: it is put aside, and the next

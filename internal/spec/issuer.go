@@ -18,6 +18,8 @@ var issuerKind = object(checkIssuer,
 		func(i *Issuer) *string { return &i.CABundle }, optionalPathKind),
 	key("proxy", "`http`, `https` or `socks5` URL without a password",
 		func(i *Issuer) *string { return &i.Proxy }, proxyKind),
+	key("proxyCredentialsFile", "a file that holds `user:password` for the proxy",
+		func(i *Issuer) *string { return &i.ProxyCredentialsFile }, optionalPathKind),
 	key("limits", "what acmed allows itself, so that it stays below what the CA allows. 0 means no limit",
 		func(i *Issuer) *Limits { return &i.Limits }, limitsKind),
 )
@@ -33,6 +35,9 @@ var optionalPathKind = like("^$|"+pathKind.schema.Pattern, scalar("an absolute p
 func checkIssuer(v value, i *Issuer) {
 	if i.Directory == "" {
 		v.need("directory", "the URL of the CA's ACME directory")
+	}
+	if i.ProxyCredentialsFile != "" && i.Proxy == "" {
+		v.at("proxyCredentialsFile").fault("there is no proxy", "write proxy: too, such as http://proxy.example.com:3128")
 	}
 }
 

@@ -50,6 +50,7 @@ func TestSchemasRefuseBadFiles(t *testing.T) {
 		"config/notify-url.yaml":      "what a URL holds",
 		"certs/no_dns_name.yaml":      "the file's name",
 		"issuers/no-directory.yaml":   "the file's name",
+		"issuers/proxy-login.yaml":    "a key that needs another",
 		"certs/unknown-issuer.yaml":   "other files",
 		"certs/name-too-long.yaml":    "the length of labels",
 		"certs/dns.yaml":              "other files",

@@ -248,7 +248,7 @@ func parseProxy(s string) (string, *fault) {
 	case err != nil || u.Host == "" || !slices.Contains([]string{"http", "https", "socks5"}, u.Scheme):
 		return "", &fault{fmt.Sprintf("%q is not the URL of a proxy", shorten(s)), "such as http://proxy.example.com:3128"}
 	case u.User != nil:
-		return "", &fault{"a password in a URL is refused", "set HTTPS_PROXY in a root-only environment file of the unit"}
+		return "", &fault{"a password in a URL is refused", "write user:password into a file that only root and acmed read, and name it in proxyCredentialsFile"}
 	}
 	return s, nil
 }
