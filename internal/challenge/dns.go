@@ -39,7 +39,8 @@ type Record struct {
 	Name        string // where CNAMEs lead; in lower case, with a dot at its end
 }
 
-// DNS proves control by TXT records (dns-01, RFC 8555 §8.4), where a CNAME of _acme-challenge leads to. Its methods may
+// DNS proves control by TXT records (dns-01, RFC 8555 §8.4; dns-account-01, draft-ietf-acme-dns-account-label), where a
+// CNAME of their name leads to. Its methods may
 // be called at the same time, and for several values of one name.
 type DNS struct {
 	provider    *spec.Provider
@@ -66,7 +67,7 @@ type recordWriter interface {
 // NewDNS reads the servers to ask from /etc/resolv.conf where the provider names none.
 func NewDNS(c DNSConfig) (*DNS, error) {
 	if c.Provider == nil {
-		return nil, errors.New("dns-01: no provider")
+		return nil, errors.New("creating a DNS solver: no provider")
 	}
 	servers := c.Provider.Propagation.Resolvers
 	if len(servers) == 0 {

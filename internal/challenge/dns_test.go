@@ -254,6 +254,58 @@ func TestACMEDNS(t *testing.T) {
 	}
 }
 
+// ownProof is that of dns-account-01.
+func ownProof(domain, value string) acme.Proof {
+	p := dnsProof(domain, value)
+	p.Type, p.DNSLabel = acme.DNSAccount01, "_ujmmovf2vn55tgye"
+	return p
+}
+
+// TestRecordsOfTheAccountsOwn are beside those of dns-01, of a wildcard as of a name, and where their own CNAME leads.
+func TestRecordsOfTheAccountsOwn(t *testing.T) {
+	d, server := rfc2136(t, tsigSecret())
+	server.Add("_ujmmovf2vn55tgye._acme-challenge.mail.example.com. 60 IN CNAME mail.dyn.example.net.")
+	const own = "_ujmmovf2vn55tgye._acme-challenge."
+	proofs := []acme.Proof{dnsProof("www.example.com", "usual"), ownProof("www.example.com", "one"), ownProof("*.www.example.com", "two"),
+		ownProof("mail.example.com", "three"), ownProof("shop.example.com", "four")}
+	for _, p := range proofs {
+		if err := d.Present(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want(t, server, "_acme-challenge.www.example.com", "usual")
+	want(t, server, own+"www.example.com", "one", "two")
+	want(t, server, "mail.dyn.example.net", "three")
+	want(t, server, own+"shop.example.com", "four") // the CNAME of dns-01 is none of its business
+	want(t, server, "shop.dyn.example.net")
+	for _, p := range proofs {
+		if lacking, err := d.Visible(t.Context(), p, time.Now()); err != nil || lacking != "" {
+			t.Errorf("%s is not seen: %s, %v", p.DNSValue, lacking, err)
+		}
+		if err := d.CleanUp(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"_acme-challenge.www.example.com", own + "www.example.com", "mail.dyn.example.net", own + "shop.example.com"} {
+		want(t, server, name)
+	}
+}
+
+// TestWhoFindsTheNameByHimself knows that of dns-01 alone.
+func TestWhoFindsTheNameByHimself(t *testing.T) {
+	server := zone.Start(t, zone.Config{Records: exampleZone})
+	c := &caller{t: t}
+	for _, mode := range []string{"raw", "certbot"} {
+		d := solver(t, server, &spec.Provider{Exec: &spec.Exec{Command: []string{"hook"}, Mode: mode, Timeout: time.Minute}}, c)
+		wantFailure(t, d.Present(t.Context(), ownProof("www.example.com", "one")), acme.Permanent, "knows that of dns-01 alone", "mode: default in dns.d/corp.yaml")
+	}
+	d := solver(t, server, &spec.Provider{HTTPReq: &spec.HTTPReq{URL: "http://127.0.0.1:1", Mode: "raw"}}, nil)
+	wantFailure(t, d.Present(t.Context(), ownProof("www.example.com", "one")), acme.Permanent, "knows that of dns-01 alone", "mode: default in dns.d/corp.yaml")
+	if c.called != nil {
+		t.Errorf("called %q", c.called)
+	}
+}
+
 // caller plays those who call programs, and fails the test on what no program may be told.
 type caller struct {
 	t      *testing.T

@@ -1,6 +1,6 @@
 // Package challenge makes the proofs of control that a CA asks for visible and takes them away again: it owns the
 // token folder, the http-01 handler, the server that faces port 80, the handshakes of tls-alpn-01 and the TXT
-// records of dns-01.
+// records of dns-01 and dns-account-01.
 //
 // It never talks to a CA, never decides when a proof is due, and knows no keys: a key authorization is public.
 package challenge

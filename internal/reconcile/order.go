@@ -140,6 +140,9 @@ func (v *visit) show(ctx context.Context, solver acme.Solver, o *store.Order, ch
 			Type: c.Proof.Type, Identifier: c.Proof.Identifier.Value, Token: c.Proof.Token,
 			Webroot: where.Webroot, Provider: where.Provider, Value: c.Proof.DNSValue, Label: c.Proof.DNSLabel,
 		}
+		if p.Provider != "" {
+			p.KeyAuth = c.Proof.KeyAuth
+		}
 		if !slices.Contains(o.Proofs, p) {
 			o.Proofs = append(o.Proofs, p)
 		}
@@ -316,9 +319,24 @@ func (v *visit) end(ctx context.Context, i *issuer, o store.Order, failed bool) 
 	return i.giveBack(o, failed)
 }
 
+const (
+	// calmCleanUp is how long it may take to take the proofs of an order away: programs that write DNS records may
+	// take a minute for each.
+	calmCleanUp = 10 * time.Minute
+	// lateCleanUp is how long it may still take once the visit is to end.
+	lateCleanUp = 30 * time.Second
+)
+
+// beyond is ctx, but for its end: that leaves some more time.
+func beyond(ctx context.Context) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithTimeout(context.WithoutCancel(ctx), calmCleanUp)
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(lateCleanUp, cancel) })
+	return longer, func() { stop(); cancel() }
+}
+
 // cleanUp takes the proofs of an order away, even while the daemon stops, and keeps in o those that it could not.
 func (v *visit) cleanUp(ctx context.Context, o *store.Order) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	ctx, cancel := beyond(ctx)
 	defer cancel()
 	o.Proofs = slices.DeleteFunc(slices.Clone(o.Proofs), func(p store.Proof) bool {
 		err := v.hide(ctx, p)
@@ -335,5 +353,7 @@ func (v *visit) hide(ctx context.Context, p store.Proof) error {
 	if err != nil {
 		return err
 	}
-	return solver.CleanUp(ctx, acme.Proof{Type: p.Type, Token: p.Token, Identifier: acme.Identifier{Value: p.Identifier}, DNSValue: p.Value, DNSLabel: p.Label})
+	return solver.CleanUp(ctx, acme.Proof{
+		Type: p.Type, Token: p.Token, KeyAuth: p.KeyAuth, Identifier: acme.Identifier{Value: p.Identifier}, DNSValue: p.Value, DNSLabel: p.Label,
+	})
 }

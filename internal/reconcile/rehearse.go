@@ -105,7 +105,7 @@ func (h *rehearsal) run(ctx context.Context) error {
 	if o, err = h.poll(ctx, o, acme.StatusReady, acme.StatusProcessing); err != nil {
 		return err
 	}
-	chain, _, err := h.client.Fetch(ctx, o, "")
+	chain, _, err := h.client.Fetch(ctx, o, h.in.Want.PreferredChain)
 	if err != nil {
 		return err
 	}
@@ -174,7 +174,7 @@ func seen(ctx context.Context, solver acme.Solver, challenges []acme.Challenge) 
 }
 
 func (h *rehearsal) hideAll(ctx context.Context, solver acme.Solver, challenges []acme.Challenge) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	ctx, cancel := beyond(ctx)
 	defer cancel()
 	for _, c := range challenges {
 		if err := solver.CleanUp(ctx, c.Proof); err != nil {

@@ -29,7 +29,7 @@ var certificateKind = object(nil,
 		func(c *Certificate) *Challenge { return &c.Challenge }, challengeKind),
 	key("profile", "an ACME profile, such as `shortlived` at Let's Encrypt",
 		func(c *Certificate) *string { return &c.Profile }, stringKind),
-	key("preferredChain", "the common name of the root or of the topmost issuer",
+	key("preferredChain", "the common name of the root or of the topmost issuer. A change waits for the next certificate: `acmed renew` brings it now",
 		func(c *Certificate) *string { return &c.PreferredChain }, stringKind),
 	key("privateKey", "what key it gets",
 		func(c *Certificate) *PrivateKey { return &c.PrivateKey }, privateKeyKind),
@@ -260,7 +260,7 @@ var challengeKind = fresh(Challenge{}, object(checkChallenge,
 		func(c *Challenge) *string { return &c.Type }, oneOf("http-01", "tls-alpn-01", "dns-01", "dns-account-01")),
 	key("webroot", "a folder that your web server serves; `.well-known/acme-challenge` is made below it",
 		func(c *Challenge) *string { return &c.Webroot }, pathKind),
-	key("provider", "for dns-01: a file of dns.d",
+	key("provider", "for `dns-01` and `dns-account-01`: a file of dns.d",
 		func(c *Challenge) *string { return &c.Provider }, word("a file of dns.d", parseNonEmpty)),
 ))
 
@@ -271,9 +271,9 @@ func checkChallenge(v value, c *Challenge) {
 	switch {
 	case c.Type == "":
 	case !c.ByDNS() && c.Provider != "":
-		v.at("provider").fault("is for dns-01 only", "remove it")
+		v.at("provider").fault("is for dns-01 and dns-account-01 only", "remove it")
 	case c.ByDNS() && c.Provider == "":
-		v.fault("dns-01 without a provider", "name a file of dns.d in provider")
+		v.fault(c.Type+" without a provider", "name a file of dns.d in provider")
 	case c.Type != "http-01" && c.Webroot != "":
 		v.at("webroot").fault("is for http-01 only", "remove it")
 	}

@@ -13,9 +13,9 @@ func (k PrivateKey) String() string {
 	return k.Algorithm + "-" + strconv.Itoa(k.Size)
 }
 
-// Request returns a short stable hash of all that needs a new certificate when it changes: the names and addresses as
-// a set, the key type, the profile, the preferred chain and the CSR. The issuers are no part of it: a certificate from another
-// issuer of the list still is what was asked for.
+// Request returns a short stable hash of all that an order brings: the names and addresses as a set, the key type, the
+// profile, the preferred chain and the CSR. The issuers are no part of it: a certificate from another issuer of the list
+// still is what was asked for.
 func (c *Certificate) Request() string {
 	var addresses []string
 	for _, a := range c.IPAddresses {

@@ -56,6 +56,8 @@ func TestSchemasRefuseBadFiles(t *testing.T) {
 		"certs/dns.yaml":              "other files",
 		"certs/address-dns.yaml":      "a key that needs the value of another",
 		"certs/no-provider.yaml":      "a key that needs another",
+		"certs/account-provider.yaml": "a key that needs another",
+		"certs/account-webroot.yaml":  "a key that needs the value of another",
 		"dns/none.yaml":               "a key that needs another",
 		"dns/exec.yaml":               "a key that needs the value of another",
 		"dns/exec-aliases.yaml":       "a key that needs the value of another",

@@ -139,7 +139,7 @@ type Certificate struct {
 type Challenge struct {
 	Type     string // "http-01", "tls-alpn-01", "dns-01" or "dns-account-01"
 	Webroot  string // http-01: a folder that a web server serves; "" for acmed's own way
-	Provider string // dns-01: a file of dns.d
+	Provider string // dns-01, dns-account-01: a file of dns.d
 }
 
 // ByDNS tells whether a TXT record proves it.

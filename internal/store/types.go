@@ -171,6 +171,7 @@ type Proof struct {
 	Provider   string `json:"provider,omitempty"` // of the challenge
 	Value      string `json:"value,omitempty"`    // of the TXT record; "": there is none
 	Label      string `json:"label,omitempty"`    // of the account, before _acme-challenge; "": there is none
+	KeyAuth    string `json:"keyAuth,omitempty"`  // the key authorization, where a provider is told; no secret
 }
 
 // Account is acmed's account at one CA: accounts/ISSUER/account.json; its key lies beside it.

@@ -131,7 +131,7 @@ func TestAProxyStandsInBetween(t *testing.T) {
 	if s.Live(t, name) != 1 {
 		t.Error("there is no certificate, and the proxy works")
 	}
-	if want := strings.Split(strings.TrimPrefix(ca.DirectoryURL, "https://"), "/")[0]; len(g.targets) != 1 || !g.targets[want] {
+	if want, _, _ := strings.Cut(strings.TrimPrefix(ca.DirectoryURL, "https://"), "/"); len(g.targets) != 1 || !g.targets[want] {
 		t.Errorf("it led to %v, want %s", g.targets, want)
 	}
 	seen := s.Output(t) + s.Run(t, "status", name, "--output", "json") + s.Run(t, "issuer", "list", "--output", "json")
