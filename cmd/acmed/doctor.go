@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"acmed/internal/doctor"
 	"acmed/internal/reconcile"
 	"acmed/internal/spec"
+	"acmed/internal/store"
 )
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -20,8 +23,8 @@ func (a *app) doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor [NAME…]",
 		Short: "Look at all that certificates depend on, and say what is wrong",
-		Long: `Look at all that certificates depend on, from this machine: the files, the CAs (and the clock), the names with their
-addresses, CAA records and DNSSEC, who answers on port 80, the files, programs and units of deploy. Every finding that is
+		Long: `Look at all that certificates depend on, from this machine: the files, the CAs (and the clock), the accounts there, the
+names with their addresses, CAA records and DNSSEC, who answers on port 80, the files, programs and units of deploy. Every finding that is
 not good says what to do. Nothing is changed and nothing is ordered; no daemon is needed, and no certificate yet. What
 only root may see is named as skipped. The exit code is 1 when something cannot work as it is.`,
 		Example: `  acmed doctor
@@ -42,7 +45,7 @@ func (a *app) doctor(ctx context.Context, names, resolvers []string) error {
 	if err != nil {
 		return err
 	}
-	c := doctor.Config{Settings: config, Set: set, Names: names, Resolvers: resolvers, Examine: examine}
+	c := doctor.Config{Settings: config, Set: set, Names: names, Resolvers: resolvers, Examine: examine, Account: accountOf(config.StateDir)}
 	if _, err := os.Stat("/run/systemd/system"); err == nil {
 		c.Unit = doctor.AskSystemd
 	}
@@ -74,6 +77,41 @@ func examine(ctx context.Context, i *spec.Issuer) (acme.Examined, error) {
 	}
 	how.UserAgent = userAgent()
 	return acme.Examine(ctx, how)
+}
+
+// accountOf reads the accounts of a state folder, and has the CAs tell whether they know them. That changes nothing.
+func accountOf(dir string) func(context.Context, *spec.Issuer) (doctor.Account, error) {
+	return func(ctx context.Context, i *spec.Issuer) (a doctor.Account, err error) {
+		state, err := store.OpenReader(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return a, nil
+		}
+		if err != nil {
+			return a, err
+		}
+		defer func() { _ = state.Close() }() // it was only read
+		stored, key, err := state.Account(i.Name)
+		if err != nil || stored == nil {
+			return a, err
+		}
+		a = doctor.Account{URL: stored.URL, Directory: stored.Directory, Ended: !stored.Ended.IsZero()}
+		if a.URL == "" || a.Ended || a.Directory != i.Directory {
+			return a, nil
+		}
+		how, err := reconcile.ClientConfig(i)
+		if err != nil {
+			return a, err
+		}
+		how.Key, how.KID, how.UserAgent = key, a.URL, userAgent()
+		client, err := acme.New(how)
+		if err != nil {
+			return a, err
+		}
+		defer client.Close()
+		told, err := client.Account(ctx)
+		a.Status = told.Status
+		return a, err
+	}
 }
 
 // findingText is a line for what is good, and what to do below what is not.

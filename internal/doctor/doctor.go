@@ -32,7 +32,7 @@ const (
 
 // Finding is what one check has found.
 type Finding struct {
-	Check   string `json:"check"`             // "files", "issuer", "name", "port 80", "delivery", "unit"
+	Check   string `json:"check"`             // "files", "issuer", "account", "name", "port 80", "delivery", "unit"
 	Subject string `json:"subject,omitempty"` // what was looked at
 	Level   Level  `json:"level"`
 	Text    string `json:"text"`
@@ -54,6 +54,9 @@ type Config struct {
 
 	// Examine asks a CA what it offers.
 	Examine func(context.Context, *spec.Issuer) (acme.Examined, error)
+	// Account reads what is stored of the account at an issuer and asks the CA for it; fs.ErrPermission: who asks may not
+	// read it. nil: none is looked at.
+	Account func(context.Context, *spec.Issuer) (Account, error)
 	// Unit asks systemd; nil: there is none.
 	Unit func(ctx context.Context, name string) (Unit, error)
 	// Resolvers are host:port of DNS; nil: those of /etc/resolv.conf.
@@ -85,7 +88,7 @@ func Run(ctx context.Context, c Config, report func(Finding)) error {
 	if err := k.prepare(); err != nil {
 		return err
 	}
-	for _, look := range []func(context.Context){k.files, k.issuers, k.names, k.port80, k.deliveries, k.units} {
+	for _, look := range []func(context.Context){k.files, k.readable, k.issuers, k.names, k.port80, k.deliveries, k.units} {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -195,4 +198,5 @@ func (k *check) issuer(ctx context.Context, i *spec.Issuer) {
 	if !wrong {
 		k.good("issuer", i.Name, "answers in %s", seen.Took.Round(time.Millisecond))
 	}
+	k.account(ctx, i)
 }

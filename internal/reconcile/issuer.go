@@ -6,11 +6,9 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"acmed/internal/acme"
@@ -207,10 +205,9 @@ func (r *Reconciler) bindingKey(b *spec.ExternalAccountBinding) ([]byte, error) 
 	if err != nil {
 		return nil, bindingError(err)
 	}
-	clean := strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(strings.TrimSpace(string(text)), "="))
-	key, err := base64.RawURLEncoding.DecodeString(clean)
-	if err != nil || len(key) == 0 {
-		return nil, bindingError(fmt.Errorf("reading %s: not the base64url text of a key", file))
+	key, err := spec.ParseHMACKey(text)
+	if err != nil {
+		return nil, bindingError(fmt.Errorf("reading %s: %w", file, err))
 	}
 	return key, nil
 }

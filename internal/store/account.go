@@ -31,6 +31,9 @@ func (r *Reader) Account(issuer string) (*Account, crypto.Signer, error) {
 		return nil, nil, err
 	}
 	if !r.exists(accountDir(issuer)) {
+		if _, err := r.root.Lstat(accountDir(issuer)); errors.Is(err, fs.ErrPermission) {
+			return nil, nil, fmt.Errorf("reading the account at %s: %w", issuer, err)
+		}
 		return nil, nil, nil
 	}
 	a, key, err := r.account(issuer)
