@@ -78,8 +78,12 @@ func (f *filter) apply(all []control.Summary, now time.Time) []control.Summary {
 	return list
 }
 
-// dueBy tells whether a certificate is to be renewed or ends by then. One that does not exist yet is due.
+// dueBy tells whether a certificate is to be renewed or ends by then. One that does not exist yet is due; one whose spec
+// is gone only ends.
 func dueBy(s control.Summary, by time.Time) bool {
+	if s.Phase == control.Retired {
+		return !s.NotAfter.After(by)
+	}
 	return s.Renewal.IsZero() || !s.Renewal.After(by) || !s.NotAfter.After(by)
 }
 
@@ -207,7 +211,7 @@ Without --wait the command returns once the request is safely noted.`,
 	flags.BoolVar(&req.Revoked, "revoked", false, "read all revocation lists now, and renew what CAs have revoked")
 	flags.BoolVar(&req.Force, "force", false, "pass the budgets that acmed sets itself")
 	flags.BoolVar(&req.Staging, "staging", false, "rehearse at the issuer's staging twin; keep and deploy nothing")
-	flags.BoolVar(&req.Wait, "wait", false, "wait for the outcome, and tell what happens")
+	flags.BoolVar(&req.Wait, "wait", false, "wait until the certificate is there and delivered, or something has failed, and tell what happens")
 	_ = cmd.RegisterFlagCompletionFunc("issuer", a.completeIssuers) // fails only for a flag that is not there
 	return cmd
 }

@@ -155,6 +155,9 @@ func failureText(f control.Failure, now time.Time) string {
 		joined(", ", f.Issuer, f.Op+prefixed(" of ", f.Identifier)))
 	field(&b, cmp.Or(f.Problem, f.Kind), quoted(f.Detail))
 	for _, s := range f.Subproblems {
+		if s.Identifier == f.Identifier && s.Detail == f.Detail {
+			continue // it is said above
+		}
 		field(&b, joined(", ", s.Identifier, s.Problem), quoted(s.Detail))
 	}
 	field(&b, "tried again", cmp.Or(moment(f.RetryAt, now), "when the spec, the account or the CA has changed"))

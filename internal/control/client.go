@@ -55,7 +55,7 @@ func (c *Client) Issuers(ctx context.Context) ([]Issuer, error) {
 	return ask[[]Issuer](ctx, c, pathIssuers)
 }
 
-// List returns every certificate, sorted by name.
+// List returns every certificate, sorted by name, also those whose specs are gone.
 func (c *Client) List(ctx context.Context) ([]Summary, error) {
 	return ask[[]Summary](ctx, c, pathList)
 }

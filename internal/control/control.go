@@ -9,7 +9,7 @@ import "context"
 
 // Certificates is what can be asked and wanted of certificates. Errors that are no *Error count as Internal.
 type Certificates interface {
-	// List returns every certificate, sorted by name.
+	// List returns every certificate, sorted by name, also those whose specs are gone.
 	List(context.Context) ([]Summary, error)
 	// Status returns one certificate, or an *Error with NotFound (see Unknown).
 	Status(ctx context.Context, name string) (Certificate, error)

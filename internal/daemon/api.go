@@ -30,10 +30,16 @@ func (a api) List(context.Context) ([]control.Summary, error) {
 	out := make([]control.Summary, 0, set.Len()+len(bad))
 	for name, want := range set.Certificates() {
 		out = append(out, summary(a.view(name), want, bad[name], time.Now()))
-		delete(bad, name)
 	}
 	for name, p := range bad {
-		out = append(out, neverGood(name, p))
+		if set.Certificate(name) == nil {
+			out = append(out, neverGood(name, p))
+		}
+	}
+	for _, v := range a.d.reconciler.Retired() {
+		if v.Revision > 0 && set.Certificate(v.Name) == nil && bad[v.Name] == nil {
+			out = append(out, retired(v))
+		}
 	}
 	slices.SortFunc(out, func(a, b control.Summary) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,6 +21,10 @@ func (a api) Delete(_ context.Context, req control.DeleteRequest) (control.Delet
 	if p := a.d.specs.bad()[req.Name]; p != nil {
 		return control.DeleteResult{}, &control.Error{Code: control.Conflict, Message: "there is a file for it, which is bad: " + p.Error(),
 			Hint: "remove " + file + " first, and acmed reload"}
+	}
+	if _, err := os.Lstat(file); err == nil { // it is too new to be read, or its removal is held
+		return control.DeleteResult{}, &control.Error{Code: control.Conflict, Message: "there is a file for it: " + file,
+			Hint: "remove it first, and acmed reload"}
 	}
 	known, err := a.d.store.Names()
 	if err != nil {
@@ -43,6 +48,8 @@ func (a api) Delete(_ context.Context, req control.DeleteRequest) (control.Delet
 		_, dead := have.Revocation(is)
 		result.NotAfter, result.Revoked = is.NotAfter, dead
 	}
-	result.Archived, err = a.d.store.ArchiveCertificate(req.Name)
+	if result.Archived, err = a.d.store.ArchiveCertificate(req.Name); err == nil {
+		a.d.reconciler.Forget(req.Name)
+	}
 	return result, err
 }

@@ -54,7 +54,7 @@ func (a api) delivery(name string, asked time.Time, wait bool) control.Event {
 	case failedSince(s, asked) != nil:
 		f := failedSince(s, asked)
 		e.Message, e.Error, e.Hint, e.Done = notDelivered+", next try at "+clock(f.RetryAt), s.Stuck, f.Hint, true
-	case s.Why == reconcile.Window, s.Why == reconcile.Held:
+	case s.Behind == 0 && (s.Why == reconcile.Window || s.Why == reconcile.Held):
 		e.Message, e.Done, e.OK = fmt.Sprintf("revision %d is delivered; the next goes live at %s: %s", live.Number, clock(s.Until), reasonText(s.View)), true, true
 	case s.Behind == 0 && s.Phase != reconcile.PhaseDeploying:
 		e.Message, e.Done, e.OK = fmt.Sprintf("revision %d is delivered to all", live.Number), true, true
@@ -71,9 +71,11 @@ func failedSince(s reconcile.Status, since time.Time) *store.Setback {
 	if f := s.Record.Refused; f != nil && f.At.After(since) {
 		return f
 	}
-	for _, t := range s.Spec.Deploy.Targets(s.Record.Issued.SHA256) {
-		if f := s.Record.Targets[t.Key].Failed; f != nil && f.Fingerprint == t.Fingerprint && f.At.After(since) {
-			return f
+	for _, is := range []*store.Revision{s.Record.Issued, s.Record.Serving()} {
+		for _, t := range s.Spec.Deploy.Targets(is.SHA256) {
+			if f := s.Record.Targets[t.Key].Failed; f != nil && f.Fingerprint == t.Fingerprint && f.At.After(since) {
+				return f
+			}
 		}
 	}
 	return nil

@@ -20,9 +20,19 @@ func TestADeletedCertificateIsPutAwayAndCanComeBack(t *testing.T) {
 	s.remove(www)
 	s.reload(false)
 	eventually(t, "it is retired", func() bool { return s.status(www).Phase == control.Retired })
+	if l := s.list()[www]; l.Phase != control.Retired || l.Revision != 1 || l.NotAfter.IsZero() || l.Reason == "" {
+		t.Errorf("it is listed as %+v", l)
+	}
+	s.spec(www, "") // which nobody has read yet
+	_, err = s.run.Delete(t.Context(), control.DeleteRequest{Name: www})
+	expectError(t, err, control.Conflict, "there is a file for it: ", "remove it first")
+	s.remove(www)
 	got, err := s.run.Delete(t.Context(), control.DeleteRequest{Name: www})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if l, ok := s.list()[www]; ok {
+		t.Errorf("it is still listed as %+v", l)
 	}
 	if want := []string{s.dir + "/out/crt.pem", s.dir + "/out/key.pem"}; !slices.Equal(got.Remaining, want) || got.Revoked || len(got.Archived) != 2 {
 		t.Errorf("got %+v", got)

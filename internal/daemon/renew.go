@@ -160,7 +160,32 @@ func (a api) news(name string, asked time.Time, wait bool) control.Event {
 	if err != nil {
 		return control.Event{Phase: control.Phase(a.view(name).Phase), Message: notRenewed, Error: err.Error(), Done: true}
 	}
-	return progress(s, asked, wait)
+	e := progress(s, asked, wait)
+	if wait && e.OK {
+		return a.served(e, s, asked)
+	}
+	return e
+}
+
+// served is the news of a certificate that is renewed: that is over when its consumers have it, or when it has to wait
+// for them.
+func (a api) served(e control.Event, s reconcile.Status, asked time.Time) control.Event {
+	d := a.delivery(s.Name, asked, true)
+	live := s.Record.Issued.Number == s.Revision
+	switch {
+	case d.Done && !d.OK:
+		d.Message = e.Message + ", " + d.Message
+		return d
+	case !live && (s.Why == reconcile.Window || s.Why == reconcile.Held):
+		e.Message += fmt.Sprintf("; it goes live at %s: %s", clock(s.Until), reasonText(s.View))
+	case !live:
+		e.Done, e.OK = false, false
+	case !d.Done:
+		return d
+	case len(s.Spec.Deploy.Targets("")) > 0:
+		e.Message += ", delivered to all"
+	}
+	return e
 }
 
 const notRenewed = "not renewed"
@@ -168,10 +193,10 @@ const notRenewed = "not renewed"
 // progress says how far a renewal is that was asked for at a time. The message is empty while no visit has seen the
 // request: what is known then is old.
 func progress(s reconcile.Status, asked time.Time, wait bool) control.Event {
-	e := control.Event{Phase: control.Phase(s.Phase)}
+	e, is := control.Event{Phase: control.Phase(s.Phase)}, s.Record.Issued
 	switch noted := !s.Record.Requested.Before(asked); {
-	case s.Committed.After(asked):
-		e.Message, e.Done, e.OK = fmt.Sprintf("revision %d, valid until %s", s.Revision, clock(s.NotAfter)), true, true
+	case is != nil && is.Committed.After(asked):
+		e.Message, e.Done, e.OK = fmt.Sprintf("revision %d, valid until %s", is.Number, clock(is.NotAfter)), true, true
 	case s.Spec == nil:
 		e.Message, e.Error, e.Done = notRenewed, "its spec is gone", true
 	case s.Why == reconcile.Disconnected && s.ErrorAt.After(asked), noted && stuck(s.Why):

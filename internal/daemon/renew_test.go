@@ -195,7 +195,7 @@ func TestProgressIsJudgedByWhatIs(t *testing.T) {
 		hint     string
 	}{
 		"a visit that began before does not count": {status: reconcile.Status{View: waiting(reconcile.BackingOff), Record: store.Record{Requested: before}}},
-		"a new revision is success":                {status: reconcile.Status{View: reconcile.View{Revision: 3, Committed: after}}, done: true, ok: true, message: "revision 3, "},
+		"a new revision is success":                {status: reconcile.Status{Record: store.Record{Issued: &store.Revision{Number: 3, Committed: after}}}, done: true, ok: true, message: "revision 3, "},
 		"an order under way is progress":           {status: reconcile.Status{View: waiting(reconcile.AwaitingCA), Record: noted}, message: "waiting for because"},
 		"a place in the queue is progress":         {status: reconcile.Status{View: waiting(reconcile.Queued), Record: noted}, message: "because"},
 		"a request on disk is all that is asked":   {status: reconcile.Status{View: waiting(reconcile.Queued), Record: noted}, noWait: true, done: true, ok: true, message: "noted; "},

@@ -44,6 +44,9 @@ func (a api) Revoke(ctx context.Context, req control.RevokeRequest) (control.Rev
 
 // notRevoked words why it is not.
 func notRevoked(req control.RevokeRequest, err error) error {
+	if errors.Is(err, reconcile.ErrNoCertificate) {
+		return &control.Error{Code: control.NotFound, Message: err.Error(), Hint: "there is nothing to revoke; acmed status " + req.Name + " tells what it waits for"}
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return &control.Error{Code: control.NotFound, Message: err.Error(), Hint: "acmed status " + req.Name + " shows the revision in use"}
 	}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"acmed/internal/control"
@@ -33,7 +34,18 @@ func summary(v reconcile.View, want *spec.Certificate, bad *spec.Problem, now ti
 	if bad != nil && s.Error == "" {
 		s.Error, s.Hint = brief(bad), bad.Hint
 	}
+	if v.Revoked {
+		s.Error = strings.TrimSuffix("the certificate in use is revoked; "+s.Error, "; ")
+	}
 	return s
+}
+
+// retired is a certificate whose spec is gone.
+func retired(v reconcile.View) control.Summary {
+	return control.Summary{
+		Name: v.Name, Phase: control.Retired, Names: []string{}, Issuer: v.Issuer, NotAfter: v.NotAfter, Issued: v.Committed, Revision: v.Revision,
+		Reason: "its spec is gone: kept, and not renewed",
+	}
 }
 
 // standing is said of certificates whose live folder holds a placeholder.

@@ -51,8 +51,12 @@ func delivery(in *Input, now time.Time) (d Decision, ok bool) {
 	return handover(in, now)
 }
 
-// soonest is b, or the wait a that ends before it.
+// soonest is b, or the wait a that ends before it. Consumers that are being served are what there is to tell.
 func soonest(a Decision, ok bool, b Decision) Decision {
+	if b.Why == Delivering {
+		b.At = a.At
+		return b
+	}
 	if ok && b.Do == Wait && !a.At.IsZero() && (b.At.IsZero() || a.At.Before(b.At)) {
 		return a
 	}

@@ -112,7 +112,7 @@ func New(c Config) (*Reconciler, error) {
 		metrics: c.Metrics, acmeMetrics: c.ACMEMetrics, log: c.Log,
 		issuers: map[string]*issuer{}, flights: map[string]flight{}, requests: map[string]request{},
 		deliveries: map[string]*delivered{}, wishes: map[string][]wish{},
-		board:   board{seen: c.Seen, views: map[string]View{}, counts: map[Phase]int{}, watchers: map[string][]chan View{}},
+		board:   board{seen: c.Seen, views: map[string]View{}, retired: map[string]View{}, counts: map[Phase]int{}, watchers: map[string][]chan View{}},
 		watcher: watcher{turn: make(chan struct{}, 1), lists: map[string]*watched{}, known: map[string]RevocationList{}},
 	}
 	if r.log == nil {

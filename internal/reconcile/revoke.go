@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"go.uber.org/zap"
@@ -66,13 +65,16 @@ func (r *Reconciler) Revoke(ctx context.Context, q Revocation) (RevocationResult
 	return out, err
 }
 
+// ErrNoCertificate is that of what needs one.
+var ErrNoCertificate = errors.New("there is no certificate yet")
+
 // revision is the one that is meant.
 func (r *Reconciler) revision(q Revocation, have store.Record) (store.Revision, error) {
 	switch {
 	case q.Revision > 0:
 		return r.store.Revision(q.Name, q.Revision)
 	case have.Issued == nil:
-		return store.Revision{}, fmt.Errorf("revoking %s: there is no certificate: %w", q.Name, fs.ErrNotExist)
+		return store.Revision{}, fmt.Errorf("revoking %s: %w", q.Name, ErrNoCertificate)
 	}
 	return *have.Issued, nil
 }

@@ -93,9 +93,10 @@ func (v *View) deliveries(in *Input, now time.Time) {
 	if f := in.Have.Refused; f != nil && v.Behind > 0 {
 		v.Stuck = f.Problem
 	}
-	for _, t := range in.targets(in.Have.Issued) {
+	live := in.targets(is)
+	for i, t := range in.targets(in.Have.Issued) {
 		known := in.Have.Targets[t.Key]
-		if f := known.Failed; f != nil && f.Fingerprint == t.Fingerprint && v.Stuck == "" {
+		if f := known.Failed; f != nil && (f.Fingerprint == t.Fingerprint || f.Fingerprint == live[i].Fingerprint) && v.Stuck == "" {
 			v.Stuck = t.Key + ": " + f.Problem
 		}
 		if s := known.Served; !s.IsZero() && (v.Served.IsZero() || s.Before(v.Served)) {
@@ -190,6 +191,20 @@ func (r *Reconciler) Views() []View {
 	return views
 }
 
+// Retired returns the line of every certificate whose spec is gone, in no order.
+func (r *Reconciler) Retired() []View {
+	r.board.mu.RLock()
+	defer r.board.mu.RUnlock()
+	return slices.Collect(maps.Values(r.board.retired))
+}
+
+// Forget has no line of a retired certificate any more: it was put away.
+func (r *Reconciler) Forget(name string) {
+	r.board.mu.Lock()
+	defer r.board.mu.Unlock()
+	delete(r.board.retired, name)
+}
+
 // View is the line of name; the zero View when there is none.
 func (r *Reconciler) View(name string) View { return r.board.get(name) }
 
@@ -208,6 +223,7 @@ type board struct {
 	seen     func(View) // is told of each; nil: nobody is
 	mu       sync.RWMutex
 	views    map[string]View
+	retired  map[string]View // those whose specs are gone, which count nowhere
 	counts   map[Phase]int
 	failing  int
 	watchers map[string][]chan View
@@ -229,7 +245,10 @@ func (b *board) set(v View) {
 		b.count(old, -1)
 		delete(b.views, v.Name)
 	}
-	if v.Phase != PhaseRetired {
+	delete(b.retired, v.Name)
+	if v.Phase == PhaseRetired {
+		b.retired[v.Name] = v
+	} else {
 		b.count(v, 1)
 		b.views[v.Name] = v
 	}
