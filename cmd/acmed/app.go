@@ -139,7 +139,7 @@ func (a *app) json(v any, indent string) error {
 
 // print writes the result.
 func (a *app) print(s string) error {
-	_, err := io.WriteString(a.stdout, printable(s))
+	_, err := io.WriteString(a.stdout, terminalOf(a.stdout).show(printable(s)))
 	return err
 }
 

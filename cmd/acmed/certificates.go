@@ -49,7 +49,7 @@ func (a *app) list(ctx context.Context, f filter) error {
 	case len(list) == 0:
 		a.say("none of %s is among them", count(len(all), "certificate"))
 	}
-	return a.phased(list, func(now time.Time) string { return listText(list, now) })
+	return a.result(list, func(now time.Time) string { return listText(list, now) })
 }
 
 // filter says which certificates are listed.
@@ -118,7 +118,7 @@ exit code is 1. A certificate whose file was written just now is waited for, too
 			if err != nil {
 				return err
 			}
-			return a.phased(cert, func(now time.Time) string { return certificateText(cert, now) })
+			return a.result(cert, func(now time.Time) string { return certificateText(cert, now) })
 		},
 	}
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until it is valid and delivered, or has failed")
@@ -142,7 +142,7 @@ func (a *app) awaitStatus(ctx context.Context, client *control.Client, name stri
 		case err != nil:
 			return err
 		case cert.Phase == control.Valid, failed(cert):
-			if err := a.phased(cert, func(now time.Time) string { return certificateText(cert, now) }); err != nil {
+			if err := a.result(cert, func(now time.Time) string { return certificateText(cert, now) }); err != nil {
 				return err
 			}
 			if failed(cert) {
@@ -181,7 +181,7 @@ func (a *app) overview(ctx context.Context, client *control.Client) error {
 	}
 	urgent := filter{failing: true}
 	o := overview{info, urgent.apply(list, time.Now())}
-	return a.phased(o, func(now time.Time) string { return overviewText(o, now) })
+	return a.result(o, func(now time.Time) string { return overviewText(o, now) })
 }
 
 func (a *app) renewCommand() *cobra.Command {

@@ -5,7 +5,6 @@ import (
 	"os"
 	"regexp"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
@@ -32,30 +31,27 @@ func terminalOf(w io.Writer) terminal {
 	return terminal{width: int(size.Col), color: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
 }
 
-// phased is result for texts that tell of the phases of certificates.
-func (a *app) phased(v any, render func(now time.Time) string) error {
-	if a.output == "json" {
-		return a.json(v, "  ")
-	}
-	_, err := io.WriteString(a.stdout, terminalOf(a.stdout).show(printable(render(time.Now()))))
-	return err
-}
+var (
+	// header is the first line of a table, which ends with an empty line.
+	header = regexp.MustCompile(`^[A-Z][A-Z'()]*( [A-Z'()]+)*( {2,}[A-Z][A-Z'()]*( [A-Z'()]+)*)+$`)
+	// row is a line of a list: a name, a phase, and the rest.
+	row = regexp.MustCompile(`^(\S+ {2,})([a-z]+(?:-[a-z]+)*)( {2,}.*)$`)
+	// heading is the first line about one certificate or account.
+	heading = regexp.MustCompile(`^(\S+: )([a-z]+(?:-[a-z]+)*)()$`)
+	// finding is a line of acmed doctor.
+	finding = regexp.MustCompile(`^()(ok|\?|!!)( +\S.*)$`)
+)
 
-// row is a line of a list, or its header: a name, a phase, and the rest.
-var row = regexp.MustCompile(`^(\S+ {2,})(PHASE|[a-z]+(?:-[a-z]+)*)( {2,}.*)$`)
-
-// heading is the first line about one certificate.
-var heading = regexp.MustCompile(`^(\S+: )([a-z]+(?:-[a-z]+)*)()$`)
-
-// show fits the rows of lists into the terminal's width, by the end of what they say, and colors phases.
+// show fits the rows of tables into the terminal's width, by the end of what they say, and colors phases and findings.
 func (t terminal) show(text string) string {
 	if t == (terminal{}) {
 		return text
 	}
 	var b strings.Builder
+	table := false
 	for line := range strings.Lines(text) {
 		line, end := strings.CutSuffix(line, "\n")
-		if row.MatchString(line) {
+		if table = line != "" && (table || header.MatchString(line)); table && strings.Contains(line, "  ") {
 			line = cut(line, t.width)
 		}
 		if m := parts(line); m != nil && t.color && paint(m[2]) != "" {
@@ -69,23 +65,25 @@ func (t terminal) show(text string) string {
 	return b.String()
 }
 
-// parts are what is before a phase, the phase, and what is behind it; nil: the line has none.
+// parts are what is before a phase or a mark, the word itself, and what is behind it; nil: the line has none.
 func parts(line string) []string {
-	if m := row.FindStringSubmatch(line); m != nil {
-		return m
+	for _, kind := range []*regexp.Regexp{finding, row, heading} {
+		if m := kind.FindStringSubmatch(line); m != nil {
+			return m
+		}
 	}
-	return heading.FindStringSubmatch(line)
+	return nil
 }
 
-// paint is the color of a phase: red where somebody is needed, yellow where something is under way, green where all is
+// paint is the color of a phase or a mark: red where somebody is needed, yellow where something is under way, green where all is
 // well; "": none.
-func paint(phase string) string {
-	switch control.Phase(phase) {
-	case control.Expired, control.Parked, control.BackingOff:
+func paint(word string) string {
+	switch control.Phase(word) {
+	case control.Expired, control.Parked, control.BackingOff, "!!":
 		return "\x1b[31m"
-	case control.Missing, control.Issuing, control.Renewing, control.Deploying:
+	case control.Missing, control.Issuing, control.Renewing, control.Deploying, "?":
 		return "\x1b[33m"
-	case control.Valid:
+	case control.Valid, "ok":
 		return "\x1b[32m"
 	default:
 		return ""

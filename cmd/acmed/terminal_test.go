@@ -42,20 +42,29 @@ www.example.com  valid        -        in 20 days  its time has not come
 
 bad.example.com: parked
   names  bad.example.com, with a great many more of them than would fit
+
+DAY (UTC)   ORDERS  IN AN HOUR
+2026-11-27  12      7, which is a great deal more than what anybody wants
+also there: words that are no row of the table, and are not cut
+
+!!  files  a key that nobody knows
+      what to do: did you mean another one, which is explained here?
+?   name   leads elsewhere
+ok  unit   is active
 `
 
 func TestTerminal(t *testing.T) {
-	const red, green, off = "\x1b[31m", "\x1b[32m", "\x1b[0m"
+	const red, yellow, green, off = "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[0m"
 	for sentence, tt := range map[string]struct {
 		term, noColor string
 		width         int
 		want          string
 	}{
 		"a terminal shows colors": {"xterm", "", 200, strings.NewReplacer("backing-off", red+"backing-off"+off,
-			"valid", green+"valid"+off, "parked", red+"parked"+off).Replace(wide)},
+			"valid", green+"valid"+off, "parked", red+"parked"+off, "!!", red+"!!"+off, "?   name", yellow+"?"+off+"   name", "ok", green+"ok"+off).Replace(wide)},
 		"not where nobody wants them":           {"xterm", "1", 200, wide},
 		"not where the terminal cannot":         {"dumb", "", 200, wide},
-		"rows end with a word where it narrows": {"dumb", "", 60, strings.NewReplacer(" could not connect", "…", " has not come", "…").Replace(wide)},
+		"rows end with a word where it narrows": {"dumb", "", 60, strings.NewReplacer(" could not connect", "…", " has not come", "…", " anybody wants", "…").Replace(wide)},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			t.Setenv("TERM", tt.term)
@@ -70,7 +79,7 @@ func TestTerminal(t *testing.T) {
 	t.Setenv("NO_COLOR", "")
 	screen, tty := pseudo(t, 60)
 	a := &app{stdout: tty, output: "text"}
-	if err := a.phased(nil, func(time.Time) string { return wide }); err != nil {
+	if err := a.result(nil, func(time.Time) string { return wide }); err != nil {
 		t.Fatal(err)
 	}
 	seen := make([]byte, 4096)
