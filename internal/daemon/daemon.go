@@ -271,6 +271,7 @@ func (d *daemon) work(ctx, outer context.Context) error {
 	group.Go(func() error { return d.specs.run(ctx) })
 	group.Go(func() error { return d.couriers.run(ctx) })
 	group.Go(func() error { return d.reportStatus(ctx) })
+	group.Go(func() error { return d.tidy(ctx) })
 	if every := d.specs.settings().RevocationPoll; every > 0 {
 		group.Go(func() error { return d.reconciler.WatchRevocations(ctx, every) })
 	}
@@ -372,4 +373,12 @@ func keys[K, V any](pairs iter.Seq2[K, V]) iter.Seq[K] {
 			}
 		}
 	}
+}
+
+// tidy ends what an earlier daemon has left. That it does not work stops nobody.
+func (d *daemon) tidy(ctx context.Context) error {
+	if err := d.reconciler.TidyRehearsals(ctx); err != nil {
+		d.log.Warn("leaving a proof behind", zap.Error(err))
+	}
+	return nil
 }

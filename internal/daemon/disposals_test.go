@@ -20,6 +20,7 @@ func TestADeletedCertificateIsPutAwayAndCanComeBack(t *testing.T) {
 	s.remove(www)
 	s.reload(false)
 	eventually(t, "it is retired", func() bool { return s.status(www).Phase == control.Retired })
+	eventually(t, "it is listed so", func() bool { return s.list()[www].Phase == control.Retired })
 	if l := s.list()[www]; l.Phase != control.Retired || l.Revision != 1 || l.NotAfter.IsZero() || l.Reason == "" {
 		t.Errorf("it is listed as %+v", l)
 	}

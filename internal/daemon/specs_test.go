@@ -168,7 +168,8 @@ func TestARemovedSpecIsRetiredAndItsFilesStay(t *testing.T) {
 	s.await(www, 1)
 	s.remove(www)
 	eventually(t, "it is retired", func() bool { return s.status(www).Phase == control.Retired })
-	if got := s.list(); len(got) != 1 || got[www].Phase != control.Retired || got[www].Problem {
+	eventually(t, "it is listed so", func() bool { return s.list()[www].Phase == control.Retired })
+	if got := s.list(); len(got) != 1 || got[www].Problem {
 		t.Errorf("list shows %v", got)
 	}
 	c := s.status(www)

@@ -13,7 +13,6 @@ import (
 	"go.uber.org/zap"
 
 	"acmed/internal/acme"
-	"acmed/internal/spec"
 	"acmed/internal/store"
 )
 
@@ -136,13 +135,7 @@ func (v *visit) present(ctx context.Context, o *store.Order, challenges []acme.C
 func (v *visit) show(ctx context.Context, solver acme.Solver, o *store.Order, challenges []acme.Challenge) error {
 	where := v.in.Want.Challenge
 	for _, c := range challenges { // beside those of an attempt that was cut short
-		p := store.Proof{
-			Type: c.Proof.Type, Identifier: c.Proof.Identifier.Value, Token: c.Proof.Token,
-			Webroot: where.Webroot, Provider: where.Provider, Value: c.Proof.DNSValue, Label: c.Proof.DNSLabel,
-		}
-		if p.Provider != "" {
-			p.KeyAuth = c.Proof.KeyAuth
-		}
+		p := proofOf(c, where)
 		if !slices.Contains(o.Proofs, p) {
 			o.Proofs = append(o.Proofs, p)
 		}
@@ -339,21 +332,10 @@ func (v *visit) cleanUp(ctx context.Context, o *store.Order) {
 	ctx, cancel := beyond(ctx)
 	defer cancel()
 	o.Proofs = slices.DeleteFunc(slices.Clone(o.Proofs), func(p store.Proof) bool {
-		err := v.hide(ctx, p)
+		err := v.r.hide(ctx, v.name, p)
 		if err != nil {
 			v.log.Warn("leaving a proof behind", zap.String("domain", p.Identifier), zap.Error(err))
 		}
 		return err == nil
-	})
-}
-
-// hide takes a proof away from where it was shown, wherever the spec wants the next one.
-func (v *visit) hide(ctx context.Context, p store.Proof) error {
-	solver, err := v.r.solver(v.name, spec.Challenge{Type: p.Type, Webroot: p.Webroot, Provider: p.Provider})
-	if err != nil {
-		return err
-	}
-	return solver.CleanUp(ctx, acme.Proof{
-		Type: p.Type, Token: p.Token, KeyAuth: p.KeyAuth, Identifier: acme.Identifier{Value: p.Identifier}, DNSValue: p.Value, DNSLabel: p.Label,
 	})
 }

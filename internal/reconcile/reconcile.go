@@ -65,7 +65,8 @@ type Reconciler struct {
 	acmeMetrics *acme.Metrics
 	log         *zap.Logger
 
-	specs atomic.Pointer[spec.Set]
+	specs      atomic.Pointer[spec.Set]
+	rehearsals rehearsals
 
 	mu         sync.Mutex // guards the following
 	issuers    map[string]*issuer

@@ -140,7 +140,14 @@ func (h *rehearsal) validate(ctx context.Context, o *acme.Order) (*acme.Order, e
 	if err != nil {
 		return nil, err
 	}
-	defer h.hideAll(ctx, solver, challenges)
+	proofs := make([]store.Proof, len(challenges))
+	for i, c := range challenges {
+		proofs[i] = proofOf(c, h.in.Want.Challenge)
+	}
+	if err := h.r.rehearsalShows(h.name, proofs); err != nil {
+		return nil, err
+	}
+	defer h.hideAll(ctx, proofs)
 	for _, c := range challenges {
 		if err := solver.Present(ctx, c.Proof); err != nil {
 			return nil, fmt.Errorf("presenting the proof for %s: %w", c.Proof.Identifier.Value, err)
@@ -173,13 +180,11 @@ func seen(ctx context.Context, solver acme.Solver, challenges []acme.Challenge) 
 	return nil
 }
 
-func (h *rehearsal) hideAll(ctx context.Context, solver acme.Solver, challenges []acme.Challenge) {
+func (h *rehearsal) hideAll(ctx context.Context, proofs []store.Proof) {
 	ctx, cancel := beyond(ctx)
 	defer cancel()
-	for _, c := range challenges {
-		if err := solver.CleanUp(ctx, c.Proof); err != nil {
-			h.log.Warn("leaving a proof behind", zap.String("domain", c.Proof.Identifier.Value), zap.Error(err))
-		}
+	if err := h.r.hideRehearsal(ctx, h.name, proofs); err != nil {
+		h.log.Warn("leaving a proof behind", zap.Error(err))
 	}
 }
 

@@ -15,8 +15,9 @@ const (
 	lockFile   = "lock"
 	lostFound  = "lost+found" // the folder may be a filesystem of its own
 
-	noticesFile = "notices.json"
-	dnsSpecs    = "specs/dns" // which folders of before dns-01 lack
+	noticesFile    = "notices.json"
+	rehearsalsFile = "rehearsals.json"
+	dnsSpecs       = "specs/dns" // which folders of before dns-01 lack
 
 	folderMode  fs.FileMode = 0o711 // others pass through to live/NAME and read what its files let them
 	privateMode fs.FileMode = 0o700
@@ -45,7 +46,9 @@ type rule struct {
 }
 
 // fixed tells that the rule is about one path, which every state directory has.
-func (r *rule) fixed() bool { return !strings.Contains(r.pattern, "*") && r.pattern != noticesFile }
+func (r *rule) fixed() bool {
+	return !strings.Contains(r.pattern, "*") && r.pattern != noticesFile && r.pattern != rehearsalsFile
+}
 
 // rules is the table of docs/state-directory.md. What lies below archive is not judged.
 func rules() []rule {
@@ -91,6 +94,7 @@ func rules() []rule {
 		{"specs/issuers", dir | privateMode, nil},
 		{"specs/issuers/*.yaml", secretMode, (*Reader).checkName},
 		{noticesFile, secretMode, (*Reader).checkNotices},
+		{rehearsalsFile, secretMode, (*Reader).checkRehearsals},
 		{"archive", dir | privateMode, nil},
 	}
 }

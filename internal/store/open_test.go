@@ -27,6 +27,7 @@ func TestModesDoNotDependOnTheUmask(t *testing.T) {
 		must(t, err)
 		must(t, l.Update(func(*store.IssuerState) {}))
 		must(t, s.SaveNotices(nil))
+		must(t, s.SaveRehearsals(nil))
 		p := newPair(t)
 		must(t, s.SetPlaceholder("new.example.com", p.key, p.chain[0]))
 		syscall.Umask(old)

@@ -87,6 +87,10 @@ func (w *ward) settle() {
 	w.await("failing", control.BackingOff)
 	w.await("removed", control.Retired)
 	w.await("healthy", control.Valid)
+	site.Eventually(w.t, "all are listed", func() bool {
+		list, err := w.Control.List(w.t.Context())
+		return err == nil && len(list) == 7
+	})
 }
 
 func (w *ward) await(name string, phase control.Phase) {
