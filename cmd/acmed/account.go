@@ -147,12 +147,12 @@ Asked for once more, it asks the CA once more.`,
 		Args:              oneArg("deactivate the account of which issuer? acmed issuer list shows them"),
 		ValidArgsFunction: a.completeIssuerName,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !yes {
-				return usagef(cmd, "deactivating cannot be undone, and the certificates that acmed list --issuer %s shows are renewed there no more: say --yes if that is what you want", args[0])
-			}
 			client, err := a.client()
 			if err != nil {
 				return err
+			}
+			if !yes {
+				return usagef(cmd, "deactivating cannot be undone, and %s no more: say --yes if that is what you want", a.renewedThere(cmd.Context(), client, args[0]))
 			}
 			account, err := client.DeactivateAccount(cmd.Context(), control.AccountRequest{Issuer: args[0]})
 			if err != nil {
@@ -163,6 +163,27 @@ Asked for once more, it asks the CA once more.`,
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "deactivate it")
 	return cmd
+}
+
+// renewedThere names the certificates of an issuer, as far as the daemon tells.
+func (a *app) renewedThere(ctx context.Context, client *control.Client, issuer string) string {
+	list, err := client.List(ctx)
+	var names []string
+	for _, s := range list {
+		if s.Issuer == issuer && s.Phase != control.Retired {
+			names = append(names, s.Name)
+		}
+	}
+	switch n := len(names); {
+	case err != nil:
+		return "the certificates that acmed list --issuer " + issuer + " shows are renewed there"
+	case n == 0:
+		return "it is good for orders"
+	case n > dependentsShown:
+		return fmt.Sprintf("%s and %d more are renewed there", strings.Join(names[:dependentsShown], ", "), n-dependentsShown)
+	default:
+		return strings.Join(names, ", ") + map[bool]string{true: " is renewed there", false: " are renewed there"}[n == 1]
+	}
 }
 
 func (a *app) accountRegisterCommand() *cobra.Command {

@@ -83,10 +83,11 @@ func (r *Reconciler) revision(q Revocation, have store.Record) (store.Revision, 
 // reason, none is given: that it is revoked matters more.
 func (r *Reconciler) askRevocation(ctx context.Context, q Revocation, out *RevocationResult) error {
 	rev := out.Revision
-	client, err := r.issuing(ctx, rev)
+	client, done, err := r.issuing(ctx, rev)
 	if err != nil {
 		return err
 	}
+	defer done()
 	if q.ByKey && rev.CSR != "" {
 		return fmt.Errorf("revoking revision %d of %s with its own key: %w: revoke it without --by-key, on behalf of the account",
 			rev.Number, q.Name, store.ErrNoKey)
@@ -115,18 +116,25 @@ func (r *Reconciler) askRevocation(ctx context.Context, q Revocation, out *Revoc
 	}
 }
 
-// issuing is the client of the CA that issued a revision.
-func (r *Reconciler) issuing(ctx context.Context, rev store.Revision) (*acme.Client, error) {
+// issuing is the client of the CA that issued a revision. Its account keeps its key until done is called.
+func (r *Reconciler) issuing(ctx context.Context, rev store.Revision) (client *acme.Client, done func(), err error) {
 	i, err := r.issuer(rev.Issuer)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if i == nil || i.spec.Directory != rev.Directory {
-		return nil, fmt.Errorf("revoking revision %d: it is of issuer %s at %s, which no file of issuers.d defines any more: define it again",
+		return nil, nil, fmt.Errorf("revoking revision %d: it is of issuer %s at %s, which no file of issuers.d defines any more: define it again",
 			rev.Number, rev.Issuer, rev.Directory)
 	}
-	client, _, _, err := r.clientOf(ctx, i)
-	return client, err
+	if err := i.turn.enter(ctx); err != nil { // the account's key may be changing
+		return nil, nil, err
+	}
+	client, _, _, err = r.clientOf(ctx, i)
+	if err != nil {
+		i.turn.leave()
+		return nil, nil, err
+	}
+	return client, i.turn.leave, nil
 }
 
 // revoked notes that a revision is revoked. What its successor was waiting for counts no more, but for what the CA asked.
