@@ -45,6 +45,7 @@ func newWard(t *testing.T) *ward {
 	})
 	admin := freeAddr(t)
 	w := &ward{site.New(t, ca, site.Options{Admin: admin}), t, ca, zone.Start(t, zone.Config{Records: wardZone}), admin}
+	w.Write(t, "issuers.d/pebble-staging.yaml", fmt.Sprintf("directory: %s\ncaBundle: %s\nlimits: {failuresPerNamePerHour: 0}\n", ca.DirectoryURL, ca.RootsFile))
 	nobody := t.TempDir() // whom no server serves
 	w.Write(t, "deploy.sh", "#!/bin/sh\ntest ! -e "+w.Path("broken")+" || { echo 'the load balancer is away' >&2; exit 3; }\n")
 	if err := os.Chmod(w.Path("deploy.sh"), 0o755); err != nil { //nolint:gosec // it is run
@@ -154,6 +155,8 @@ func TestWhatTheToolsSay(t *testing.T) {
 	run("plan")
 	run("plan", w.Path("draft/healthy.yaml"))
 	say("acmed plan --simulate 30d", foretold(w.try("plan", "--simulate", "30d")))
+	run("renew", "healthy", "--staging")
+	run("renew", "parked", "--staging")
 	run("hold", "healthy", "--until", "2099-01-01T00:00:00Z")
 	run("renew", "healthy", "--wait")
 	run("unhold", "healthy")
