@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -248,4 +249,43 @@ func TestRolloverWaitsForProofs(t *testing.T) {
 func (w *world) also(name string) {
 	w.want(cert("www"), cert(name))
 	w.scheduler.Wake(name)
+}
+
+// TestTheKeyStaysWhileARevocationIsUnderWay, which is signed with it.
+func TestTheKeyStaysWhileARevocationIsUnderWay(t *testing.T) {
+	bubble(t, acmetest.Config{}, func(w *world) {
+		w.want(cert("www"))
+		w.run()
+		time.Sleep(5 * time.Minute)
+		w.expect("www", reconcile.PhaseValid, reconcile.NotDue)
+		var rollover sync.WaitGroup
+		var mu sync.Mutex
+		var answered, changed time.Time
+		w.cut = func(r *request) error {
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case strings.Contains(r.URL.Path, "key-change"):
+				changed = time.Now()
+			case strings.Contains(r.URL.Path, "revoke") && answered.IsZero():
+				answered = time.Now().Add(10 * time.Second)
+				rollover.Go(func() {
+					if _, _, err := w.reconciler.Rollover(w.t.Context(), "ca"); err != nil {
+						t.Errorf("changing the key: %v", err)
+					}
+				})
+				mu.Unlock()
+				time.Sleep(time.Until(answered))
+				mu.Lock()
+			}
+			return nil
+		}
+		if _, err := w.reconciler.Revoke(w.t.Context(), reconcile.Revocation{Name: "www"}); err != nil {
+			t.Errorf("revoking: %v", err)
+		}
+		rollover.Wait()
+		if answered.IsZero() || changed.Before(answered) {
+			t.Errorf("the key changed %v before the CA had answered", answered.Sub(changed))
+		}
+	})
 }
