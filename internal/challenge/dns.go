@@ -99,6 +99,14 @@ func (d *DNS) For(certificate string) *DNS {
 	return &bound
 }
 
+// Busy tells what a proof would wait for if it were presented now, such as programs that are slow; "": nothing.
+func (d *DNS) Busy() string {
+	if p, ok := d.writer.(*program); ok {
+		return p.busy()
+	}
+	return ""
+}
+
 // Present writes the record of p.
 func (d *DNS) Present(ctx context.Context, p acme.Proof) error {
 	return d.change(ctx, p, d.writer.add)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"acmed/internal/spec"
@@ -19,6 +20,18 @@ type program struct {
 	provider *spec.Provider
 	programs Programs
 	turn     chan struct{} // holds a value while it runs
+	wanted   atomic.Int64  // how many calls run or wait for their turn
+}
+
+// maxWanted is how many calls may wait or run before others are better off elsewhere.
+const maxWanted = 2
+
+// busy tells what another call would wait for; "": nothing, or not for long.
+func (p *program) busy() string {
+	if p.wanted.Load() < maxWanted {
+		return ""
+	}
+	return "its turn with " + p.provider.Exec.Command[0] + ", which is called for one record after the other"
 }
 
 // ProgramError is why a program was not called, or how it failed.
@@ -46,6 +59,8 @@ func (p *program) call(ctx context.Context, r record, do func(context.Context, R
 			return &refusal{fmt.Sprintf("%q is not passed to a program", s), "see where the CNAME of " + challengeName(r.proof) + " leads"}
 		}
 	}
+	p.wanted.Add(1)
+	defer p.wanted.Add(-1)
 	select {
 	case p.turn <- struct{}{}:
 		defer func() { <-p.turn }()

@@ -375,7 +375,13 @@ func TestProgramsAreCalledOneAfterTheOther(t *testing.T) {
 	if len(c.called) != 20 {
 		t.Errorf("%d calls", len(c.called))
 	}
+	if wait := d.Busy(); wait != "" {
+		t.Errorf("nothing runs, and it waits for %s", wait)
+	}
 	d.Occupy()
+	if wait := d.For("other").Busy(); wait != "its turn with hook, which is called for one record after the other" {
+		t.Errorf("it waits for %q", wait)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := d.Present(ctx, dnsProof("shop.example.com", "one")); err == nil || !strings.Contains(err.Error(), "one record after the other") {

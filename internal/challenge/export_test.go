@@ -38,5 +38,9 @@ func (s *Server) ExemptNone() { s.guard.exempt = func(netip.Addr) bool { return 
 // AskAt makes d ask the servers of zones at another port than that of DNS.
 func (d *DNS) AskAt(port string) { d.resolver.port = port }
 
-// Occupy has the program of d run for ever.
-func (d *DNS) Occupy() { d.writer.(*program).turn <- struct{}{} }
+// Occupy has the program of d run for ever, and wait once more.
+func (d *DNS) Occupy() {
+	p := d.writer.(*program)
+	p.turn <- struct{}{}
+	p.wanted.Add(2)
+}

@@ -100,6 +100,12 @@ type slow interface {
 	Visible(ctx context.Context, p acme.Proof, since time.Time) (lacking string, err error)
 }
 
+// busy is a Solver that may be slow to show a proof.
+type busy interface {
+	// Busy tells what a proof would wait for if it were presented now; "": nothing.
+	Busy() string
+}
+
 // errExpired is for an order that the CA calls open past its end. To order anew at once, and so for ever, would not
 // help a clock that is wrong.
 func errExpired(state *acme.Order) error {
@@ -115,11 +121,16 @@ func (v *visit) present(ctx context.Context, o *store.Order, challenges []acme.C
 		return "", err
 	}
 	f := v.r.flight(v.name)
+	if s, ok := solver.(busy); ok && f.shown.IsZero() {
+		if lacking := s.Busy(); lacking != "" { // a worker has better things to do than to wait
+			return lacking, nil
+		}
+	}
 	if f.shown.IsZero() {
 		if err := v.show(ctx, solver, o, challenges); err != nil {
 			return "", err
 		}
-		f.shown = time.Now().Round(0)
+		f.shown, f.polls, f.lacking = time.Now().Round(0), 0, ""
 		v.r.setFlight(v.name, f)
 	}
 	s, ok := solver.(slow)

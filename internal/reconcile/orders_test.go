@@ -154,3 +154,33 @@ func TestAnOrderWhoseKeyIsDamagedIsLost(t *testing.T) {
 		}
 	})
 }
+
+// TestNoWorkerWaitsForItsTurn: while a solver is busy, no proof is shown, the status says why, and the order goes on as
+// soon as it can.
+func TestNoWorkerWaitsForItsTurn(t *testing.T) {
+	bubble(t, acmetest.Config{}, func(w *world) {
+		w.workers = 1
+		free := time.Now().Add(10 * time.Minute)
+		w.crowded = func() string {
+			if time.Now().Before(free) {
+				return "its turn"
+			}
+			return ""
+		}
+		w.want(cert("www"), cert("two"))
+		w.run()
+		time.Sleep(5 * time.Minute)
+		for _, name := range []string{"www", "two"} {
+			if v := w.reconciler.View(name); v.Why != reconcile.AwaitingCA || v.Detail != "its turn" || w.proofs.count() > 0 {
+				t.Errorf("%s waits for %s: %s", name, v.Why, v.Detail)
+			}
+		}
+		time.Sleep(5*time.Minute + 20*time.Second)
+		for _, name := range []string{"www", "two"} {
+			w.expect(name, reconcile.PhaseValid, reconcile.NotDue)
+		}
+		if n := w.orders(); n != 2 {
+			t.Errorf("ordered %d times", n)
+		}
+	})
+}

@@ -42,6 +42,7 @@ type world struct {
 	cut      func(*request) error      // lets requests fail before they reach a CA; nil: none does
 	meddle   func(*request, *response) // changes what a CA answers; nil: nothing does
 	deliver  func(reconcile.Delivery)  // serves consumers; nil: nobody does
+	crowded  func() string             // what a proof would wait for; nil: nothing
 
 	store      *store.Store
 	metrics    *reconcile.Metrics
@@ -75,6 +76,14 @@ type place struct{ webroot, token string }
 type solver struct {
 	proofs  *proofs
 	webroot string
+	crowded func() string
+}
+
+func (s solver) Busy() string {
+	if s.crowded == nil {
+		return ""
+	}
+	return s.crowded()
 }
 
 func (s solver) Present(_ context.Context, proof acme.Proof) error {
@@ -91,7 +100,7 @@ func (w *world) solver(_ string, c spec.Challenge) (acme.Solver, error) {
 	if c.Type != "http-01" {
 		return nil, &acme.Error{Kind: acme.Permanent, Op: "challenge", Problem: "noSolver", Detail: "nothing answers " + c.Type}
 	}
-	return solver{&w.proofs, c.Webroot}, nil
+	return solver{&w.proofs, c.Webroot, w.crowded}, nil
 }
 
 // newWorld has one issuer, "ca", and no certificate yet. It does not run.
