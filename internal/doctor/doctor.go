@@ -32,7 +32,7 @@ const (
 
 // Finding is what one check has found.
 type Finding struct {
-	Check   string `json:"check"`             // "files", "issuer", "account", "name", "port 80", "delivery", "unit"
+	Check   string `json:"check"`             // "files", "issuer", "account", "name", "port 80", "dns", "delivery", "unit"
 	Subject string `json:"subject,omitempty"` // what was looked at
 	Level   Level  `json:"level"`
 	Text    string `json:"text"`
@@ -88,7 +88,7 @@ func Run(ctx context.Context, c Config, report func(Finding)) error {
 	if err := k.prepare(); err != nil {
 		return err
 	}
-	for _, look := range []func(context.Context){k.files, k.readable, k.issuers, k.names, k.port80, k.deliveries, k.units} {
+	for _, look := range []func(context.Context){k.files, k.readable, k.issuers, k.names, k.port80, k.providers, k.deliveries, k.units} {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

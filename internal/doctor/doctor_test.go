@@ -277,3 +277,22 @@ func TestItSaysWhatItCannotSee(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestProgramsOfProvidersAreThere(t *testing.T) {
+	c := patient(t, "www.example.com")
+	p := &spec.Provider{Name: "corp", File: "/etc/acmed/dns.d/corp.yaml", Exec: &spec.Exec{Command: []string{"/bin/sh"}, CleanUp: []string{"/no/such/hook"}, User: "nobody-at-all"}}
+	cert := c.Set.Certificate("one")
+	cert.Challenge = spec.Challenge{Type: "dns-01", Provider: "corp"}
+	c.Set = spec.NewSet([]*spec.Certificate{cert}, []*spec.Issuer{c.Set.Issuer("ca")}, p)
+	want := []string{
+		"failure dns corp: /no/such/hook cannot be run: stat /no/such/hook: no such file or directory",
+		"failure dns corp: user: unknown user nobody-at-all",
+	}
+	if got := trouble(t, c); !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+	p.Exec.CleanUp, p.Exec.User = nil, "root"
+	if got := trouble(t, c); len(got) > 0 {
+		t.Errorf("got %q", got)
+	}
+}

@@ -80,11 +80,7 @@ func (k *check) deliveries(ctx context.Context) {
 			k.file(c, f)
 		}
 		for _, argv := range programs(c.Deploy) {
-			if strings.HasPrefix(argv[0], "/") {
-				if _, err := exec.LookPath(argv[0]); err != nil {
-					k.bad(Failure, "delivery", c.Name, "install it, or correct the spec", "%s cannot be run: %v", argv[0], errors.Unwrap(err))
-				}
-			}
+			k.program("delivery", c.Name, argv)
 		}
 		for _, unit := range c.Deploy.Reload {
 			if !units[unit] {
@@ -92,6 +88,41 @@ func (k *check) deliveries(ctx context.Context) {
 				k.consumer(ctx, c, unit)
 			}
 		}
+	}
+}
+
+// providers looks at the programs that write DNS records.
+func (k *check) providers(context.Context) {
+	seen := map[string]bool{}
+	for _, c := range k.certs {
+		p := k.Set.Provider(c.Challenge.Provider)
+		if p == nil || p.Exec == nil || seen[p.Name] {
+			continue
+		}
+		seen[p.Name] = true
+		k.program("dns", p.Name, p.Exec.Command)
+		if len(p.Exec.CleanUp) > 0 {
+			k.program("dns", p.Name, p.Exec.CleanUp)
+		}
+		if p.Exec.User != "" {
+			if _, err := account(p.Exec.User); err != nil {
+				k.bad(Failure, "dns", p.Name, "correct exec.user in "+p.File+", or make the user", "%v", err)
+			}
+		}
+	}
+}
+
+// program looks whether a program is there that is named by its path.
+func (k *check) program(check, subject string, argv []string) {
+	if !strings.HasPrefix(argv[0], "/") {
+		return
+	}
+	_, err := exec.LookPath(argv[0])
+	switch {
+	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
+		k.bad(Skipped, check, subject, "run acmed doctor as root", "%s cannot be looked at", argv[0])
+	case err != nil:
+		k.bad(Failure, check, subject, "install it, or correct the file that names it", "%s cannot be run: %v", argv[0], errors.Unwrap(err))
 	}
 }
 
