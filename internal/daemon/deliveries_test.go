@@ -181,3 +181,19 @@ func TestHoldAndRollBack(t *testing.T) {
 		t.Error("it is held for more than a year")
 	}
 }
+
+// TestARenewalOutsideItsWindowSaysWhenItGoesLive, and nobody waits for that.
+func TestARenewalOutsideItsWindowSaysWhenItGoesLive(t *testing.T) {
+	t.Parallel()
+	s := newDelivering(t)
+	start := time.Now().UTC().Add(12 * time.Hour).Format("15:04")
+	s.spec(www, delivering(s)+"  window: {start: \""+start+"\", duration: 1m, timezone: UTC, unlessExpiresWithin: 1d}\n")
+	s.reload(false)
+	e := s.renewed()
+	if c := s.status(www); !e.OK || !strings.Contains(e.Message, "revision 2, valid until ") || !strings.Contains(e.Message, "; it goes live at ") || c.Current.Number != 1 || c.Waiting.Number != 2 {
+		t.Errorf("%+v, %+v", e, c)
+	}
+	if e := s.deploy(false); !e.OK || !strings.HasPrefix(e.Message, "revision 1 is delivered; the next goes live at ") {
+		t.Errorf("%+v", e)
+	}
+}
