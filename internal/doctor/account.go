@@ -27,6 +27,9 @@ func (k *check) account(ctx context.Context, i *spec.Issuer) {
 		return
 	}
 	a, err := k.Account(ctx, i)
+	if err == nil {
+		k.accounts[i.Name] = map[bool]string{true: a.URL}[a.Directory == i.Directory && !a.Ended]
+	}
 	again := "acmed account register " + i.Name + " makes another one"
 	switch {
 	case errors.Is(err, fs.ErrPermission):

@@ -113,3 +113,28 @@ func TestWhatTheDaemonCannotRead(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
+
+// TestCAARecordsNameAccounts compares them with the one that is here (RFC 8657).
+func TestCAARecordsNameAccounts(t *testing.T) {
+	mine := doctor.Account{URL: "https://ca.example/acct/1", Directory: "https://ca.example/dir", Status: "valid"}
+	for sentence, tt := range map[string]struct {
+		name    string
+		account doctor.Account
+		err     error
+		want    string
+	}{
+		"this one":         {"one.example.com", mine, nil, ""},
+		"another one":      {"two.example.com", mine, nil, "failure name two.example.com: the CAA records of two.example.com allow another account than https://ca.example/acct/1: https://ca.example/acct/2"},
+		"none yet":         {"one.example.com", doctor.Account{}, nil, "warning name one.example.com: the CAA records of one.example.com allow one account alone, and there is none here yet: https://ca.example/acct/1"},
+		"what is not seen": {"one.example.com", doctor.Account{}, fs.ErrPermission, "skipped name one.example.com: the CAA records of one.example.com allow an account alone, and whether it is the one here cannot be seen"},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			c := patient(t, tt.name)
+			c.Account = func(context.Context, *spec.Issuer) (doctor.Account, error) { return tt.account, tt.err }
+			got := slices.DeleteFunc(trouble(t, c), func(s string) bool { return strings.HasPrefix(s, "skipped account") })
+			if tt.want == "" && len(got) > 0 || tt.want != "" && (len(got) != 1 || !strings.HasPrefix(got[0], tt.want)) {
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+}

@@ -76,6 +76,8 @@ type check struct {
 	report func(Finding)
 	certs  []*spec.Certificate
 	seen   map[string]acme.Examined // by issuer, those that answered
+	// accounts are the URLs of the accounts here, by issuer; "": there is none. What could not be seen is not in it.
+	accounts map[string]string
 }
 
 // Run makes all checks that apply and reports each finding as it comes. An error means that it could not begin, or that
@@ -84,7 +86,7 @@ func Run(ctx context.Context, c Config, report func(Finding)) error {
 	if c.Settings == nil || c.Set == nil || c.Examine == nil {
 		return errors.New("doctor: Settings, Set and Examine are required")
 	}
-	k := &check{Config: c, report: report, seen: map[string]acme.Examined{}}
+	k := &check{Config: c, report: report, seen: map[string]acme.Examined{}, accounts: map[string]string{}}
 	if err := k.prepare(); err != nil {
 		return err
 	}

@@ -32,6 +32,11 @@ allowed.example.com. 60 IN A 192.0.2.1
 allowed.example.com. 60 IN CAA 0 issue "ca.example; validationmethods=http-01"
 method.example.com. 60 IN A 192.0.2.1
 method.example.com. 60 IN CAA 0 issue "ca.example; validationmethods=dns-01"
+one.example.com. 60 IN A 192.0.2.1
+one.example.com. 60 IN CAA 0 issue "ca.example; accounturi=https://ca.example/acct/1"
+two.example.com. 60 IN A 192.0.2.1
+two.example.com. 60 IN CAA 0 issue "ca.example; validationmethods=http-01; accounturi=https://ca.example/acct/2"
+two.example.com. 60 IN CAA 0 issue "another.example; accounturi=https://ca.example/acct/1"
 other.example.org. 60 IN A 192.0.2.1
 example.org. 60 IN CAA 0 issue "another.example"
 example.org. 60 IN CAA 0 issuewild "ca.example"

@@ -12,7 +12,6 @@ import (
 
 	"github.com/miekg/dns"
 
-	"acmed/internal/acme"
 	"acmed/internal/spec"
 )
 
@@ -98,28 +97,54 @@ func (k *check) caa(ctx context.Context, r resolver, c *spec.Certificate, name s
 	if len(seen.Directory.CAA) == 0 {
 		return true // what the CA calls itself is not known; that it cannot be asked was said
 	}
+	who, known := k.accounts[i.Name]
+	var others []string // accounts that may have it
 	for _, record := range records {
-		if allows(record.Value, seen, c.Challenge.Type) {
+		p := parseCAA(record.Value)
+		if !slices.Contains(seen.Directory.CAA, p.domain) || p.methods != nil && !slices.Contains(p.methods, c.Challenge.Type) {
+			continue
+		}
+		if p.account == "" || p.account == who {
 			return true
 		}
+		others = append(others, p.account)
 	}
-	k.bad(Failure, "name", name, fmt.Sprintf("add to the zone: %s CAA 0 %s %q", at, tag, seen.Directory.CAA[0]),
-		"the CAA records of %s do not allow %s by %s", at, i.Name, c.Challenge.Type)
+	switch {
+	case len(others) == 0:
+		k.bad(Failure, "name", name, fmt.Sprintf("add to the zone: %s CAA 0 %s %q", at, tag, seen.Directory.CAA[0]),
+			"the CAA records of %s do not allow %s by %s", at, i.Name, c.Challenge.Type)
+	case !known:
+		k.bad(Skipped, "name", name, "run acmed doctor as root", "the CAA records of %s allow an account alone, and whether it is the one here cannot be seen: %s", at, others[0])
+	case who == "":
+		k.bad(Warning, "name", name, "put the account there into the record once the first order has made it, or bring that one here with acmed import",
+			"the CAA records of %s allow one account alone, and there is none here yet: %s", at, others[0])
+	default:
+		k.bad(Failure, "name", name, fmt.Sprintf("add to the zone: %s CAA 0 %s %q", at, tag, seen.Directory.CAA[0]+"; accounturi="+who),
+			"the CAA records of %s allow another account than %s: %s", at, who, others[0])
+	}
 	return false
 }
 
-// allows reads one value, such as "ca.example; validationmethods=dns-01".
-func allows(value string, seen acme.Examined, challenge string) bool {
+// caaValue is what one CAA record says (RFC 8659 §4.2, RFC 8657).
+type caaValue struct {
+	domain  string   // in lower case
+	account string   // URI; "": any
+	methods []string // of validation; nil: any
+}
+
+// parseCAA reads a value such as "ca.example; validationmethods=dns-01; accounturi=https://ca.example/acct/1".
+func parseCAA(value string) (v caaValue) {
 	domain, parameters, _ := strings.Cut(value, ";")
-	if !slices.Contains(seen.Directory.CAA, strings.ToLower(strings.TrimSpace(domain))) {
-		return false
-	}
+	v.domain = strings.ToLower(strings.TrimSpace(domain))
 	for p := range strings.SplitSeq(parameters, ";") {
-		if key, methods, ok := strings.Cut(strings.TrimSpace(p), "="); ok && key == "validationmethods" {
-			return slices.Contains(strings.Split(methods, ","), challenge)
+		switch key, text, _ := strings.Cut(strings.TrimSpace(p), "="); key {
+		case "validationmethods":
+			v.methods = strings.Split(text, ",")
+		case "accounturi":
+			v.account = text
 		}
 	}
-	return true
+	return v
 }
 
 func joined(addresses []netip.Addr) string {
