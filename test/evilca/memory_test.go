@@ -67,7 +67,7 @@ func TestMemory(t *testing.T) {
 		if now := memory(t, pid, "VmHWM"); now-before > maxGrowth {
 			t.Fatalf("%s: memory grew from %d KB to %d KB, by more than %d KB", c, before, now, maxGrowth)
 		}
-		reload(t, s) // ends the hold of a CA that cannot be reached
+		reload(t, s)                                                // ends the hold of a CA that cannot be reached
 		if failed := renew(t, s, "www.example.com"); failed != "" { // nothing is left that could go on while the next one is set up
 			t.Errorf("after %s: %s", c, failed)
 		}
