@@ -30,15 +30,18 @@ type OrderRequest struct {
 
 // Order is the CA's view of an order (RFC 8555 §7.1.3).
 type Order struct {
-	URL            string
-	Status         OrderStatus
-	Expires        time.Time // zero: the CA did not say
-	Identifiers    []Identifier
-	Authorizations []string // URLs
-	FinalizeURL    string
-	CertificateURL string        // set once Status is valid
-	Error          *Error        // what the CA says of an invalid order; nil otherwise
-	RetryAfter     time.Duration // the CA's wish for the next poll, clamped; zero: not stated
+	URL     string
+	Status  OrderStatus
+	Expires time.Time // zero: the CA did not say
+	// NotBefore and NotAfter are the validity that the certificate will have, where the CA fixes it in the order; zero: it
+	// does not.
+	NotBefore, NotAfter time.Time
+	Identifiers         []Identifier
+	Authorizations      []string // URLs
+	FinalizeURL         string
+	CertificateURL      string        // set once Status is valid
+	Error               *Error        // what the CA says of an invalid order; nil otherwise
+	RetryAfter          time.Duration // the CA's wish for the next poll, clamped; zero: not stated
 	// ReplacesRefused tells that the CA refused OrderRequest.Replaces and that the order was made without it.
 	ReplacesRefused bool
 }
@@ -58,6 +61,7 @@ const (
 // Challenge is what is still to be proved for one authorization of an order.
 type Challenge struct {
 	Proof         Proof
+	Name          string // the identifier as the order names it: of a wildcard with "*."
 	URL           string
 	Authorization string // URL
 	Accepted      bool   // the CA has been told already and is validating: the proof must be visible, no POST is due

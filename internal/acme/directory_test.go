@@ -90,7 +90,7 @@ func TestRequestsLeaveOnlyForTheCA(t *testing.T) {
 		f := newFake(t)
 		c := f.client()
 		_, own := c.Order(t.Context(), url)
-		x := c.Accept(t.Context(), acme.Challenge{URL: url})
+		_, x := c.Accept(t.Context(), acme.Challenge{URL: url})
 		for _, err := range []error{own, x} {
 			if e := errorOf(t, err); e.Kind != acme.Transient || e.Status != 0 {
 				t.Errorf("%q: got %v", url, e)

@@ -63,6 +63,7 @@ type Error struct {
 	Identifier  string       // the name that failed; "" when it concerns them all
 	Subproblems []Subproblem // per identifier (RFC 8555 §6.7.1)
 	RetryAt     time.Time    // absolute, clamped to [now+1 s, now+24 h]; zero: the CA did not say
+	Final       bool         // the order is over, or one of its authorizations (RFC 8555 §7.1.6): only another order helps
 	Whole       bool         // it concerns the account or the CA, not just this order
 	Hint        string       // what the operator can do about it, one sentence; "" when there is nothing to do but wait
 	Err         error        // the cause; may be nil

@@ -28,7 +28,7 @@ func renew(t *testing.T, c *acme.Client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.AcceptAll(ctx, challenges); err != nil {
+	if _, err := c.AcceptAll(ctx, challenges); err != nil {
 		t.Fatal(err)
 	}
 	if o, err = c.Order(ctx, o.URL); err != nil || o.Status != acme.StatusReady {
@@ -113,7 +113,8 @@ func TestBadNonce(t *testing.T) {
 			return err
 		}},
 		"x/crypto": {"/chall/1", ok(challengeJSON("http-01", "pending")), func(ctx context.Context, c *acme.Client) error {
-			return c.Accept(ctx, acme.Challenge{URL: host + "/chall/1"})
+			_, err := c.Accept(ctx, acme.Challenge{URL: host + "/chall/1"})
+			return err
 		}},
 	}
 	for name, half := range halves {
@@ -190,7 +191,8 @@ func TestNothingButABadNonceIsRetried(t *testing.T) {
 			return err
 		},
 		"POST /chall/1": func(ctx context.Context, c *acme.Client) error {
-			return c.Accept(ctx, acme.Challenge{URL: host + "/chall/1"})
+			_, err := c.Accept(ctx, acme.Challenge{URL: host + "/chall/1"})
+			return err
 		},
 		"POST /finalize/1": func(ctx context.Context, c *acme.Client) error {
 			_, err := c.Finalize(ctx, anOrder("ready"), nil)
@@ -239,7 +241,7 @@ func TestMalformedAnswers(t *testing.T) {
 		_, order := c.Order(t.Context(), host+"/order/1")
 		_, authz := c.Challenges(t.Context(), anOrder("pending"), "http-01")
 		_, _, cert := c.Fetch(t.Context(), anOrder("valid"), "")
-		accept := c.Accept(t.Context(), acme.Challenge{URL: host + "/chall/1"})
+		_, accept := c.Accept(t.Context(), acme.Challenge{URL: host + "/chall/1"})
 		for _, err := range []error{order, authz, cert, accept} {
 			if e := errorOf(t, err); e.Kind != acme.Transient || e.Problem != "malformedAnswer" || e.Status != 200 {
 				t.Errorf("%.20q: got %v (%v)", body, e, e.Kind)
@@ -320,7 +322,7 @@ func TestWithoutAnAccountNothingIsSigned(t *testing.T) {
 	c := f.client(func(cfg *acme.Config) { cfg.KID = "" })
 	_, order := c.Order(t.Context(), host+"/order/1")
 	_, authz := c.Challenges(t.Context(), anOrder("pending"), "http-01")
-	accept := c.Accept(t.Context(), acme.Challenge{URL: host + "/chall/1"})
+	_, accept := c.Accept(t.Context(), acme.Challenge{URL: host + "/chall/1"})
 	for _, err := range []error{order, authz, accept} {
 		if e := errorOf(t, err); e.Kind != acme.Permanent || e.Problem != "accountDoesNotExist" {
 			t.Errorf("got %v", e)

@@ -1,5 +1,7 @@
 package acme
 
+import "strings"
+
 // hint says in one sentence what the operator can do about a problem; "" when waiting is all. The challenge type,
 // if known, sharpens it.
 func hint(e *Error, challenge string) string {
@@ -21,7 +23,23 @@ func hint(e *Error, challenge string) string {
 	case "tls":
 		return "let " + name + " answer TLS on port 443 with the challenge's certificate: nothing else may terminate TLS there"
 	}
+	if e.Op == OpAccount && e.Problem == problemMalformed {
+		return hintRegistration(e)
+	}
+	if e.Status >= 500 {
+		return "acmed retries by itself; if this lasts, check the status page or the log of the CA"
+	}
 	return hintPolicy(e, name)
+}
+
+// hintRegistration is for a CA that refuses an account and has no type for the reason.
+func hintRegistration(e *Error) string {
+	for _, word := range []string{"contact", "mail"} {
+		if strings.Contains(strings.ToLower(e.Detail), word) {
+			return "set contact in the issuer or in acmed.yaml: the CA requires a contact address"
+		}
+	}
+	return "check contact, termsOfServiceAgreed and externalAccountBinding of the issuer"
 }
 
 func hintConnection(name, challenge string) string {

@@ -50,7 +50,7 @@ func TestEverySignatureVerifies(t *testing.T) {
 			if _, err := c.Order(t.Context(), host+"/order/1"); err != nil {
 				t.Error(err)
 			}
-			if err := c.Accept(t.Context(), acme.Challenge{URL: host + "/chall/1"}); err != nil || checked != 2 {
+			if _, err := c.Accept(t.Context(), acme.Challenge{URL: host + "/chall/1"}); err != nil || checked != 2 {
 				t.Errorf("got %v, %d POSTs", err, checked)
 			}
 		})
@@ -117,7 +117,7 @@ func TestNoncePool(t *testing.T) {
 func TestProblemsOfAChallengeMayHaveProblems(t *testing.T) {
 	f := newFake(t)
 	f.on("POST /authz/1", ok(authzJSON("invalid", `{"type":"dns-01","error":`+document("compound", "two", "a.test=caa", "b.test=rejectedIdentifier")+`}`)))
-	if e := f.client().Failure(t.Context(), anOrder("invalid")); e.Problem != "compound" || e.Kind != acme.Permanent {
+	if e := f.client().Failure(t.Context(), anOrder("invalid")); e.Problem != "compound" || e.Kind != acme.Validation {
 		t.Errorf("got %v (%v)", e, e.Kind)
 	}
 }

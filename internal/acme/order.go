@@ -117,6 +117,8 @@ func (c *Client) Finalize(ctx context.Context, o *Order, csr []byte) (_ *Order, 
 type wireOrder struct {
 	Status         OrderStatus
 	Expires        time.Time
+	NotBefore      string
+	NotAfter       string
 	Identifiers    []Identifier
 	Error          *problem
 	Authorizations []string
@@ -144,15 +146,21 @@ func (c *Client) parseOrder(op string, a *answer, url string) (*Order, error) {
 	}
 	n := len(w.Authorizations)
 	o := &Order{
-		URL: url, Status: w.Status, Expires: w.Expires, Identifiers: w.Identifiers, RetryAfter: retryAfter(a.header),
+		URL: url, Status: w.Status, Expires: w.Expires, NotBefore: date(w.NotBefore), NotAfter: date(w.NotAfter), Identifiers: w.Identifiers, RetryAfter: retryAfter(a.header),
 		Authorizations: slices.Clip(refs[:n]), FinalizeURL: refs[n], CertificateURL: refs[n+1],
 	}
 	if w.Error != nil {
 		// An order fails for what its authorizations lack, hence the operation.
 		o.Error = classify(OpAuthorization, 0, *w.Error, 0, time.Now())
-		o.Error.Op = OpOrder
+		o.Error.Op, o.Error.Whole = OpOrder, false
 	}
 	return o, nil
+}
+
+// date reads a time that an order may lack; zero: it is not there, or cannot be read.
+func date(s string) time.Time {
+	t, _ := time.Parse(time.RFC3339, s)
+	return t
 }
 
 // oddity says what the RFC does not allow in an order; "" if nothing.

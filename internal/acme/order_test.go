@@ -188,7 +188,7 @@ func checkALPN(t *testing.T, cert *tls.Certificate) {
 func TestAllReasonsAreJoinedAndTheGravestCounts(t *testing.T) {
 	f := newFake(t)
 	o := &acme.Order{Identifiers: dns("a.test", "b.test", "c.test")}
-	for i, word := range []string{"connection", "rejectedIdentifier", ""} {
+	for i, word := range []string{"serverInternal", "caa", ""} {
 		name := string(rune('a'+i)) + ".test"
 		status, challenge := "invalid", fmt.Sprintf(`{"type":"http-01","error":{"type":"urn:ietf:params:acme:error:%s","detail":"no %s"}}`, word, name)
 		if word == "" {
@@ -200,8 +200,8 @@ func TestAllReasonsAreJoinedAndTheGravestCounts(t *testing.T) {
 	c := f.client()
 	_, err := c.Challenges(t.Context(), o, "http-01")
 	for _, e := range []*acme.Error{errorOf(t, err), c.Failure(t.Context(), o)} {
-		want := []acme.Subproblem{{Identifier: "a.test", Problem: "connection", Detail: "no a.test"}, {Identifier: "b.test", Problem: "rejectedIdentifier", Detail: "no b.test"}}
-		if e.Kind != acme.Permanent || e.Identifier != "b.test" || !slices.Equal(e.Subproblems, want) {
+		want := []acme.Subproblem{{Identifier: "a.test", Problem: "serverInternal", Detail: "no a.test"}, {Identifier: "b.test", Problem: "caa", Detail: "no b.test"}}
+		if e.Kind != acme.Validation || e.Identifier != "b.test" || !e.Final || !slices.Equal(e.Subproblems, want) {
 			t.Errorf("got %v (%v): %v", e, e.Kind, e.Subproblems)
 		}
 	}
@@ -279,12 +279,59 @@ func TestAccept(t *testing.T) {
 			f := newFake(t)
 			f.on("POST /chall/1", tt.chall...)
 			f.on("POST /authz/1", tt.authz...)
-			err := f.client().Accept(t.Context(), tt.ch)
+			_, err := f.client().Accept(t.Context(), tt.ch)
 			if got := slices.DeleteFunc(f.requests(), func(r string) bool { return !strings.HasPrefix(r, "POST") }); !slices.Equal(got, tt.want) {
 				t.Errorf("got %v", got)
 			}
 			if tt.problem == "" && err != nil || tt.problem != "" && errorOf(t, err).Problem != tt.problem {
 				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestAChallengeSaysWhatTheNameLacksAndNotThatItIsRefused(t *testing.T) {
+	for _, word := range []string{"rejectedIdentifier", "unsupportedIdentifier", "userActionRequired", "accountDoesNotExist"} {
+		for typ, want := range map[string]string{"http-01": "points to this machine", "tls-alpn-01": "points to this machine", "dns-01": "TXT record"} {
+			challenge := fmt.Sprintf(`{"type":%q,"status":"invalid","error":{"type":"urn:ietf:params:acme:error:%s","detail":"welcome"}}`, typ, word)
+			for _, status := range []string{"invalid", "pending"} {
+				f := newFake(t)
+				f.on("POST /authz/1", ok(authzJSON(status, challenge)))
+				_, err := f.client().Challenges(t.Context(), anOrder("pending"), typ)
+				if e := errorOf(t, err); e.Kind != acme.Validation || e.Problem != word || e.Whole || !e.Final || !strings.Contains(e.Hint, want) {
+					t.Errorf("%s in a challenge of %s: got %v (%v), hint %q", word, typ, e, e.Kind, e.Hint)
+				}
+			}
+		}
+	}
+}
+
+func TestTheAnswerToAnAcceptedChallengeCounts(t *testing.T) {
+	failed := `{"type":"http-01","status":%q,"url":"https://ca.test/chall/1","token":"` + token + `","error":{"type":"urn:ietf:params:acme:error:connection","detail":"refused"}}`
+	tests := map[string]struct {
+		answer reply
+		state  acme.AuthorizationState
+		fails  bool
+		wait   time.Duration
+	}{
+		"validated before the CA answers":      {ok(challengeJSON("http-01", "valid")), acme.Validated, false, 0},
+		"still at it":                          {ok(challengeJSON("http-01", "processing")), acme.Open, false, 0},
+		"failed, and may be accepted again":    {ok(fmt.Sprintf(failed, "pending")), acme.Open, true, 0},
+		"failed, and the CA tries by itself":   {ok(fmt.Sprintf(failed, "processing")).with("Retry-After", "5"), acme.Open, true, 5 * time.Second},
+		"failed for good":                      {ok(fmt.Sprintf(failed, "invalid")), acme.Lost, true, 0},
+		"invalid, and the CA does not say why": {ok(challengeJSON("http-01", "invalid")), acme.Lost, true, 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			f.on("POST /chall/1", tt.answer)
+			ch := acme.Challenge{Name: "a.test", URL: host + "/chall/1", Authorization: host + "/authz/1", Proof: acme.Proof{Type: "http-01"}}
+			got, err := f.client().Accept(t.Context(), ch)
+			if err != nil || got.State != tt.state || (got.Error != nil) != tt.fails || got.RetryAfter != tt.wait {
+				t.Fatalf("got %+v, %v", got, err)
+			}
+			if tt.fails && got.Error.Identifier != "a.test" {
+				t.Errorf("the error is of %q", got.Error.Identifier)
 			}
 		})
 	}

@@ -174,7 +174,11 @@ func (ca *CA) serveChallenge(r *request) (*reply, *problem) {
 		return nil, refuse(http.StatusBadRequest, "malformed", "the authorization is %s", c.authz.Status)
 	}
 	if c.Status == "pending" {
-		c.Status, c.due = "processing", r.now.Add(ca.cfg.ValidateDelay)
+		delay, own := ca.script.delays[c.authz.Identifier.Value]
+		if !own {
+			delay = ca.cfg.ValidateDelay
+		}
+		c.Status, c.Error, c.due = "processing", nil, r.now.Add(delay)
 		ca.validating = append(ca.validating, c)
 		r.accepted = c
 	}
@@ -237,6 +241,11 @@ func (ca *CA) conclude(c *challenge, err error) {
 	c.Error = ca.script.validations[a.Identifier.Value]
 	if c.Error == nil && err != nil {
 		c.Error = refuse(http.StatusForbidden, "unauthorized", "%v", err)
+	}
+	if c.Error != nil && ca.cfg.Retryable {
+		c.Status = "pending"
+		ca.spendFailure(a, c.due)
+		return
 	}
 	a.ended = c.due
 	if c.Error != nil {

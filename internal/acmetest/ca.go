@@ -46,6 +46,14 @@ type Config struct {
 	Prevalidated  bool          // authorizations are valid from the start, orders ready
 	AuthzReuse    time.Duration // how long a valid authorization serves further orders of its account; zero: never
 
+	// Retryable leaves a challenge whose validation failed pending, with its error inside, so that the client may accept it
+	// again (RFC 8555 §8.2), as step-ca and Caddy do. Nothing else ends it but the order's end.
+	Retryable bool
+	// Terse leaves the authorizations out of an order that is invalid, as Vault does.
+	Terse bool
+	// Dated fixes the validity of the certificate when the order is made, and refuses to finalize past it, as step-ca does.
+	Dated bool
+
 	Limits    Limits  // what Exceeding fails the test; the zero Limits never do
 	BadNonces float64 // share of good nonces that are refused
 	Errors    float64 // share of requests answered 503, half of them after they took effect
@@ -119,6 +127,7 @@ type script struct {
 	intercept    func(*http.Request) *http.Response
 	refuse, lose map[string]int
 	validations  map[string]*problem // by identifier
+	delays       map[string]time.Duration
 	accountHold  hold
 	caHold       hold
 }
@@ -143,7 +152,7 @@ func New(t testing.TB, cfg Config) *CA {
 		challenges: make(map[string]*challenge), byID: make(map[string]*certificate), sets: make(map[string]*set),
 		buckets: make(map[string]time.Time), counts: make(map[string]int),
 		script: script{
-			refuse: make(map[string]int), lose: make(map[string]int), validations: make(map[string]*problem),
+			refuse: make(map[string]int), lose: make(map[string]int), validations: make(map[string]*problem), delays: make(map[string]time.Duration),
 		},
 	}
 	t.Cleanup(ca.CheckProofs)
@@ -180,6 +189,11 @@ func (ca *CA) FailValidation(identifier, problemType, detail string) {
 			s.validations[identifier] = refuse(http.StatusForbidden, problemType, "%s", detail)
 		}
 	})
+}
+
+// DelayValidation is ValidateDelay for one identifier.
+func (ca *CA) DelayValidation(identifier string, d time.Duration) {
+	ca.scripted(func(s *script) { s.delays[identifier] = d })
 }
 
 // HoldAccount makes the CA refuse new orders as rateLimited until then, with a Retry-After. A client that was told

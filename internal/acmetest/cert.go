@@ -153,17 +153,24 @@ func (ca *CA) parseCSR(r *request, o *order) (*csr, *problem) {
 	return &csr{key: req.PublicKey, names: req.DNSNames, ips: req.IPAddresses}, nil
 }
 
+// lifetime is how long certificates of a profile live.
+func (ca *CA) lifetime(profile string) time.Duration {
+	if l, ok := ca.cfg.Profiles[profile]; ok {
+		return l
+	}
+	return ca.cfg.Lifetime
+}
+
 // issue makes the certificate of an order that is processing, as of the moment that it was promised for.
 func (ca *CA) issue(o *order) {
-	lifetime := ca.cfg.Lifetime
-	if l, ok := ca.cfg.Profiles[o.Profile]; ok {
-		lifetime = l
-	}
+	lifetime := ca.lifetime(o.Profile)
 	c := &certificate{
 		serial: serialFor(len(ca.issued)), names: valuesOf(o.Identifiers), account: o.account, profile: o.Profile,
 		notBefore: o.issueAt.Truncate(time.Second),
 	}
-	c.notAfter = c.notBefore.Add(lifetime)
+	if c.notAfter = c.notBefore.Add(lifetime); ca.cfg.Dated {
+		c.notAfter = o.NotAfter
+	}
 	c.window = window{c.notBefore.Add(lifetime * 62 / 100), c.notBefore.Add(lifetime * 68 / 100)}
 	if err := ca.authority.sign(c, o.request, ca.crlURL()); err != nil {
 		ca.fail(o, refuse(http.StatusBadRequest, "badCSR", "signing: %v", err), o.issueAt)

@@ -22,6 +22,8 @@ type identifier struct {
 type order struct {
 	Status         string       `json:"status"`
 	Expires        time.Time    `json:"expires"`
+	NotBefore      time.Time    `json:"notBefore,omitzero"`
+	NotAfter       time.Time    `json:"notAfter,omitzero"`
 	Identifiers    []identifier `json:"identifiers"`
 	Profile        string       `json:"profile,omitempty"`
 	Replaces       string       `json:"replaces,omitempty"`
@@ -71,6 +73,10 @@ func (ca *CA) newOrder(r *request) (*reply, *problem) {
 	}
 	if p := ca.checkOrder(r, o); p != nil {
 		return nil, p
+	}
+	if ca.cfg.Dated {
+		o.NotBefore = r.now.Truncate(time.Second)
+		o.NotAfter = o.NotBefore.Add(ca.lifetime(o.Profile))
 	}
 	ca.open(o, r.now)
 	r.told = func() { o.known = true }
@@ -236,6 +242,11 @@ func (ca *CA) serveOrder(r *request) (*reply, *problem) {
 	if o.Status == "processing" {
 		rep.retryAfter = ca.cfg.RetryAfter
 	}
+	if o.Status == "invalid" && ca.cfg.Terse {
+		terse := *o
+		terse.Authorizations = nil
+		rep.body = &terse
+	}
 	return rep, nil
 }
 
@@ -250,6 +261,9 @@ func (ca *CA) finalize(r *request) (*reply, *problem) {
 			ca.misbehaved("%s: finalized before it is ready", o.url)
 		}
 		return nil, refuse(http.StatusForbidden, "orderNotReady", "the order's status is %q, not ready", o.Status)
+	}
+	if ca.cfg.Dated && !r.now.Before(o.NotAfter) {
+		return nil, refuse(http.StatusInternalServerError, "serverInternal", "The server experienced an internal error")
 	}
 	if o.request, p = ca.parseCSR(r, o); p != nil {
 		return nil, p

@@ -25,7 +25,7 @@ const alpnProtocol = "acme-tls/1"
 var _ acme.Solver = (*ALPN)(nil)
 
 // turn is how long a CA has to look at a proof before an order of the same name may have its place.
-const turn = 2 * time.Minute
+const turn = time.Minute
 
 // ALPN keeps the certificates that prove control by tls-alpn-01 (RFC 8737), for an ALPNServer to show. They are lost
 // when the process ends, and presented again when their order is resumed. All methods may be called at once.

@@ -62,7 +62,7 @@ func TestTheNextActionIsWhatAnOperatorWouldCallIt(t *testing.T) {
 		"a place in the queue is due now": {
 			reconcile.View{Revision: 1, Do: reconcile.Wait, Why: reconcile.Queued, Next: next, Detail: "up to 3 others are ahead at ca"}, control.Action{Do: "renew", At: now, Reason: "up to 3 others are ahead at ca"}},
 		"an order at the CA is under way": {
-			reconcile.View{Do: reconcile.Wait, Why: reconcile.AwaitingCA, Next: next}, control.Action{Do: "issue", At: now, Reason: "waiting for the CA"}},
+			reconcile.View{Do: reconcile.Wait, Why: reconcile.AwaitingCA, Next: now, Until: next}, control.Action{Do: "issue", At: next, Reason: "waiting for the CA"}},
 		"a new revision is switched to": {
 			reconcile.View{Revision: 1, Do: reconcile.Activate, Why: reconcile.Committed}, control.Action{Do: "activate", At: now, Reason: "a new revision is ready"}},
 		"a failure is followed by an attempt": {

@@ -108,7 +108,9 @@ func nextAction(v reconcile.View, now time.Time) control.Action {
 		a.At = v.Until
 	case v.Do == reconcile.Deploy, v.Why == reconcile.Delivering, v.Why == reconcile.Undelivered:
 		a.Do, a.At = "deploy", later(v.Until, now)
-	case v.Do != reconcile.Wait, v.Why == reconcile.AwaitingCA, v.Why == reconcile.Queued:
+	case v.Why == reconcile.AwaitingCA:
+		a.At = later(v.Until, now)
+	case v.Do != reconcile.Wait, v.Why == reconcile.Queued:
 		a.At = now
 	}
 	return a
@@ -190,7 +192,7 @@ func waitText(v reconcile.View) string {
 
 func certificate(s reconcile.Status, stateDir string, bad *spec.Problem, now time.Time) control.Certificate {
 	c := control.Certificate{
-		Name: s.Name, Phase: control.Phase(s.Phase), Next: nextAction(s.View, now), Failures: failures(s.Record),
+		Name: s.Name, Phase: control.Phase(s.Phase), Next: nextAction(s.View, now), Failures: failures(s.Record, s.Order),
 	}
 	if want := s.Spec; want != nil {
 		c.DNSNames, c.Issuers, c.Profile, c.Key, c.SpecFile = want.DNSNames, want.Issuers, want.Profile, want.PrivateKey.String(), want.File
@@ -262,10 +264,18 @@ func renewal(s reconcile.Status) *control.Renewal {
 	return r
 }
 
-func failures(r store.Record) []control.Failure {
+// failures are those of the record, and in the place of that of its issuer the one of the pending order.
+func failures(r store.Record, o *store.Order) []control.Failure {
+	all := maps.Clone(r.Failures)
+	if o != nil && o.Failure != nil {
+		if all == nil {
+			all = map[string]store.Failure{}
+		}
+		all[o.Issuer] = *o.Failure
+	}
 	var out []control.Failure
-	for _, issuer := range slices.Sorted(maps.Keys(r.Failures)) {
-		f := r.Failures[issuer]
+	for _, issuer := range slices.Sorted(maps.Keys(all)) {
+		f := all[issuer]
 		w := control.Failure{
 			Issuer: issuer, Kind: f.Kind, Count: f.Count, At: f.At, RetryAt: f.RetryAt, Op: f.Op, Problem: f.Problem,
 			Identifier: f.Name, Detail: f.Detail, Hint: f.Hint,

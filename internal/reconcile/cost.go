@@ -75,12 +75,13 @@ func (i *issuer) refund(buckets []bucket) error {
 	return i.ledger.Update(func(s *store.IssuerState) { refund(s, buckets) })
 }
 
-// giveBack gives back what an order that brought no certificate did not cost after all: what counts certificates,
-// and what counts failures unless it is one or may become one.
-func (i *issuer) giveBack(o store.Order, failed bool) error {
+// giveBack gives back what an order that brought no certificate did not cost after all: what counts certificates, and
+// what counts failures of all names but those spent, whose validation failed or may have.
+func (i *issuer) giveBack(o store.Order, spent []string) error {
 	var buckets []bucket
-	if !failed && !o.Validated {
-		buckets = failureBuckets(namesOf(o), i.spec.Limits)
+	if !o.Validated {
+		kept := slices.DeleteFunc(namesOf(o), func(name string) bool { return slices.Contains(spent, name) })
+		buckets = failureBuckets(kept, i.spec.Limits)
 	}
 	if o.Charged {
 		certificates := orderBuckets(namesOf(o), i.spec.Limits)

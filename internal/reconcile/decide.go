@@ -73,6 +73,7 @@ type Input struct {
 	Order   *store.Order  // in flight; nil: none
 	PollAt  time.Time     // when to ask the CA for Order again; zero: now
 	Lacking string        // who does not see the proofs of Order yet; "": nobody is known
+	Since   time.Time     // when Order began to wait for others; zero: it does not
 	Issuers []IssuerState // those of Want, in its order
 	Floor   time.Time     // the clock cannot be before it; zero: unknown
 	Host    string        // spreads renewals over the machines that share a spec
@@ -104,7 +105,7 @@ type Decision struct {
 	Why    Reason
 	Issuer string    // for Issue; for Wait the issuer that is waited for, or ""
 	At     time.Time // for Wait: the next look
-	Until  time.Time // for Wait for a delivery: the end of it, which may be later; zero: unknown
+	Until  time.Time // for Wait for a delivery or the CA: the end of it, which may be later than At; zero: unknown
 	Detail string    // in words, where Why is not enough
 	// Instead is, for Issue at a standby, why the first issuer is not asked; "": it is.
 	Instead string
@@ -180,9 +181,34 @@ func unfinished(in *Input, now time.Time) (Decision, bool) {
 		return Decision{Do: Wait, Why: why, Issuer: o.Issuer, At: at, Detail: detail, Shared: why == IssuerHold}, true
 	}
 	if at := believable(in.PollAt, now); at.After(now) {
-		return Decision{Do: Wait, Why: AwaitingCA, Issuer: o.Issuer, At: at, Detail: in.Lacking}, true
+		d := Decision{Do: Wait, Why: AwaitingCA, Issuer: o.Issuer, At: at, Until: at, Detail: awaited(in, now)}
+		if yields := in.Since.Add(placeTime); yields.After(now) {
+			d.At = earlier(at, yields)
+		}
+		return d, true
 	}
 	return Decision{Do: Resume, Why: InFlight, Issuer: o.Issuer}, true
+}
+
+// placeTime is how long an order that waits for others keeps its place at the issuer.
+const placeTime = time.Minute
+
+// hangs reports whether the open order has waited for others so long that it gives up its place.
+func hangs(in *Input, now time.Time) bool {
+	return in.Order != nil && !in.Since.IsZero() && now.Sub(in.Since) >= placeTime
+}
+
+// awaited is what an open order waits for; "": the CA.
+func awaited(in *Input, now time.Time) string {
+	switch o := in.Order; {
+	case in.Lacking != "":
+		return in.Lacking
+	case o.Failure != nil && o.Failure.Name != "":
+		return "the CA to validate " + o.Failure.Name + " again"
+	case hangs(in, now) && o.Status == string(acme.StatusPending):
+		return "the CA, which has neither validated nor refused the order"
+	}
+	return ""
 }
 
 // obsolete gives an open order up that cannot be gone on with: the spec asks for something else by now, its issuer

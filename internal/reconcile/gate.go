@@ -17,6 +17,7 @@ type gate struct {
 	mu      sync.Mutex
 	paused  bool // nobody gets a place
 	inside  map[string]bool
+	parked  map[string]bool // open, without a place: they wait for others
 	waiting queue
 	index   map[string]*waiter
 }
@@ -29,7 +30,7 @@ type waiter struct {
 }
 
 func newGate(limit int, call func(string)) *gate {
-	return &gate{max: limit, call: call, inside: map[string]bool{}, index: map[string]*waiter{}}
+	return &gate{max: limit, call: call, inside: map[string]bool{}, parked: map[string]bool{}, index: map[string]*waiter{}}
 }
 
 // enter takes a place for name, or queues it by its deadline and returns false.
@@ -39,6 +40,7 @@ func (g *gate) enter(name string, deadline time.Time) bool {
 	if g.inside[name] {
 		return true
 	}
+	delete(g.parked, name)
 	if len(g.inside) < g.max && !g.paused {
 		g.unqueue(name)
 		g.inside[name] = true
@@ -55,15 +57,37 @@ func (g *gate) enter(name string, deadline time.Time) bool {
 	return false
 }
 
+// parkedPerPlace bounds the orders that wait for others without a place: so many for each place.
+const parkedPerPlace = 64
+
+// park gives name's place to the next although its order stays open, because that waits for others and not for us. It
+// reports false when too many are parked: then name keeps what it has.
+func (g *gate) park(name string) bool {
+	g.mu.Lock()
+	if !g.parked[name] && len(g.parked) >= parkedPerPlace*g.max {
+		g.mu.Unlock()
+		return false
+	}
+	g.parked[name] = true
+	g.mu.Unlock()
+	if next := g.vacate(name); next != "" {
+		g.call(next)
+	}
+	return true
+}
+
 // leave gives name's place, or its position in the queue, up. The most urgent of the queue gets the place and is
 // called.
 func (g *gate) leave(name string) {
-	if next := g.replace(name); next != "" {
+	g.mu.Lock()
+	delete(g.parked, name)
+	g.mu.Unlock()
+	if next := g.vacate(name); next != "" {
 		g.call(next)
 	}
 }
 
-func (g *gate) replace(name string) (next string) {
+func (g *gate) vacate(name string) (next string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.unqueue(name)
@@ -106,11 +130,13 @@ func (g *gate) resume() {
 	}
 }
 
-// holders are who has a place.
+// holders are whose orders may be open: who has a place, and who is parked.
 func (g *gate) holders() []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return slices.Sorted(maps.Keys(g.inside))
+	all := slices.AppendSeq(slices.Collect(maps.Keys(g.inside)), maps.Keys(g.parked))
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // resize changes how many may be inside; those who are stay.
@@ -120,7 +146,7 @@ func (g *gate) resize(limit int) {
 	g.max = limit
 }
 
-// wakeInside calls everyone who has a place: what they all waited for is over.
+// wakeInside calls everyone who has a place or is parked: what they all waited for is over.
 func (g *gate) wakeInside() {
 	for _, name := range g.holders() {
 		g.call(name)

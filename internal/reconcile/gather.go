@@ -40,7 +40,7 @@ func (v *visit) gatherFiles() (err error) {
 	if v.pending != nil {
 		v.in.Order = &v.pending.Order
 		f := v.r.flight(v.name)
-		v.in.PollAt, v.in.Lacking = f.pollAt, f.lacking
+		v.in.PollAt, v.in.Lacking, v.in.Since = f.pollAt, f.lacking, f.since
 	}
 	return v.gatherRevisions()
 }

@@ -86,6 +86,7 @@ func (v *visit) order(ctx context.Context, i *issuer, client *acme.Client, o sto
 		o.Replaces = ""
 	}
 	o.URL, o.Status, o.Expires = made.URL, string(made.Status), made.Expires
+	o.Authorizations = made.Authorizations
 	if err := v.r.store.SaveOrder(v.name, o, store.Durable); err != nil {
 		return err
 	}
@@ -101,7 +102,7 @@ func (v *visit) refused(i *issuer, o store.Order, err error) error {
 	if e, ok := errors.AsType[*acme.Error](err); !ok || e.Status == 0 {
 		return nil
 	}
-	return i.giveBack(o, false)
+	return i.giveBack(o, nil)
 }
 
 // replaces is the certificate that the CA may take the new order to replace: one of the same account (RFC 9773 §5)

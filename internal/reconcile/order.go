@@ -30,21 +30,33 @@ func (v *visit) resume(ctx context.Context) error {
 	if err != nil {
 		return v.heard(ctx, i, err)
 	}
+	if f := v.r.flight(v.name); !f.over.IsZero() {
+		return v.settle(ctx, i, client, o, f.reason)
+	}
 	state, err := client.Order(ctx, o.URL)
 	if err != nil {
-		return v.unfinished(ctx, i, o, err)
+		return v.unfinished(ctx, i, client, o, err)
 	}
 	return v.advance(ctx, i, client, o, state)
 }
 
 // advance takes an order from the state it is in as far as it goes without waiting for the CA.
 func (v *visit) advance(ctx context.Context, i *issuer, client *acme.Client, o store.Order, state *acme.Order) (err error) {
-	if acme.OrderStatus(o.Status) == acme.StatusPending && state.Status != acme.StatusPending {
-		v.cleanUp(ctx, &o) // the CA has looked
+	if len(o.Authorizations) > 0 {
+		state.Authorizations = o.Authorizations
+	}
+	if err := hopeless(o, state, v.now); err != nil {
+		return v.unfinished(ctx, i, client, o, err)
+	}
+	switch state.Status {
+	case acme.StatusReady, acme.StatusProcessing, acme.StatusValid:
+		if acme.OrderStatus(o.Status) == acme.StatusPending {
+			v.cleanUp(ctx, &o) // the CA has validated
+		}
 	}
 	if state.Status == acme.StatusReady {
 		if state, err = v.finalize(ctx, i, client, &o, state); err != nil {
-			return v.unfinished(ctx, i, o, err)
+			return v.finalizeFailed(ctx, i, client, o, err)
 		}
 	}
 	switch state.Status {
@@ -55,43 +67,12 @@ func (v *visit) advance(ctx context.Context, i *issuer, client *acme.Client, o s
 	case acme.StatusValid:
 		err = v.fetch(ctx, client, o, state)
 	default:
-		err = client.Failure(ctx, state)
+		err = acme.Reason(state, nil)
 	}
 	if err != nil {
-		return v.unfinished(ctx, i, o, err)
+		return v.unfinished(ctx, i, client, o, err)
 	}
 	return i.heard(nil, time.Now().Round(0))
-}
-
-// prove makes the proofs of an order visible, once, tells the CA to look, and waits for it.
-func (v *visit) prove(ctx context.Context, client *acme.Client, o *store.Order, state *acme.Order) error {
-	if !state.Expires.IsZero() && v.now.After(state.Expires) {
-		return errExpired(state)
-	}
-	if v.r.flight(v.name).proved {
-		v.wait(state)
-		return nil
-	}
-	challenges, err := client.Challenges(ctx, state, v.in.Want.Challenge.Type)
-	if err != nil {
-		return err
-	}
-	if len(challenges) > 0 {
-		lacking, err := v.present(ctx, o, challenges)
-		if err != nil {
-			return err
-		}
-		if lacking != "" {
-			v.look(lacking)
-			return nil
-		}
-		if err := client.AcceptAll(ctx, challenges); err != nil {
-			return err
-		}
-		v.r.setFlight(v.name, flight{proved: true})
-	}
-	v.wait(state)
-	return nil
 }
 
 // slow is a Solver whose proofs take a while until everybody sees them.
@@ -130,7 +111,7 @@ func (v *visit) present(ctx context.Context, o *store.Order, challenges []acme.C
 		if err := v.show(ctx, solver, o, challenges); err != nil {
 			return "", err
 		}
-		f.shown, f.polls, f.lacking = time.Now().Round(0), 0, ""
+		f.shown, f.since, f.polls, f.lacking = time.Now().Round(0), time.Time{}, 0, ""
 		v.r.setFlight(v.name, f)
 	}
 	s, ok := solver.(slow)
@@ -267,23 +248,25 @@ func errOld() error {
 
 // unfinished sorts out an order that an error interrupted: one that may still come to an end is kept, for it has
 // been paid for; any other is dropped, and what it did not use is given back.
-func (v *visit) unfinished(ctx context.Context, i *issuer, o store.Order, err error) error {
+func (v *visit) unfinished(ctx context.Context, i *issuer, client *acme.Client, o store.Order, err error) error {
 	if ctx.Err() != nil {
 		return err
 	}
 	e, ok := errors.AsType[*acme.Error](err)
 	if !ok {
 		if _, lost := errors.AsType[*store.DamagedError](err); lost { // without its key it is good for nothing
-			return errors.Join(err, v.end(ctx, i, o, true))
+			return errors.Join(err, v.end(ctx, i, o, namesOf(o)))
 		}
 		return err // this machine's trouble: the order stays
 	}
-	gone := e.Status == http.StatusNotFound || e.Problem == "accountDoesNotExist"
-	if (e.Kind == acme.Transient || e.Kind == acme.RateLimited) && !gone {
-		v.r.land(v.name)
-		return v.heard(ctx, i, err)
+	switch gone := e.Status == http.StatusNotFound || e.Problem == "accountDoesNotExist"; {
+	case gone:
+		return v.heard(ctx, i, errors.Join(err, v.end(ctx, i, o, nil)))
+	case e.Final, e.Kind == acme.Validation, e.Kind == acme.Permanent:
+		return v.settle(ctx, i, client, o, e)
 	}
-	return v.heard(ctx, i, errors.Join(err, v.end(ctx, i, o, e.Kind == acme.Validation)))
+	v.r.land(v.name)
+	return v.heard(ctx, i, err)
 }
 
 // heard tells the issuer how the CA answered and passes the error on.
@@ -309,18 +292,23 @@ func (v *visit) abandon(ctx context.Context) error {
 		return err
 	}
 	v.log.Debug("giving an order up", fieldIssuer(o.Issuer), zap.String("order", o.URL))
-	return v.end(ctx, i, o, len(o.Proofs) > 0)
+	var spent []string
+	if len(o.Proofs) > 0 {
+		spent = namesOf(o)
+	}
+	return v.end(ctx, i, o, spent)
 }
 
 // end forgets an order that brought no certificate, and then gives back what it did not use: never twice, whatever
-// interrupts it. Of one whose URL never came, nobody knows what it used.
-func (v *visit) end(ctx context.Context, i *issuer, o store.Order, failed bool) error {
+// interrupts it. Spent are the names whose validation failed or may have. An order whose URL never came may have used
+// all.
+func (v *visit) end(ctx context.Context, i *issuer, o store.Order, spent []string) error {
 	v.cleanUp(ctx, &o)
 	v.r.land(v.name)
 	if err := v.r.store.Drop(v.name); err != nil || i == nil || o.URL == "" {
 		return err
 	}
-	return i.giveBack(o, failed)
+	return i.giveBack(o, spent)
 }
 
 const (

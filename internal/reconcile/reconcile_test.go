@@ -379,7 +379,7 @@ func TestOrdersInFlightAreBounded(t *testing.T) {
 		}
 		w.put(spec.NewSet(certs, []*spec.Issuer{w.issuer("ca", spec.Limits{OrdersInFlight: 4})}))
 		w.run()
-		time.Sleep(90 * time.Second)
+		time.Sleep(50 * time.Second)
 		if n := w.ca().Count("newOrder"); n != 4 {
 			t.Errorf("opened %d orders", n)
 		}

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/x509"
@@ -156,10 +157,25 @@ func (h *rehearsal) validate(ctx context.Context, o *acme.Order) (*acme.Order, e
 	if err := seen(ctx, solver, challenges); err != nil {
 		return nil, err
 	}
-	if err := h.client.AcceptAll(ctx, challenges); err != nil {
+	answers, err := h.client.AcceptAll(ctx, challenges)
+	if err != nil {
 		return nil, err
 	}
+	if failed := failed(answers); failed != nil {
+		return nil, failed
+	}
 	return h.poll(ctx, o, acme.StatusPending)
+}
+
+// failed is why the CA could not validate, also where it would let that be tried again; nil: it could, or is at it.
+func failed(all []acme.Authorization) error {
+	if _, lost := acme.Remaining(all); lost != nil {
+		return lost
+	}
+	if failing := acme.Failing(all); failing != nil {
+		return failing
+	}
+	return nil
 }
 
 // seen waits until proofs that take a while are visible to everybody.
@@ -193,6 +209,7 @@ const pollEvery = time.Second
 
 // poll asks for the order again, at the pace that the CA wants, while it is in one of these states.
 func (h *rehearsal) poll(ctx context.Context, o *acme.Order, while ...acme.OrderStatus) (*acme.Order, error) {
+	since := time.Now()
 	for {
 		over := o.Status != acme.StatusInvalid
 		for _, s := range while {
@@ -211,7 +228,13 @@ func (h *rehearsal) poll(ctx context.Context, o *acme.Order, while ...acme.Order
 		if err != nil {
 			return nil, err
 		}
-		o = next
+		if o = next; o.Status != acme.StatusPending || time.Since(since) < doubtAfter {
+			continue
+		}
+		all, err := h.client.Authorizations(ctx, o, h.in.Want.Challenge.Type)
+		if err := cmp.Or(err, failed(all)); err != nil {
+			return nil, err
+		}
 	}
 }
 

@@ -40,6 +40,7 @@ func (r *Reconciler) Rollover(ctx context.Context, issuer string) (acme.Account,
 		return acme.Account{}, store.Account{}, fmt.Errorf("changing the key of the account at %s: %w", issuer, err)
 	}
 	err = r.rollover(ctx, i, *have)
+	r.proveAgain(i)
 	reopen()
 	if err != nil {
 		return acme.Account{}, store.Account{}, err
@@ -93,11 +94,21 @@ func restless(names []string, err error) error {
 // proving are the certificates whose names are being validated: the proofs are made from the account's key.
 func (r *Reconciler) proving(i *issuer) (names []string) {
 	for _, name := range i.gate.holders() {
-		if f := r.flight(name); f.proved || !f.shown.IsZero() {
+		if f := r.flight(name); !f.shown.IsZero() && !f.resting() {
 			names = append(names, name)
 		}
 	}
 	return names
+}
+
+// proveAgain makes orders whose validation fails begin once more: their challenge responses are made from the key.
+func (r *Reconciler) proveAgain(i *issuer) {
+	for _, name := range i.gate.holders() {
+		if r.flight(name).resting() {
+			r.land(name)
+			r.wake(name)
+		}
+	}
 }
 
 // rollover changes the key while nobody else asks the CA.

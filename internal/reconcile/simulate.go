@@ -155,7 +155,7 @@ func (s *Simulation) admit(c *simulatedCert, d Decision, now time.Time) Decision
 		}
 	}
 	if i := s.issuers[d.Issuer]; stay && i != nil {
-		return i.gate.admit(c.in.Want.Name, c.in.Have, d, now)
+		return i.gate.admit(c.in.Want.Name, &c.in, d, now)
 	}
 	return d
 }

@@ -46,7 +46,7 @@ type View struct {
 	Why       Reason
 	Detail    string    // of Why
 	Next      time.Time // visit
-	Until     time.Time // of a delivery that waits: the end of that; zero: unknown
+	Until     time.Time // when a delivery, or the next poll of an order, is due at last; zero: unknown
 	Renewal   time.Time // when the next certificate is due; zero: at once
 	Error     string    // of the last attempt that ended, "" when it worked
 	Hint      string
@@ -79,6 +79,9 @@ func newView(name string, in Input, d Decision, now time.Time) View {
 	}
 	if _, f := LastFailure(in.Have); f.Count > 0 {
 		v.Error, v.Hint, v.ErrorAt = Describe(f), f.Hint, f.At
+	}
+	if o := in.Order; o != nil && o.Failure != nil && in.Want != nil {
+		v.Error, v.Hint, v.ErrorAt = Describe(*o.Failure), o.Failure.Hint, o.Failure.At
 	}
 	return v
 }

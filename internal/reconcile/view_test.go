@@ -54,7 +54,7 @@ func TestStatusTellsOfTheQueue(t *testing.T) {
 	bubble(t, slow(), func(w *world) {
 		w.narrow(cert("a"), cert("b"))
 		w.run()
-		time.Sleep(time.Minute)
+		time.Sleep(50 * time.Second)
 		why := map[reconcile.Reason]int{}
 		for _, name := range []string{"a", "b"} {
 			s, err := w.reconciler.Status(name)

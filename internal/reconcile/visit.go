@@ -53,7 +53,7 @@ func (v *visit) admit(d Decision) Decision {
 	if err != nil || i == nil {
 		return d
 	}
-	return i.gate.admit(v.name, v.in.Have, d, v.now)
+	return i.gate.admit(v.name, &v.in, d, v.now)
 }
 
 // queues tells a decision that needs a place at its issuer.
@@ -62,8 +62,11 @@ func (d Decision) queues() bool {
 }
 
 // admit is d, which queues, or the wait for its turn. An order that is open is not kept out.
-func (g *gate) admit(name string, have store.Record, d Decision, now time.Time) Decision {
-	if g.enter(name, turn(have, now)) || d.Do == Resume || d.Why == AwaitingCA {
+func (g *gate) admit(name string, in *Input, d Decision, now time.Time) Decision {
+	if d.Why == AwaitingCA && hangs(in, now) && g.park(name) {
+		return d
+	}
+	if g.enter(name, turn(in.Have, now)) || in.Order != nil && in.Order.URL != "" {
 		return d
 	}
 	return Decision{Do: Wait, Why: Queued, Issuer: d.Issuer, At: now.Add(time.Hour),

@@ -155,11 +155,21 @@ type Order struct {
 	Status      string    `json:"status,omitempty"`
 	Created     time.Time `json:"created"`
 	Expires     time.Time `json:"expires,omitzero"`
-	Proofs      []Proof   `json:"proofs,omitempty"`  // to be taken away when the order ends
-	Reason      string    `json:"reason"`            // why it was ordered, in the words of reconcile
-	Instead     string    `json:"instead,omitempty"` // why it was not made at the first issuer of the spec; "": it was
-	Charged     bool      `json:"charged"`           // it counts against the budgets of its issuer
-	Validated   bool      `json:"validated,omitempty"`
+	// Authorizations are the URLs of the CA's first answer: some CAs leave them out once the order is invalid.
+	Authorizations []string `json:"authorizations,omitempty"`
+	// Failing is since when a validation of the pending order fails, while the CA lets it be tried again; zero: none does.
+	Failing time.Time `json:"failingSince,omitzero"`
+	// Failure is why, in the CA's words; nil: none fails.
+	Failure *Failure `json:"failure,omitempty"`
+	// Finalizes counts the requests to finalize the order that failed, and FinalizeFailed is the first of them.
+	Finalizes      int       `json:"failedFinalizes,omitempty"`
+	FinalizeFailed time.Time `json:"finalizeFailedSince,omitzero"`
+
+	Proofs    []Proof `json:"proofs,omitempty"`  // to be taken away when the order ends
+	Reason    string  `json:"reason"`            // why it was ordered, in the words of reconcile
+	Instead   string  `json:"instead,omitempty"` // why it was not made at the first issuer of the spec; "": it was
+	Charged   bool    `json:"charged"`           // it counts against the budgets of its issuer
+	Validated bool    `json:"validated,omitempty"`
 }
 
 // Proof names what was made visible to the CA, and where: the spec may say something else by the time it is to go.

@@ -181,7 +181,7 @@ func (c *bare) obtain(ctx context.Context, name string) error {
 		c.tokens.Store(ch.Proof.Token, ch.Proof.KeyAuth)
 		defer c.tokens.Delete(ch.Proof.Token)
 	}
-	if err := c.client.AcceptAll(ctx, challenges); err != nil {
+	if _, err := c.client.AcceptAll(ctx, challenges); err != nil {
 		return err
 	}
 	if order, err = c.await(ctx, order, acme.StatusReady); err != nil {

@@ -122,7 +122,7 @@ func validate(t *testing.T, ca *pebble.Server, s *site.Site, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.AcceptAll(ctx, open); err != nil {
+	if _, err := c.AcceptAll(ctx, open); err != nil {
 		t.Fatal(err)
 	}
 	site.Eventually(t, "the CA has validated "+name, func() bool {
