@@ -259,7 +259,7 @@ func (v *visit) unfinished(ctx context.Context, i *issuer, client *acme.Client, 
 		}
 		return err // this machine's trouble: the order stays
 	}
-	switch gone := e.Status == http.StatusNotFound || e.Problem == "accountDoesNotExist"; {
+	switch gone := e.Status == http.StatusNotFound || e.Status != 0 && e.Problem == "accountDoesNotExist"; {
 	case gone:
 		return v.heard(ctx, i, errors.Join(err, v.end(ctx, i, o, nil)))
 	case e.Final, e.Kind == acme.Validation, e.Kind == acme.Permanent:
@@ -272,7 +272,7 @@ func (v *visit) unfinished(ctx context.Context, i *issuer, client *acme.Client, 
 // heard tells the issuer how the CA answered and passes the error on.
 func (v *visit) heard(ctx context.Context, i *issuer, err error) error {
 	var e *acme.Error
-	if errors.As(err, &e) && e.Problem == "accountDoesNotExist" && v.account != "" {
+	if errors.As(err, &e) && e.Problem == "accountDoesNotExist" && e.Status != 0 && v.account != "" {
 		forgot, ferr := v.r.forget(ctx, i, v.account, v.now)
 		if forgot || ferr != nil {
 			return errors.Join(err, ferr)
