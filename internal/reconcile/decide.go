@@ -73,6 +73,7 @@ type Input struct {
 	Order   *store.Order  // in flight; nil: none
 	PollAt  time.Time     // when to ask the CA for Order again; zero: now
 	Lacking string        // who does not see the proofs of Order yet; "": nobody is known
+	Over    bool          // Order can no longer become valid; the CA may still be validating
 	Since   time.Time     // when Order began to wait for others; zero: it does not
 	Issuers []IssuerState // those of Want, in its order
 	Floor   time.Time     // the clock cannot be before it; zero: unknown
@@ -135,10 +136,12 @@ func Decide(in Input, now time.Time) Decision {
 	return mindDelivery(&in, now, chooseIssuer(&in, now)) // on hold, backing off, over budget, or issue
 }
 
-func notWanted(in *Input, _ time.Time) (Decision, bool) {
+func notWanted(in *Input, now time.Time) (Decision, bool) {
 	switch {
 	case in.Want != nil:
 		return Decision{}, false
+	case in.settles(now):
+		return Decision{Do: Wait, Why: Unwanted, At: in.PollAt}, true
 	case in.Have.Retired.IsZero():
 		return Decision{Do: Retire, Why: Unwanted}, true
 	default:
@@ -193,6 +196,11 @@ func unfinished(in *Input, now time.Time) (Decision, bool) {
 // placeTime is how long an order that waits for others keeps its place at the issuer.
 const placeTime = time.Minute
 
+// settles reports whether the open order is over, and the CA is asked again later what it still validates.
+func (in *Input) settles(now time.Time) bool {
+	return in.Order != nil && in.Over && believable(in.PollAt, now).After(now)
+}
+
 // hangs reports whether the open order has waited for others so long that it gives up its place.
 func hangs(in *Input, now time.Time) bool {
 	return in.Order != nil && !in.Since.IsZero() && now.Sub(in.Since) >= placeTime
@@ -213,9 +221,12 @@ func awaited(in *Input, now time.Time) string {
 
 // obsolete gives an open order up that cannot be gone on with: the spec asks for something else by now, its issuer
 // is another one, or the CA's answer to it was lost. One that the CA is processing stays: its issuer may come back.
-func obsolete(in *Input, _ time.Time) (Decision, bool) {
+func obsolete(in *Input, now time.Time) (Decision, bool) {
 	if in.Order == nil || underway(in.Order.Status) {
 		return Decision{}, false
+	}
+	if in.settles(now) {
+		return Decision{Do: Wait, Why: AwaitingCA, Issuer: in.Order.Issuer, At: in.PollAt, Until: in.PollAt}, true
 	}
 	return Decision{Do: Abandon, Why: Obsolete, Issuer: in.Order.Issuer, Detail: "an order that is no longer wanted is given up"}, true
 }

@@ -40,7 +40,7 @@ func (v *visit) gatherFiles() (err error) {
 	if v.pending != nil {
 		v.in.Order = &v.pending.Order
 		f := v.r.flight(v.name)
-		v.in.PollAt, v.in.Lacking, v.in.Since = f.pollAt, f.lacking, f.since
+		v.in.PollAt, v.in.Lacking, v.in.Since, v.in.Over = f.pollAt, f.lacking, f.since, !f.over.IsZero()
 	}
 	return v.gatherRevisions()
 }

@@ -292,6 +292,11 @@ func (v *visit) abandon(ctx context.Context) error {
 		return err
 	}
 	v.log.Debug("giving an order up", fieldIssuer(o.Issuer), zap.String("order", o.URL))
+	if f := v.r.flight(v.name); i != nil && !f.accepted.IsZero() && !f.resting() {
+		if client, err := v.ready(ctx, i); err == nil {
+			return v.settle(ctx, i, client, o, nil)
+		}
+	}
 	var spent []string
 	if len(o.Proofs) > 0 {
 		spent = namesOf(o)

@@ -69,7 +69,7 @@ func TestAnEditThatIsTakenBackLeavesNothing(t *testing.T) {
 		time.Sleep(time.Minute)
 		w.expect("www", reconcile.PhaseRenewing, reconcile.AwaitingCA)
 		w.want(cert("www"))
-		time.Sleep(time.Minute)
+		time.Sleep(2 * time.Minute) // the CA had a minute to validate
 		w.expect("www", reconcile.PhaseValid, reconcile.NotDue)
 		if p, err := w.store.Pending("www"); p != nil || err != nil {
 			t.Errorf("the order is still open: %+v, %v", p, err)

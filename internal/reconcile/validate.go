@@ -262,7 +262,8 @@ func concerns(f store.Failure, name string) bool {
 }
 
 // settle ends an order that is over, once the CA has finished validating the names that it was told of, or after a
-// minute: until then their challenge responses stay. Each name that failed is reported, and no other is charged.
+// minute: until then their challenge responses stay. Each name that failed is reported, and no other is charged. If reason
+// is nil, the order is no longer wanted.
 func (v *visit) settle(ctx context.Context, i *issuer, client *acme.Client, o store.Order, reason *acme.Error) error {
 	f := v.r.flight(v.name)
 	if f.over.IsZero() {
@@ -274,11 +275,14 @@ func (v *visit) settle(ctx context.Context, i *issuer, client *acme.Client, o st
 	} else if ctx.Err() != nil {
 		return err
 	}
-	busy := f.all == nil || slices.ContainsFunc(f.all, validation.validating)
+	busy := f.all == nil && !o.Validated || slices.ContainsFunc(f.all, validation.validating)
 	if told && busy && time.Since(f.over) < settleTime {
 		f.pause(pollAfter(f.polls, 0))
 		v.r.setFlight(v.name, f)
 		return i.heard(nil, time.Now().Round(0))
+	}
+	if f.reason == nil { // the order is no longer wanted: why it is over does not matter
+		return v.end(ctx, i, o, spent(o, f, told))
 	}
 	final := acme.Reason(&acme.Order{Error: f.reason}, authorizations(f.all))
 	client.Count(final)
@@ -287,10 +291,13 @@ func (v *visit) settle(ctx context.Context, i *issuer, client *acme.Client, o st
 
 // reread reads the authorizations of an order that is over, as far as they may have changed.
 func (v *visit) reread(ctx context.Context, client *acme.Client, o store.Order, f flight) ([]validation, error) {
-	if o.Validated {
-		return []validation{}, nil
+	if o.Validated || len(o.Proofs) == 0 && f.all != nil {
+		return f.all, nil
 	}
-	typ := v.in.Want.Challenge.Type
+	typ := "" // the spec may want another type by now
+	if len(o.Proofs) > 0 {
+		typ = o.Proofs[0].Type
+	}
 	order := &acme.Order{Identifiers: acmeIdentifiers(o), Authorizations: o.Authorizations}
 	if f.all == nil {
 		read, err := client.Authorizations(ctx, order, typ)

@@ -179,6 +179,38 @@ func TestTheResponsesOfOtherNamesStayUntilTheCAHasValidatedThem(t *testing.T) {
 	}
 }
 
+func TestTheResponsesStayUntilTheCAHasValidatedAlthoughNobodyWantsTheOrderAnyMore(t *testing.T) {
+	for sentence, change := range map[string]func(*world){
+		"when the names change": func(w *world) {
+			c := cert("www")
+			c.DNSNames = append(c.DNSNames, "more.example.com")
+			w.want(c)
+		},
+		"when the spec goes away":    func(w *world) { w.want() },
+		"when the webroot moves":     func(w *world) { w.want(challenged("www", "/srv/new")) },
+		"when the challenge changes": func(w *world) { c := cert("www"); c.Challenge.Type = "dns-01"; w.want(c) },
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			bubble(t, acmetest.Config{AuthzReuse: day, OrderGap: -1}, func(w *world) {
+				w.quiet = true
+				w.ca().DelayValidation("www.example.com", 20*time.Second)
+				w.want(challenged("www", "/srv/old"))
+				w.run()
+				time.Sleep(5 * time.Second)
+				change(w)
+				time.Sleep(5 * time.Second)
+				if n := w.proofs.count(); n != 1 {
+					t.Errorf("showing %d responses", n) // and the CA complains
+				}
+				time.Sleep(30 * time.Second)
+				if n := w.proofs.count(); n != 0 {
+					t.Errorf("still showing %d responses", n)
+				}
+			})
+		})
+	}
+}
+
 func TestEachNameThatFailedIsReported(t *testing.T) {
 	bubble(t, acmetest.Config{AuthzReuse: 30 * day}, func(w *world) {
 		w.quiet = true

@@ -130,8 +130,8 @@ func (v *visit) perform(ctx context.Context, d Decision) error {
 // the spec come back.
 func (v *visit) retire(ctx context.Context) error {
 	if v.in.Order != nil && !underway(v.in.Order.Status) {
-		if err := v.abandon(ctx); err != nil {
-			return err
+		if err := v.abandon(ctx); err != nil || !v.r.flight(v.name).over.IsZero() {
+			return err // the CA may still be validating
 		}
 	}
 	v.in.Have.Retired = v.now
