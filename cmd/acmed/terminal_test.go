@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"acmed/internal/control"
 )
 
 // pseudo opens a terminal of that width: what is written to tty is read from screen.
@@ -89,5 +91,22 @@ func TestTerminal(t *testing.T) {
 	}
 	if got := terminalOf(new(bytes.Buffer)); got != (terminal{}) {
 		t.Errorf("a pipe is taken for %+v", got)
+	}
+}
+
+// TestALongURLLeavesTablesReadable has one of 4 KiB in the words of a CA: a list shows none of it on a terminal, and the
+// status all of it.
+func TestALongURLLeavesTablesReadable(t *testing.T) {
+	url := "https://ca.test/unpause?jwt=" + strings.Repeat("x", 4000)
+	term := terminal{width: 80}
+	bad := control.Summary{Name: "www.example.com", Phase: control.Parked, Reason: "tried once a day", Error: "rateLimited: Please visit: " + url, Problem: true}
+	for line := range strings.Lines(term.show(listText([]control.Summary{bad}, noon()))) {
+		if len(line) > 82 || strings.Contains(line, "https:") {
+			t.Errorf("%d characters: %s", len(line), line)
+		}
+	}
+	cert := control.Certificate{Name: "www.example.com", Phase: control.Parked, Failures: []control.Failure{{Issuer: "ca", Problem: "rateLimited", Detail: "Please visit: " + url}}}
+	if text := term.show(certificateText(cert, noon())); !strings.Contains(text, url) {
+		t.Errorf("the status cuts the URL: %s", text)
 	}
 }

@@ -59,7 +59,7 @@ type Error struct {
 	// "badCertificate", "noChallenge", "noKeyChange", "protocol").
 	Problem     string
 	Status      int          // HTTP status; 0: there was no answer
-	Detail      string       // the CA's own words, sanitised and at most 512 bytes; or the local cause
+	Detail      string       // the CA's own words, sanitised and at most 4 KiB; or the local cause
 	Identifier  string       // the name that failed; "" when it concerns them all
 	Subproblems []Subproblem // per identifier (RFC 8555 §6.7.1)
 	RetryAt     time.Time    // absolute, clamped to [now+1 s, now+24 h]; zero: the CA did not say
@@ -67,7 +67,12 @@ type Error struct {
 	Whole       bool         // it concerns the account or the CA, not just this order
 	Hint        string       // what the operator can do about it, one sentence; "" when there is nothing to do but wait
 	Err         error        // the cause; may be nil
+
+	untimed bool // RetryAt is acmed's own: the CA did not send Retry-After with a rate limit
 }
+
+// HintName stands in an Error.Hint for the name of the certificate, which this package does not know.
+const HintName = "NAME"
 
 // Subproblem is what the CA says of one identifier of an order.
 type Subproblem struct {

@@ -47,7 +47,7 @@ func (c *Client) NewOrder(ctx context.Context, r OrderRequest) (_ *Order, err er
 func (c *Client) newOrder(ctx context.Context, d *directory, r OrderRequest) (*Order, error) {
 	a, err := c.post(ctx, OpNewOrder, d.newOrder, orderPayload(r))
 	if err != nil {
-		return nil, sparing(err, r.Identifiers)
+		return nil, refused(err, r)
 	}
 	url, err := c.resolve(OpNewOrder, a.url, a.header.Get("Location"))
 	if err != nil {
@@ -61,21 +61,6 @@ func (c *Client) newOrder(ctx context.Context, d *directory, r OrderRequest) (*O
 		return nil, oddAnswer(OpNewOrder, a.status, "the CA's order is for other names than those asked for")
 	}
 	return o, nil
-}
-
-// sparing takes back that a refusal concerns the whole account when it speaks of one of the order's names.
-func sparing(err error, ids []Identifier) error {
-	e, ok := errors.AsType[*Error](err)
-	if !ok || !e.Whole || e.Kind == Transient || e.Status == http.StatusServiceUnavailable {
-		return err
-	}
-	named := func(id Identifier) bool {
-		return strings.Contains(strings.ToLower(e.Detail), strings.TrimPrefix(id.Value, "*."))
-	}
-	if slices.ContainsFunc(ids, named) {
-		e.Whole = false
-	}
-	return e
 }
 
 // refusesReplaces reads whether an order may work that names no certificate to replace. Pebble knows one in 256 of its

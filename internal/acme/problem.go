@@ -108,7 +108,7 @@ func problemWord(typ string) string {
 // classify turns what a CA said into an *Error: the only place that decides on kinds of problem documents.
 // status is 0 when the problem is part of an object, such as a challenge, and not an answer.
 func classify(op string, status int, p problem, wait time.Duration, now time.Time) *Error {
-	e := &Error{Op: op, Problem: problemWord(p.Type), Status: status, Detail: clean(p.Detail)}
+	e := &Error{Op: op, Problem: problemWord(p.Type), Status: status, Detail: cleanDetail(p.Detail)}
 	e.Detail = cmp.Or(e.Detail, http.StatusText(status))
 	for _, s := range p.Subproblems[:min(len(p.Subproblems), maxSubproblems)] {
 		e.Subproblems = append(e.Subproblems, Subproblem{
@@ -120,7 +120,7 @@ func classify(op string, status int, p problem, wait time.Duration, now time.Tim
 	}
 	e.Kind = kindOf(e, wait > 0)
 	if wait == 0 && e.Kind == RateLimited {
-		wait = noRetryAfter
+		wait, e.untimed = noRetryAfter, true
 	}
 	if wait > 0 {
 		e.RetryAt = now.Add(wait)
@@ -234,10 +234,15 @@ func asError(op string, err error) *Error {
 
 // worst joins the failures of several identifiers into one error of the gravest kind that names them all.
 func worst(op string, errs []*Error) *Error {
-	e := *slices.MaxFunc(errs, func(a, b *Error) int { return cmp.Compare(a.Kind, b.Kind) })
+	gravest := slices.MaxFunc(errs, func(a, b *Error) int { return cmp.Compare(a.Kind, b.Kind) })
+	e := *gravest
 	e.Op, e.Subproblems = op, nil
 	for _, x := range errs[:min(len(errs), maxSubproblems)] {
-		e.Subproblems = append(e.Subproblems, Subproblem{Identifier: x.Identifier, Problem: x.Problem, Detail: x.Detail})
+		detail := x.Detail
+		if x != gravest { // a hundred details of 4 KiB would be too much for a record
+			detail = clean(detail)
+		}
+		e.Subproblems = append(e.Subproblems, Subproblem{Identifier: x.Identifier, Problem: x.Problem, Detail: detail})
 	}
 	return &e
 }

@@ -169,6 +169,12 @@ func TestCleanMakesTextHarmless(t *testing.T) {
 		"\u202etfel ot thgir":       `\u202etfel ot thgir`,
 		strings.Repeat("a", 9999):   strings.Repeat("a", 512),
 		strings.Repeat("\x00", 999): strings.Repeat(`\x00`, 128),
+
+		"see https://ca.test/" + strings.Repeat("a", 492):            "see https://ca.test/" + strings.Repeat("a", 492),
+		"see https://ca.test/" + strings.Repeat("a", 492) + " there": "see https://ca.test/" + strings.Repeat("a", 492),
+		"see https://ca.test/" + strings.Repeat("a", 493):            "see",
+		"see http://ca.test/" + strings.Repeat("a", 9999):            "see",
+		"see https://ca.test/ " + strings.Repeat("a", 9999):          "see https://ca.test/ " + strings.Repeat("a", 491),
 	}
 	for in, want := range tests {
 		if got := acme.Clean(in); got != want {

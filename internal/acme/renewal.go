@@ -59,7 +59,7 @@ func parseRenewalInfo(a *answer, cert Renewable) (RenewalInfo, error) {
 	if d := retryAfter(a.header); d > 0 {
 		r.RetryAfter = max(d, minRenewalPoll)
 	}
-	if u, err := url.Parse(w.ExplanationURL); err == nil && checkURL(u) == nil && len(w.ExplanationURL) <= maxText {
+	if u, err := url.Parse(w.ExplanationURL); err == nil && checkURL(u) == nil && len(w.ExplanationURL) <= maxLink {
 		r.ExplanationURL = u.String()
 	}
 	return r, nil

@@ -243,3 +243,19 @@ func TestOnlyWhatIsWantedIsTold(t *testing.T) {
 		wantNews(t, p, "failures and recoveries are not", "www undelivered")
 	})
 }
+
+// TestAMessageHoldsAllThatTheCASays has a URL that the operator must open.
+func TestAMessageHoldsAllThatTheCASays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &people{}
+		n, stop := run(t, p)
+		defer stop()
+		problem := "rateLimited: Please visit: https://ca.test/unpause?jwt=" + strings.Repeat("x", 4000)
+		n.Observe(notify.State{Name: "www", Problem: problem, Hint: "open the URL"})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(p.messages) != 1 || p.messages[0].News[0].Problem != problem || !strings.Contains(p.messages[0].Text, problem+"\n") {
+			t.Errorf("got %+v", p.messages)
+		}
+	})
+}

@@ -129,6 +129,20 @@ func TestWhatTheCASaysIsText(t *testing.T) {
 	}
 }
 
+// TestAURLOfTheCAIsWholeAndNoLink has one that is 4 KiB long.
+func TestAURLOfTheCAIsWholeAndNoLink(t *testing.T) {
+	f := newFleet(3)
+	url := "https://ca.test/unpause?jwt=" + strings.Repeat("x", 4000)
+	f.list[1].Error = "rateLimited: Please visit: " + url
+	body := ask(t, f, "/", "localhost").Body.String()
+	if text := strings.ReplaceAll(body, "&#43;", "+"); !strings.Contains(text, url) {
+		t.Error("the URL is cut")
+	}
+	if strings.Contains(body, `href="https://ca.test`) {
+		t.Error("the URL of a CA is a link")
+	}
+}
+
 func TestOnlyItsOwnNamesLeadToThePage(t *testing.T) {
 	for host, want := range map[string]int{
 		"127.0.0.1:9402": 200, "[::1]:9402": 200, "localhost:9402": 200, "localhost": 200, "WEB1:9402": 200, "192.0.2.1": 200,

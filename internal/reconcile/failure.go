@@ -76,7 +76,8 @@ func newFailure(err error, name, request string, last store.Failure, life time.D
 	}
 	e, _ := errors.AsType[*acme.Error](err)
 	if e != nil {
-		f.Kind, f.Op, f.Problem, f.Detail, f.Hint, f.Name = e.Kind.String(), e.Op, e.Problem, e.Detail, e.Hint, e.Identifier
+		f.Kind, f.Op, f.Problem, f.Detail, f.Name = e.Kind.String(), e.Op, e.Problem, e.Detail, e.Identifier
+		f.Hint = strings.ReplaceAll(e.Hint, "acmed renew "+acme.HintName, "acmed renew "+name)
 		for _, s := range e.Subproblems {
 			f.Subs = append(f.Subs, store.Sub{Identifier: s.Identifier, Problem: s.Problem, Detail: s.Detail})
 		}

@@ -307,7 +307,7 @@ func (i *issuer) unreachable(e *acme.Error, now time.Time) error {
 		if held && s.Outage == 0 {
 			return // for another reason, which stands
 		}
-		s.HoldWhy = "cannot be reached: " + e.Detail
+		s.HoldWhy = "cannot be reached: " + acme.Brief(e.Detail)
 		if !held {
 			s.Outage++
 			s.Hold, s.Promised = now.Add(outageRetry(s.Outage, share(i.spec.Name))), false
@@ -323,7 +323,7 @@ func (i *issuer) hold(until time.Time, why string, promised bool, now time.Time)
 	until = later(until, now.Add(firstRetry))
 	return i.ledger.Update(func(s *store.IssuerState) {
 		if until.After(believable(s.Hold, now)) || !s.Promised {
-			s.Hold, s.HoldWhy, s.Promised, s.Outage = until, why, promised, 0
+			s.Hold, s.HoldWhy, s.Promised, s.Outage = until, acme.Brief(why), promised, 0
 		}
 	})
 }

@@ -1,0 +1,74 @@
+package acme
+
+import (
+	"errors"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// refused sharpens a refusal of newOrder by what was asked for.
+func refused(err error, r OrderRequest) error {
+	e, ok := errors.AsType[*Error](err)
+	if !ok || e.Kind == Transient {
+		return err
+	}
+	for _, rule := range []func(*Error, OrderRequest) bool{paused, sparing} {
+		if rule(e, r) {
+			break
+		}
+	}
+	return e
+}
+
+// sparing takes back that a refusal concerns the whole account when it mentions one of the order's names.
+func sparing(e *Error, r OrderRequest) bool {
+	if !e.Whole || e.Status == http.StatusServiceUnavailable || len(mentioned(e, r)) == 0 {
+		return false
+	}
+	e.Whole = false
+	return true
+}
+
+// mentioned are the names of an order that the detail of its refusal holds, as words outside of URLs.
+func mentioned(e *Error, r OrderRequest) []Identifier {
+	words := map[string]bool{}
+	for _, word := range strings.FieldsFunc(anyURL.ReplaceAllString(e.Detail, " "), outsideName) {
+		words[strings.ToLower(strings.TrimPrefix(strings.Trim(word, ".:"), "*."))] = true
+	}
+	return slices.DeleteFunc(slices.Clone(r.Identifiers), func(id Identifier) bool {
+		return !words[strings.TrimPrefix(canonical(id).Value, "*.")]
+	})
+}
+
+var anyURL = regexp.MustCompile(`https?://[^ "<>]+`)
+
+// outsideName reports whether c is no part of a host name or address.
+func outsideName(c rune) bool {
+	return !unicode.IsLetter(c) && !unicode.IsDigit(c) && !strings.ContainsRune("-_.:*", c)
+}
+
+// unpausePage finds the page at which Let's Encrypt lets people unpause their account for some names. A link to the
+// documentation of a rate limit is no such page.
+var unpausePage = regexp.MustCompile(`(?i)please visit:? *https://[^ "<>]+|https://[^ "<>?]*/unpause\b`)
+
+// paused recognizes a rate limit that time does not end: the CA has paused the account for some of the names until
+// somebody opens a page. It sends no Retry-After then (Boulder: wfe2.NewOrder, "temporarily prevented").
+func paused(e *Error, r OrderRequest) bool {
+	if e.Status != http.StatusTooManyRequests || !e.untimed || !unpausePage.MatchString(e.Detail) {
+		return false
+	}
+	names := mentioned(e, r)
+	if len(names) == 0 {
+		return false
+	}
+	e.Kind, e.Whole, e.RetryAt, e.untimed = Permanent, false, time.Time{}, false
+	if len(names) == 1 {
+		e.Identifier = names[0].Value
+	}
+	e.Hint = "open the URL in the error returned by the CA, then run: acmed renew " + HintName
+	return true
+}

@@ -1,0 +1,68 @@
+package acme_test
+
+import (
+	"strings"
+	"testing"
+
+	"acmed/internal/acme"
+)
+
+// pausedFor is how Boulder refuses an order of a paused account.
+func pausedFor(names string, letters int) string {
+	return "Your account is temporarily prevented from requesting certificates for " + names + " and possibly others. " +
+		"Please visit: https://portal.letsencrypt.org/sfe/v1/unpause?jwt=" + strings.Repeat("x", letters)
+}
+
+func TestAPausedAccount(t *testing.T) {
+	const P, R = acme.Permanent, acme.RateLimited
+	for sentence, tt := range map[string]struct {
+		refusal reply
+		kind    acme.Kind
+		whole   bool
+		detail  string // "": that of the refusal
+	}{
+		"a page to open and no time: it is permanent for the name":      {refusal(429, "rateLimited", pausedFor("a.test", 300)), P, false, ""},
+		"the URL is whole however long it is, up to 4 KiB":              {refusal(429, "rateLimited", pausedFor("a.test, b.test", 3800)), P, false, ""},
+		"a time: it is a rate limit like any other":                     {refusal(429, "rateLimited", pausedFor("a.test", 30)).with("Retry-After", "60"), R, false, ""},
+		"none of the names: it is not known to be about this order":     {refusal(429, "rateLimited", "too many new orders from this account. Please visit: https://ca.test/unpause"), R, true, ""},
+		"only the documentation of a limit: it ends by itself":          {refusal(429, "rateLimited", "too many failed authorizations for a.test: see https://letsencrypt.org/docs/rate-limits/"), R, false, ""},
+		"another status: it is no rate limit of a paused account":       {refusal(403, "rateLimited", pausedFor("a.test", 30)), R, false, ""},
+		"a URL that does not fit is left out, and so there is no page":  {refusal(429, "rateLimited", "for a.test. See https://ca.test/unpause?"+strings.Repeat("x", 5000)), R, false, "for a.test. See"},
+		"a page that is called by its path alone is a page to open too": {refusal(429, "rateLimited", "a.test is paused: https://ca.test/sfe/v2/unpause?jwt=x"), P, false, ""},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			f := newFake(t)
+			f.on("POST /new", tt.refusal)
+			_, err := f.client().NewOrder(t.Context(), acme.OrderRequest{Identifiers: dns("a.test")})
+			e := errorOf(t, err)
+			if e.Kind != tt.kind || e.Whole != tt.whole || e.RetryAt.IsZero() != (tt.kind == P) {
+				t.Errorf("got %v, whole %t, again at %v", e.Kind, e.Whole, e.RetryAt)
+			}
+			if tt.detail == "" && !strings.Contains(tt.refusal.body, e.Detail) || tt.detail != "" && e.Detail != tt.detail || len(e.Detail) > 4096 {
+				t.Errorf("got %d bytes: %s", len(e.Detail), e.Detail)
+			}
+			if open := strings.Contains(e.Hint, "open the URL"); open != (tt.kind == P) || strings.Contains(e.Hint, "https:") {
+				t.Errorf("hint: %s", e.Hint)
+			}
+		})
+	}
+}
+
+func TestAHundredDetailsAreNoHundredTimes4KiB(t *testing.T) {
+	f := newFake(t)
+	long := strings.Repeat("y", 4000)
+	o := anOrder("invalid")
+	o.Authorizations = nil
+	for range 100 {
+		o.Authorizations = append(o.Authorizations, host+"/authz/1")
+	}
+	f.on("POST /authz/1", ok(authzJSON("invalid", `{"type":"http-01","error":{"type":"urn:ietf:params:acme:error:dns","detail":"`+long+`"}}`)))
+	e := f.client().Failure(t.Context(), o)
+	total := 0
+	for _, s := range e.Subproblems {
+		total += len(s.Detail)
+	}
+	if len(e.Detail) != 4000 || len(e.Subproblems) != 100 || total > 4000+99*512 {
+		t.Errorf("got %d bytes, and %d in %d subproblems", len(e.Detail), total, len(e.Subproblems))
+	}
+}
