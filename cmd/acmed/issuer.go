@@ -287,12 +287,21 @@ func issuerAccountText(i control.Issuer, now time.Time) string {
 	return "made " + relative(i.Account.Created, now)
 }
 
+// holdEnd says how to end a hold that an order caused; "" for another one.
+func holdEnd(h *control.Hold) string {
+	if h.Certificate == "" {
+		return ""
+	}
+	return "edit or remove its spec, or run acmed reload"
+}
+
 func issuerStateText(i control.Issuer, now time.Time) string {
 	switch {
 	case i.Unknown != "":
 		return i.Unknown
 	case i.Hold != nil:
-		return "left alone, next " + relative(i.Hold.Until, now) + prefixed(": ", i.Hold.Reason)
+		return "left alone, next " + relative(i.Hold.Until, now) + prefixed(": ", i.Hold.Reason) +
+			prefixed("; the order for "+i.Hold.Certificate+" was refused: ", holdEnd(i.Hold))
 	case i.Hint != "":
 		return "not ready"
 	}

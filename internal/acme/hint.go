@@ -56,7 +56,7 @@ func hintUnauthorized(e *Error, name, challenge string) string {
 	case e.Op == OpAccount:
 		return "check externalAccountBinding in the issuer: the CA did not accept it, or it was used before"
 	case e.Op == OpNewOrder || e.Op == OpOrder:
-		return "ask the CA whether the account is active and may order these names"
+		return "ask the CA whether the account is active and may order these names, then run acmed reload"
 	case challenge == "dns-01" || challenge == DNSAccount01:
 		return "make sure that the public name servers of " + name + " all serve the TXT record _acme-challenge"
 	}

@@ -16,7 +16,7 @@ func refused(err error, r OrderRequest) error {
 	if !ok || e.Kind == Transient {
 		return err
 	}
-	for _, rule := range []func(*Error, OrderRequest) bool{paused, sparing} {
+	for _, rule := range []func(*Error, OrderRequest) bool{paused, profileForbidden, sparing} {
 		if rule(e, r) {
 			break
 		}
@@ -32,6 +32,20 @@ func sparing(e *Error, r OrderRequest) bool {
 	e.Whole = false
 	return true
 }
+
+// profileForbidden recognizes that the account may not use the profile of an order. A CA that refuses the account does not
+// have to say so, but an order without a profile finds that out.
+func profileForbidden(e *Error, r OrderRequest) bool {
+	if e.Problem != problemUnauthorized || e.Status != http.StatusForbidden || r.Profile == "" || endedAccount.MatchString(e.Detail) {
+		return false
+	}
+	e.Whole = false
+	e.Hint = "remove profile " + shortened(r.Profile, 100) + " from the spec, or ask the CA to permit it for the account"
+	return true
+}
+
+// endedAccount matches what CAs say about an account that has ended.
+var endedAccount = regexp.MustCompile(`(?i)\baccount\b.*\b(deactivated|revoked)\b`)
 
 // mentioned are the names of an order that the detail of its refusal holds, as words outside of URLs.
 func mentioned(e *Error, r OrderRequest) []Identifier {

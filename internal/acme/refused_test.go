@@ -48,6 +48,33 @@ func TestAPausedAccount(t *testing.T) {
 	}
 }
 
+func TestAnAccountThatMayNotUseAProfile(t *testing.T) {
+	const forbidden = `Error creating new order :: account ID 1 is not permitted to use certificate profile "short"`
+	for sentence, tt := range map[string]struct {
+		profile string
+		refusal reply
+		whole   bool
+		hint    string
+	}{
+		"an order with a profile fails alone, and the hint has the profile": {"short", refusal(403, "unauthorized", forbidden), false, "remove profile short from the spec"},
+		"whatever the CA says about it":                                     {"short", refusal(403, "unauthorized", "no"), false, "remove profile short from the spec"},
+		"an order without a profile is the account's":                       {"", refusal(403, "unauthorized", "blocked"), true, "then run acmed reload"},
+		"an account that has ended is the account's":                        {"short", refusal(403, "unauthorized", `Account is not valid, has status "deactivated"`), true, "then run acmed reload"},
+		"another problem of the account is the account's":                   {"short", refusal(403, "userActionRequired", "new terms"), true, "run acmed reload"},
+		"another status is not known to be of the profile":                  {"short", refusal(401, "unauthorized", "no"), true, "then run acmed reload"},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			f := newFake(t)
+			f.on("POST /new", tt.refusal)
+			_, err := f.client().NewOrder(t.Context(), acme.OrderRequest{Identifiers: dns("a.test"), Profile: tt.profile})
+			e := errorOf(t, err)
+			if e.Kind != acme.Permanent || e.Whole != tt.whole || !strings.Contains(e.Hint, tt.hint) {
+				t.Errorf("got %v (%v, whole %t), hint %q", e, e.Kind, e.Whole, e.Hint)
+			}
+		})
+	}
+}
+
 func TestAHundredDetailsAreNoHundredTimes4KiB(t *testing.T) {
 	f := newFake(t)
 	long := strings.Repeat("y", 4000)

@@ -63,6 +63,8 @@ type Hold struct {
 	Until    time.Time `json:"until"`
 	Reason   string    `json:"reason,omitempty"`
 	Promised bool      `json:"promised,omitzero"` // the CA itself asked for it: nothing but time ends it
+
+	Certificate string `json:"certificate,omitempty"` // whose order was refused: an edit of its spec ends the hold; "": no order caused it
 }
 
 // Budget is what is left of a limit that acmed keeps to.

@@ -107,6 +107,9 @@ func recall(out *control.Issuer, i *spec.Issuer, r *store.Reader, now time.Time)
 	}
 	if until, why := reconcile.Left(&state, now); !until.IsZero() {
 		out.Hold = &control.Hold{Until: until, Reason: why, Promised: state.Promised}
+		if !state.Promised && state.Outage == 0 {
+			out.Hold.Certificate = state.HoldBy
+		}
 	}
 	for _, a := range reconcile.Allowances(i, &state, now) {
 		out.Budgets = append(out.Budgets, control.Budget{Limit: a.Limit, Left: a.Left, Max: a.Max, Per: int64(a.Per / time.Second)})

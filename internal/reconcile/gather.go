@@ -214,6 +214,9 @@ func (r *Reconciler) issuerStates(in *Input, now time.Time) ([]IssuerState, erro
 		if i == nil {
 			continue
 		}
+		if err := r.pardon(i); err != nil {
+			return nil, err
+		}
 		buckets := budget(in, i.spec, now)
 		i.ledger.View(func(l *store.IssuerState) { out = append(out, issuerState(i.spec, l, buckets, now)) })
 	}

@@ -40,6 +40,18 @@ func problem(path string, status int, kind, detail, retryAfter string) func(*htt
 	}
 }
 
+// refusing is problem without Retry-After and without a nonce, so that nothing of it is left when it ends.
+func refusing(path string, status int, kind, detail string) func(*http.Request) *http.Response {
+	refuse := problem(path, status, kind, detail, "")
+	return func(r *http.Request) *http.Response {
+		res := refuse(r)
+		if res != nil {
+			res.Header.Del("Replay-Nonce")
+		}
+		return res
+	}
+}
+
 // gateway answers like a proxy before a CA that is gone.
 func gateway(status int) func(*http.Request) *http.Response {
 	return func(*http.Request) *http.Response {
@@ -72,4 +84,14 @@ func memory(t *testing.T) string {
 // discardRevision takes a revision that a test has damaged out of the way of the final check.
 func discardRevision(dir, name, revision string) error {
 	return os.RemoveAll(filepath.Join(dir, "certs", name, "rev", revision))
+}
+
+// forgetRecord removes what is known of name, as acmed delete does, while acmed is stopped.
+func (w *world) forgetRecord(name string) {
+	w.t.Helper()
+	for _, path := range []string{filepath.Join("ledger", name+".json"), filepath.Join("certs", name)} {
+		if err := os.RemoveAll(filepath.Join(w.dir, path)); err != nil {
+			w.t.Fatal(err)
+		}
+	}
 }

@@ -275,16 +275,20 @@ func (i *issuer) out() (out bool) {
 	return out
 }
 
-// heard takes note of how the CA answered: a hold for all of its certificates, or the end of one.
-func (i *issuer) heard(err error, now time.Time) error {
+// heard is heardOf without the order of a certificate.
+func (i *issuer) heard(err error, now time.Time) error { return i.heardOf(err, cause{}, now) }
+
+// heardOf takes note of how the CA answered: a hold for all of its certificates, which an order may have caused, or the
+// end of one.
+func (i *issuer) heardOf(err error, by cause, now time.Time) error {
 	e, ok := errors.AsType[*acme.Error](err)
 	switch {
 	case err != nil && !ok:
 		return nil // not the CA's doing
 	case ok && e.Kind == acme.RateLimited && e.Whole:
-		return i.hold(e.RetryAt, e.Detail, true, now)
+		return i.hold(e.RetryAt, e.Detail, true, cause{}, now)
 	case ok && e.Kind == acme.Permanent && e.Whole:
-		return i.hold(now.Add(dailyRetry), e.Detail, false, now)
+		return i.hold(now.Add(dailyRetry), e.Detail, false, by, now)
 	case ok && e.Kind == acme.Transient && e.Whole: // it cannot be reached
 		return i.unreachable(e, now)
 	case !i.out():
@@ -319,11 +323,12 @@ func (i *issuer) unreachable(e *acme.Error, now time.Time) error {
 }
 
 // hold leaves the CA alone: because it asked for it, or because nothing can work there until the operator acts.
-func (i *issuer) hold(until time.Time, why string, promised bool, now time.Time) error {
+func (i *issuer) hold(until time.Time, why string, promised bool, by cause, now time.Time) error {
 	until = later(until, now.Add(firstRetry))
 	return i.ledger.Update(func(s *store.IssuerState) {
 		if until.After(believable(s.Hold, now)) || !s.Promised {
 			s.Hold, s.HoldWhy, s.Promised, s.Outage = until, acme.Brief(why), promised, 0
+			s.HoldBy, s.HoldSpec = by.certificate, by.spec
 		}
 	})
 }

@@ -12,9 +12,9 @@ import (
 
 // paused refuses orders for these names as Boulder refuses those of a paused account.
 func paused(letters int, names ...string) func(*http.Request) *http.Response {
-	return problem("new-order", http.StatusTooManyRequests, "rateLimited",
+	return refusing("new-order", http.StatusTooManyRequests, "rateLimited",
 		"Your account is temporarily prevented from requesting certificates for "+strings.Join(names, ", ")+
-			" and possibly others. Please visit: https://ca.test/sfe/v1/unpause?jwt="+strings.Repeat("x", letters), "")
+			" and possibly others. Please visit: https://ca.test/sfe/v1/unpause?jwt="+strings.Repeat("x", letters))
 }
 
 func TestAPausedAccountIsWaitedForByNobodyElse(t *testing.T) {

@@ -135,8 +135,14 @@ func New(c Config) (*Reconciler, error) {
 	return r, nil
 }
 
-// SetSpecs puts the specs of set in force. The caller wakes the certificates that changed.
-func (r *Reconciler) SetSpecs(set *spec.Set) { r.specs.Store(set) }
+// SetSpecs makes set take effect, and ends holds that an order of an earlier spec caused. The caller wakes the certificates
+// that changed.
+func (r *Reconciler) SetSpecs(set *spec.Set) {
+	r.specs.Store(set)
+	if err := r.pardonAll(); err != nil {
+		r.log.Error("keeping issuers on hold", zap.Error(err))
+	}
+}
 
 // Renew asks for a renewal of name at its next visit, which it wakes. It clears the back-off, never what the CA
 // asked for; force passes acmed's own budgets as well.

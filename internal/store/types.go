@@ -209,6 +209,10 @@ type IssuerState struct {
 	HoldWhy string    `json:"holdWhy,omitempty"`
 	// Promised tells that the CA itself asked for Hold: nothing but time ends it.
 	Promised bool `json:"promised,omitempty"`
+	// HoldBy is the certificate whose order was refused, which caused Hold; "": no order did, or the CA asked for Hold.
+	HoldBy string `json:"holdBy,omitempty"`
+	// HoldSpec sums up the spec of HoldBy at that time: a spec that says something else ends Hold.
+	HoldSpec string `json:"holdSpec,omitempty"`
 	// Outage counts the requests in a row that the CA did not answer, or answered with a 5xx.
 	Outage int `json:"outage,omitempty"`
 	// Budgets hold the theoretical arrival time of each GCRA bucket, keyed by "orders", "set:HASH",
