@@ -5,8 +5,10 @@ import (
 	"time"
 )
 
-// mostNews is how much news a message lists.
-const mostNews = 100
+const (
+	mostNews = 100      // in a message
+	mostText = 64 << 10 // bytes of news in a message: an environment variable of a program may hold 128 KiB
+)
 
 // Message is what is sent, as JSON or in words. Chat systems that take {"text": …} show it as it is.
 type Message struct {
@@ -19,13 +21,24 @@ type Message struct {
 }
 
 func newMessage(host string, news []News, now time.Time) Message {
-	m := Message{Host: host, Time: now.Round(0), Subject: subject(host, news), News: news[:min(len(news), mostNews)]}
+	m := Message{Host: host, Time: now.Round(0), Subject: subject(host, news), News: news[:fitting(news)]}
 	m.More = len(news) - len(m.News)
 	m.Text = m.Subject + "\n" + text(m.News)
 	if m.More > 0 {
 		m.Text += fmt.Sprintf("and %d more: acmed list --failing\n", m.More)
 	}
 	return m
+}
+
+// fitting is how many of news a message lists, which is not none: details of a CA may have 4 KiB.
+func fitting(news []News) int {
+	size := 0
+	for i, e := range news[:min(len(news), mostNews)] {
+		if size += len(e.line()); i > 0 && size > mostText {
+			return i
+		}
+	}
+	return min(len(news), mostNews)
 }
 
 // subject counts what is bad, or tells of the one certificate that it is all about.

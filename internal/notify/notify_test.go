@@ -244,6 +244,23 @@ func TestOnlyWhatIsWantedIsTold(t *testing.T) {
 	})
 }
 
+// TestAMessageFitsIntoAnEnvironment has a hundred certificates about which the CA says as much as it may.
+func TestAMessageFitsIntoAnEnvironment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &people{}
+		n, stop := run(t, p)
+		defer stop()
+		for i := range 100 {
+			n.Observe(notify.State{Name: fmt.Sprintf("www%d", i), Problem: strings.Repeat("x", 4096)})
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if m := p.messages[0]; len(m.Text) > 100<<10 || len(m.News) < 10 || len(m.News)+m.More != 100 || !strings.Contains(m.Text, "more: acmed list") {
+			t.Errorf("got %d bytes, %d news and %d more", len(m.Text), len(m.News), m.More)
+		}
+	})
+}
+
 // TestAMessageHoldsAllThatTheCASays has a URL that the operator must open.
 func TestAMessageHoldsAllThatTheCASays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
