@@ -4,14 +4,18 @@ import "time"
 
 // What tests and fuzzing reach inside.
 var (
-	Clean           = clean
-	ParseRetryAfter = parseRetryAfter
-	Alternates      = alternates
-	Skew            = skew
-	ParseChain      = parseChain
-	KnownProblems   = knownProblems
-	MaxRetryAfter   = maxRetryAfter
+	Clean         = clean
+	Alternates    = alternates
+	Skew          = skew
+	ParseChain    = parseChain
+	KnownProblems = knownProblems
+	MaxRetryAfter = maxRetryAfter
 )
+
+// ParseRetryAfter is parseRetryAfter of most answers.
+func ParseRetryAfter(value string, now time.Time) time.Duration {
+	return parseRetryAfter(value, maxRetryAfter, now)
+}
 
 // Classify parses and classifies the body of a refusal.
 func Classify(op string, status int, body []byte) *Error {

@@ -31,6 +31,7 @@ const (
 
 	minRetryAfter = time.Second
 	maxRetryAfter = 24 * time.Hour
+	maxOwnLimit   = 7 * 24 * time.Hour // of a rate limit of one order: CAs count certificates by the week
 
 	headerNonce      = "Replay-Nonce"
 	headerRetryAfter = "Retry-After"
@@ -97,7 +98,7 @@ func (g *guard) exchange(op string, req *http.Request) (*http.Response, error) {
 			Detail: fmt.Sprintf("the CA's answer is larger than %d bytes", limit)}
 	}
 	res.Body, res.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-	clampRetryAfter(res.Header, time.Now())
+	clampRetryAfter(res.Header, longestWait(op, res.StatusCode), time.Now())
 	return res, nil
 }
 
@@ -118,9 +119,18 @@ func bodyLimit(op string, status int) int64 {
 	return maxJSON
 }
 
+// longestWait is the upper bound of Retry-After in an answer. An order that is rate limited may wait for days; whatever
+// concerns more than one order may not, for a wrong Retry-After must not let other certificates expire.
+func longestWait(op string, status int) time.Duration {
+	if status == http.StatusTooManyRequests && (op == OpNewOrder || op == OpFinalize) {
+		return maxOwnLimit
+	}
+	return maxRetryAfter
+}
+
 // clampRetryAfter replaces Retry-After, seconds or a date, by seconds within the bounds, or drops it.
-func clampRetryAfter(h http.Header, now time.Time) {
-	d := parseRetryAfter(h.Get(headerRetryAfter), now)
+func clampRetryAfter(h http.Header, most time.Duration, now time.Time) {
+	d := parseRetryAfter(h.Get(headerRetryAfter), most, now)
 	h.Del(headerRetryAfter)
 	if d > 0 {
 		h.Set(headerRetryAfter, strconv.Itoa(int(math.Ceil(d.Seconds()))))
@@ -128,9 +138,9 @@ func clampRetryAfter(h http.Header, now time.Time) {
 }
 
 // parseRetryAfter returns a wait within the bounds, or zero if the value says nothing (RFC 9110 §10.2.3).
-func parseRetryAfter(value string, now time.Time) time.Duration {
+func parseRetryAfter(value string, most time.Duration, now time.Time) time.Duration {
 	n, err := strconv.ParseInt(value, 10, 64)
-	wait := time.Duration(min(max(n, 0), int64(maxRetryAfter/time.Second))) * time.Second
+	wait := time.Duration(min(max(n, 0), int64(most/time.Second))) * time.Second
 	if err != nil && !errors.Is(err, strconv.ErrRange) {
 		date, err := http.ParseTime(value)
 		if err != nil {
@@ -138,7 +148,7 @@ func parseRetryAfter(value string, now time.Time) time.Duration {
 		}
 		wait = date.Sub(now)
 	}
-	return min(max(wait, minRetryAfter), maxRetryAfter)
+	return min(max(wait, minRetryAfter), most)
 }
 
 // retryAfter reads what the guard left of Retry-After; zero: the CA did not say.

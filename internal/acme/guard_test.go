@@ -38,6 +38,35 @@ func TestRetryAfterIsClamped(t *testing.T) {
 	})
 }
 
+// TestALimitOfOneOrderMayLastAWeek and nothing else may.
+func TestALimitOfOneOrderMayLastAWeek(t *testing.T) {
+	const set = "too many certificates (5) already issued for this exact set of identifiers"
+	for sentence, tt := range map[string]struct {
+		status int
+		detail string
+		sent   string
+		want   time.Duration
+	}{
+		"five days for one certificate":            {429, set, "432000", 5 * 24 * time.Hour},
+		"a month is cut to a week":                 {429, set, "2592000", 7 * 24 * time.Hour},
+		"a limit of the account is cut to a day":   {429, "too many new orders from this account", "432000", 24 * time.Hour},
+		"its own names are not the account":        {429, "too many new orders from this account for a.test", "432000", 5 * 24 * time.Hour},
+		"an overload is cut to a day":              {503, set, "432000", 24 * time.Hour},
+		"a limit with another status, cut as well": {403, set, "432000", 24 * time.Hour},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(t)
+				f.on("POST /new", refusal(tt.status, "rateLimited", tt.detail).with("Retry-After", tt.sent))
+				_, err := f.client().NewOrder(t.Context(), acme.OrderRequest{Identifiers: dns("a.test")})
+				if got := time.Until(errorOf(t, err).RetryAt); got != tt.want {
+					t.Errorf("got %v, want %v", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
 // body is an answer's body that Read fills.
 type body struct {
 	read  func([]byte) (int, error)

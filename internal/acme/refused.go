@@ -21,6 +21,9 @@ func refused(err error, r OrderRequest) error {
 			break
 		}
 	}
+	if latest := time.Now().Add(maxRetryAfter); e.Whole && e.RetryAt.After(latest) {
+		e.RetryAt = latest
+	}
 	return e
 }
 

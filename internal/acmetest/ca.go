@@ -38,7 +38,10 @@ type Config struct {
 	RequireEAB  bool              // refuse accounts without one
 	RenewalInfo bool              // offer RFC 9773
 	RenewalPoll time.Duration     // how often renewal information is to be asked for; zero: every 6 hours
-	CRL         bool              // name a revocation list in certificates, and serve it
+	// ExemptRenewals makes the limits of new orders and of registered domains, and HoldAccount, spare orders for the
+	// names of a certificate that was issued within 120 days, as Let's Encrypt does.
+	ExemptRenewals bool
+	CRL            bool // name a revocation list in certificates, and serve it
 
 	ValidateDelay time.Duration // from a challenge accepted to its authorization final; zero: at once
 	FinalizeDelay time.Duration // from finalize to the certificate; zero: at once

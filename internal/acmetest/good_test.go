@@ -111,13 +111,23 @@ func TestGoodManners(t *testing.T) {
 			time.Sleep(time.Hour)
 			r.obtain("", "a.test")
 		}},
-		"a replacement is exempt from limits": {limits(acmetest.Limits{OrdersPer3h: 1, CertificatesPerSetWeek: 1}), func(_ *testing.T, r *raw) {
+		"a replacement within its window is exempt from limits": {limits(acmetest.Limits{OrdersPer3h: 1, CertificatesPerSetWeek: 1}), func(_ *testing.T, r *raw) {
 			id, _ := r.obtain("", "a.test")
 			for range 3 {
 				time.Sleep(time.Second)
+				r.ca.SetRenewalWindow(id, time.Now(), time.Now().Add(time.Hour))
 				id, _ = r.obtain(`,"replaces":"`+id+`"`, "a.test")
 			}
 		}},
+		"a renewal is exempt from limits of new orders": {
+			acmetest.Config{Prevalidated: true, OrderGap: -1, ExemptRenewals: true, Limits: acmetest.Limits{OrdersPer3h: 1, CertificatesPerDomainWeek: 1, CertificatesPerSetWeek: 4}},
+			func(_ *testing.T, r *raw) {
+				r.obtain("", "a.test")
+				for range 3 {
+					r.ca.AllowRepeat("a.test")
+					r.obtain("", "a.test")
+				}
+			}},
 		"limits refill": {limits(acmetest.Limits{OrdersPer3h: 3}), func(_ *testing.T, r *raw) {
 			for _, name := range []string{"a.test", "b.test", "c.test"} {
 				r.obtain("", name)

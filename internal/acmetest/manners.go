@@ -63,11 +63,14 @@ func (ca *CA) set(key string) *set {
 
 // checkOrder checks that a new order is welcome now.
 func (ca *CA) checkOrder(r *request, o *order) *problem {
-	if p := ca.checkHold(r); p != nil {
-		return p
-	}
 	now := r.now
 	s := o.set
+	o.renewal = ca.cfg.ExemptRenewals && s.current != nil && now.Sub(s.current.notBefore) < 120*24*time.Hour
+	if !o.renewal {
+		if p := ca.checkHold(r); p != nil {
+			return p
+		}
+	}
 	if s.allowed > 0 {
 		s.allowed--
 	} else {
@@ -123,12 +126,17 @@ func (ca *CA) checkLimits(o *order, now time.Time) *problem {
 	lim := ca.cfg.Limits
 	checks := []limit{{lim.CertificatesPerSetWeek, week, "set " + o.set.key}}
 	for _, name := range registeredDomains(o.Identifiers) {
-		checks = append(checks, limit{lim.CertificatesPerDomainWeek, week, "domain " + name})
+		if !o.renewal {
+			checks = append(checks, limit{lim.CertificatesPerDomainWeek, week, "domain " + name})
+		}
 	}
 	for _, id := range o.Identifiers {
 		checks = append(checks, failureLimit(lim, o.account, id))
 	}
 	orders := limit{lim.OrdersPer3h, 3 * time.Hour, "orders " + o.account.url}
+	if o.renewal {
+		orders.burst = 0
+	}
 	for _, l := range append(checks, orders) {
 		if wait := ca.wait(l, now); wait > 0 {
 			ca.misbehaved("newOrder for %s: over the budget of %d in %v for %q", o.set.key, l.burst, l.period, l.subject)
@@ -145,8 +153,20 @@ func (ca *CA) spendIssued(o *order, now time.Time) {
 		return
 	}
 	ca.spend(limit{ca.cfg.Limits.CertificatesPerSetWeek, week, "set " + o.set.key}, now)
+	if o.renewal {
+		return
+	}
 	for _, name := range registeredDomains(o.Identifiers) {
 		ca.spend(limit{ca.cfg.Limits.CertificatesPerDomainWeek, week, "domain " + name}, now)
+	}
+}
+
+// SpendDomain counts n certificates of a registered domain that others were issued.
+func (ca *CA) SpendDomain(domain string, n int) {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	for range n {
+		ca.spend(limit{ca.cfg.Limits.CertificatesPerDomainWeek, week, "domain " + domain}, time.Now())
 	}
 }
 

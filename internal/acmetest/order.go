@@ -38,6 +38,7 @@ type order struct {
 	authzs  []*authz
 	known   bool         // to the client: the answer to newOrder arrived
 	exempt  bool         // from the limits: it replaces a certificate (RFC 9773)
+	renewal bool         // from those of new orders and domains: a certificate for the same names is there
 	request *csr         // processing: what is to be issued
 	issueAt time.Time    // processing: when
 	issued  *certificate // valid: what came of it
@@ -150,7 +151,7 @@ func (ca *CA) checkIdentifiers(ids []identifier) *problem {
 }
 
 // checkReplaces does what Let's Encrypt does: a certificate is replaced once the order is made, not once it is
-// issued, and a replacing order is exempt from limits (RFC 9773 §5).
+// issued, and a replacing order is exempt from limits within the window of its advice (RFC 9773 §5).
 func (ca *CA) checkReplaces(o *order, now time.Time) *problem {
 	if o.Replaces == "" {
 		return nil
@@ -169,7 +170,7 @@ func (ca *CA) checkReplaces(o *order, now time.Time) *problem {
 	case old.replacement != nil && ca.update(old.replacement, now) != "invalid":
 		return refuse(http.StatusConflict, "alreadyReplaced", "the certificate was already replaced by %s", old.replacement.url)
 	}
-	o.exempt = true
+	o.exempt = !now.Before(old.window.start) && now.Before(old.window.end)
 	return nil
 }
 

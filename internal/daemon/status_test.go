@@ -2,9 +2,11 @@ package daemon_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"acmed/internal/acmetest"
 	"acmed/internal/control"
 	"acmed/internal/daemon"
 	"acmed/internal/reconcile"
@@ -93,5 +95,31 @@ func TestTheNextActionIsWhatAnOperatorWouldCallIt(t *testing.T) {
 		if a := daemon.NextAction(reconcile.View{Why: why}, now); a.Reason == "" {
 			t.Errorf("%s has no words", why)
 		}
+	}
+}
+
+// TestOneTimeInOnePlace has an issuer that wants to be left alone for an hour.
+func TestOneTimeInOnePlace(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, acmetest.Config{})
+	s.ca.HoldAccount(time.Now().Add(time.Hour))
+	s.spec(www, "")
+	s.start()
+	eventually(t, "the CA has refused the order", func() bool {
+		return s.list()[www].Error != "" && s.list()[www].Phase == control.BackingOff
+	})
+	c := s.status(www)
+	if len(c.Failures) != 1 {
+		t.Fatalf("got %+v", c)
+	}
+	if at := c.Failures[0].RetryAt; !at.Equal(c.Next.At) || time.Until(at) < 50*time.Minute {
+		t.Errorf("tried again at %v, and next at %v", at, c.Next.At)
+	}
+	if said := c.Next.Reason; said != "ca is left alone" || !strings.Contains(c.Failures[0].Detail, "too many new orders") {
+		t.Errorf("the reason is %q, with %+v", said, c.Failures)
+	}
+	l := s.list()[www]
+	if !l.Next.Equal(c.Next.At) || strings.Contains(l.Reason, "too many") || !strings.Contains(l.Error, "too many") {
+		t.Errorf("the list says %+v", l)
 	}
 }

@@ -18,6 +18,7 @@ import (
 // This file translates what the parts know into what the control socket says.
 
 func summary(v reconcile.View, want *spec.Certificate, bad *spec.Problem, now time.Time) control.Summary {
+	v = once(v)
 	names := namesOf(want)
 	s := control.Summary{
 		Name: v.Name, Phase: control.Phase(v.Phase), Issuer: cmp.Or(v.Issuer, want.Issuers[0]), NotAfter: v.NotAfter, Issued: v.Committed, Revision: v.Revision,
@@ -38,6 +39,14 @@ func summary(v reconcile.View, want *spec.Certificate, bad *spec.Problem, now ti
 		s.Error = strings.TrimSuffix("the certificate in use is revoked; "+s.Error, "; ")
 	}
 	return s
+}
+
+// once is v without words that are shown beside it, in its error.
+func once(v reconcile.View) reconcile.View {
+	if v.Said {
+		v.Detail = ""
+	}
+	return v
 }
 
 // retired is a certificate whose spec is gone.
@@ -173,7 +182,7 @@ func waitText(v reconcile.View) string {
 	case reconcile.AwaitingCA:
 		return "waiting for " + cmp.Or(v.Detail, "the CA")
 	case reconcile.IssuerHold:
-		return v.Issuer + " is left alone: " + v.Detail
+		return strings.TrimSuffix(v.Issuer+" is left alone: "+v.Detail, ": ")
 	case reconcile.BackingOff:
 		return "the last attempt did not work"
 	case reconcile.Parked:
@@ -192,7 +201,7 @@ func waitText(v reconcile.View) string {
 
 func certificate(s reconcile.Status, stateDir string, bad *spec.Problem, now time.Time) control.Certificate {
 	c := control.Certificate{
-		Name: s.Name, Phase: control.Phase(s.Phase), Next: nextAction(s.View, now), Failures: failures(s.Record, s.Order),
+		Name: s.Name, Phase: control.Phase(s.Phase), Next: nextAction(once(s.View), now), Failures: failures(s, now),
 	}
 	if want := s.Spec; want != nil {
 		c.DNSNames, c.Issuers, c.Profile, c.Key, c.SpecFile = want.DNSNames, want.Issuers, want.Profile, want.PrivateKey.String(), want.File
@@ -265,9 +274,9 @@ func renewal(s reconcile.Status) *control.Renewal {
 }
 
 // failures are those of the record, and in the place of that of its issuer the one of the pending order.
-func failures(r store.Record, o *store.Order) []control.Failure {
-	all := maps.Clone(r.Failures)
-	if o != nil && o.Failure != nil {
+func failures(s reconcile.Status, now time.Time) []control.Failure {
+	all := maps.Clone(s.Record.Failures)
+	if o := s.Order; o != nil && o.Failure != nil {
 		if all == nil {
 			all = map[string]store.Failure{}
 		}
@@ -277,7 +286,7 @@ func failures(r store.Record, o *store.Order) []control.Failure {
 	for _, issuer := range slices.Sorted(maps.Keys(all)) {
 		f := all[issuer]
 		w := control.Failure{
-			Issuer: issuer, Kind: f.Kind, Count: f.Count, At: f.At, RetryAt: f.RetryAt, Op: f.Op, Problem: f.Problem,
+			Issuer: issuer, Kind: f.Kind, Count: f.Count, At: f.At, RetryAt: retryAt(s, issuer, f, now), Op: f.Op, Problem: f.Problem,
 			Identifier: f.Name, Detail: f.Detail, Hint: f.Hint,
 		}
 		for _, sub := range f.Subs {
@@ -286,6 +295,22 @@ func failures(r store.Record, o *store.Order) []control.Failure {
 		out = append(out, w)
 	}
 	return out
+}
+
+// retryAt is when an issuer that has failed is asked again: not before the next action, if that is to ask one.
+func retryAt(s reconcile.Status, issuer string, f store.Failure, now time.Time) time.Time {
+	at, known := s.Retry[issuer]
+	if o := s.Order; o != nil && o.Failure != nil && o.Issuer == issuer {
+		at, known = f.RetryAt, true // the order goes on
+	}
+	if !known {
+		return f.RetryAt
+	}
+	next := nextAction(s.View, now)
+	if next.Do == "issue" || next.Do == "renew" {
+		at = later(at, next.At)
+	}
+	return later(at, now)
 }
 
 func wireProblem(p *spec.Problem) control.Problem {

@@ -14,16 +14,24 @@ import (
 type cause struct {
 	certificate string
 	spec        string // see summary
+	renewal     bool   // of unchanged names
+	spares      bool   // renewals of unchanged names: the CA does not count them
+}
+
+// sparing is the cause of a hold for the rate limit e. Where the CA exempts renewals of unchanged names from the limit of
+// new orders, they go on until one of them is refused too.
+func (c cause) sparing(e *acme.Error, l spec.Limits) cause {
+	return cause{spares: l.RenewalsExempt && e.Op == acme.OpNewOrder && c.certificate != "" && !c.renewal}
 }
 
 // cause is the order of this visit, if err is the CA's answer to a step of one.
-func (v *visit) cause(err error) cause {
+func (v *visit) cause(i *issuer, err error) cause {
 	e, ok := errors.AsType[*acme.Error](err)
 	if !ok || v.in.Want == nil || !slices.Contains([]string{acme.OpNewOrder, acme.OpOrder, acme.OpAuthorization,
 		acme.OpChallenge, acme.OpFinalize, acme.OpCertificate}, e.Op) {
 		return cause{}
 	}
-	return cause{certificate: v.name, spec: summary(v.in.Want)}
+	return cause{certificate: v.name, spec: summary(v.in.Want), renewal: sameNames(&v.in, i.spec)}
 }
 
 // summary sums up what a spec makes a CA see; "" if there is no spec.

@@ -12,23 +12,50 @@ import (
 func costs(o store.Order, l spec.Limits) []bucket {
 	buckets := failureBuckets(namesOf(o), l)
 	if o.Charged {
-		buckets = append(buckets, orderBuckets(namesOf(o), l)...)
+		buckets = append(buckets, countedBuckets(namesOf(o), l, o.Renewal)...)
 	}
 	return buckets
+}
+
+// countedBuckets are those that the CA counts an order among, which may be a renewal that it exempts from some.
+func countedBuckets(names []string, l spec.Limits, renewal bool) []bucket {
+	if renewal {
+		l.OrdersPer3h, l.PerDomainPerWeek = 0, 0
+	}
+	return orderBuckets(names, l)
 }
 
 func namesOf(o store.Order) []string { return slices.Concat(o.DNSNames, o.IPAddresses) }
 
 // exempt tells whether CAs let an order pass their limits, those for failures apart, because it replaces a
-// certificate when they advised to. One that is replaced in its first tenth is counted nevertheless, for advice can
-// be wrong.
+// certificate within the window that they advised (Boulder: wfe2.validateReplacementOrder). One that is replaced in its
+// first tenth is counted nevertheless, for advice can be wrong. After an incident or a revocation the window is wholly
+// past: such a renewal counts.
 func exempt(in *Input, s *spec.Issuer, now time.Time) bool {
 	is, a := in.Have.Issued, in.Have.ARI
 	if is == nil || !in.Want.Renew.ARI || a.CertID != is.CertID || a.Chosen.IsZero() || a.Chosen.After(now) {
 		return false
 	}
-	return is.Issuer == s.Name && is.Directory == s.Directory && now.Sub(is.Committed) >= lifetime(is)/tooEarly &&
+	return now.Add(untilOrdered).Before(a.End) && now.Sub(is.Committed) >= lifetime(is)/tooEarly && sameNames(in, s)
+}
+
+// untilOrdered is the most that passes from a decision to the CA's look at its clock.
+const untilOrdered = time.Minute
+
+// sameNames tells whether the names are those of the present certificate, and its issuer is s.
+func sameNames(in *Input, s *spec.Issuer) bool {
+	is := in.Have.Issued
+	return is != nil && is.Issuer == s.Name && is.Directory == s.Directory &&
 		sameSet(in.Want.DNSNames, is.DNSNames) && sameSet(addresses(in.Want), is.IPAddresses)
+}
+
+// renewalSpan is how long Let's Encrypt calls an order for the names of a certificate a renewal, which is 120 days, and a
+// day less: clocks differ.
+const renewalSpan = 119 * 24 * time.Hour
+
+// renewal tells whether the CA takes an order for a renewal that it exempts from the limits of new orders.
+func renewal(in *Input, s *spec.Issuer, now time.Time) bool {
+	return s.Limits.RenewalsExempt && sameNames(in, s) && now.Sub(in.Have.Issued.Committed) < renewalSpan
 }
 
 // budget are the limits that decide when an order may be made.
@@ -36,7 +63,7 @@ func budget(in *Input, s *spec.Issuer, now time.Time) []bucket {
 	names := identifiers(in.Want)
 	buckets := failureBuckets(names, s.Limits)
 	if !exempt(in, s, now) {
-		buckets = append(buckets, orderBuckets(names, s.Limits)...)
+		buckets = append(buckets, countedBuckets(names, s.Limits, renewal(in, s, now))...)
 	}
 	return buckets
 }
@@ -56,6 +83,17 @@ func (v *visit) charge(i *issuer, o store.Order) (until time.Time, err error) {
 		_ = i.refund(buckets) // it is the disk that fails: in memory it counts
 	}
 	return until, err
+}
+
+// chargeLate spends what an order costs after all that was exempt because it replaces a certificate: the CA took it for one
+// that does not.
+func (v *visit) chargeLate(i *issuer, o *store.Order) {
+	if o.Charged {
+		return
+	}
+	o.Charged = true
+	buckets := countedBuckets(namesOf(*o), i.spec.Limits, o.Renewal)
+	i.ledger.Note(func(s *store.IssuerState) { charge(s, buckets, v.now) })
 }
 
 // spend spends from buckets, if limits let it or the operator forces it; else it tells when they will.
@@ -84,7 +122,7 @@ func (i *issuer) giveBack(o store.Order, spent []string) error {
 		buckets = failureBuckets(kept, i.spec.Limits)
 	}
 	if o.Charged {
-		certificates := orderBuckets(namesOf(o), i.spec.Limits)
+		certificates := countedBuckets(namesOf(o), i.spec.Limits, o.Renewal)
 		buckets = append(buckets, slices.DeleteFunc(certificates, func(b bucket) bool { return b.shared })...)
 	}
 	return i.refund(buckets)

@@ -98,6 +98,12 @@ type IssuerState struct {
 	Budget    time.Time // when acmed's own limits let an order for these names through
 	BudgetWhy string    // the limit in question
 	Shared    bool      // that limit is the account's, not these names' own
+	Spared    bool      // the CA wants to be left alone, but by orders for other names
+}
+
+// spared tells whether the issuer of that name wants to be left alone, but by orders for other names.
+func (in *Input) spared(issuer string) bool {
+	return slices.ContainsFunc(in.Issuers, func(s IssuerState) bool { return s.Name == issuer && s.Spared })
 }
 
 // Decision is what to do now, or how long to wait.
@@ -324,13 +330,13 @@ func blocked(in *Input, s IssuerState, now time.Time, order bool) (at time.Time,
 		}
 	}
 	f := in.Have.Failures[s.Name]
-	until(believable(f.Promised, now), BackingOff, f.Detail) // the CA's word holds whatever the operator does
+	until(believed(f, f.Promised, now), BackingOff, f.Detail) // the CA's word holds whatever the operator does
 	if f.Request == attempt(in.Want) && !in.Have.Requested.After(f.At) {
 		reason := BackingOff
 		if f.Kind == acme.Permanent.String() {
 			reason = Parked
 		}
-		until(believable(f.RetryAt, now), reason, f.Detail)
+		until(believed(f, f.RetryAt, now), reason, f.Detail)
 	}
 	until(believable(s.Hold, now), IssuerHold, s.HoldWhy)
 	if order && !in.Have.Forced {

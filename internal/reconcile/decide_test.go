@@ -286,6 +286,28 @@ func TestDecide(t *testing.T) {
 				f.Promised = f.RetryAt
 				in.Have.Failures = map[string]store.Failure{"le": f}
 			}, do: reconcile.Issue, why: reconcile.Missing},
+		"a week that the CA asked for is believed": {
+			change: func(in *reconcile.Input) {
+				none(in)
+				f := failed("rateLimited", 1, now.Add(7*day))["le"]
+				f.At, f.Promised = now, f.RetryAt
+				in.Have.Failures = map[string]store.Failure{"le": f}
+				in.Have.Requested = now.Add(tick)
+			}, do: reconcile.Wait, why: reconcile.BackingOff, at: now.Add(7 * day)},
+		"a week from a clock that was ahead is not believed": {
+			change: func(in *reconcile.Input) {
+				none(in)
+				f := failed("rateLimited", 1, now.Add(6*day))["le"]
+				f.At, f.Promised = now.Add(tick), f.RetryAt
+				in.Have.Failures = map[string]store.Failure{"le": f}
+			}, do: reconcile.Issue, why: reconcile.Missing},
+		"more than a week is not believed": {
+			change: func(in *reconcile.Input) {
+				none(in)
+				f := failed("rateLimited", 1, now.Add(8*day))["le"]
+				f.At, f.Promised = now, f.RetryAt
+				in.Have.Failures = map[string]store.Failure{"le": f}
+			}, do: reconcile.Issue, why: reconcile.Missing},
 		"a hold from a clock that was ahead is not believed": {
 			change: func(in *reconcile.Input) { none(in); in.Issuers[0].Hold = now.Add(1000 * day) }, do: reconcile.Issue, why: reconcile.Missing},
 		"a poll from a clock that was ahead is not believed": {

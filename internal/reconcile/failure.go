@@ -63,6 +63,28 @@ func outageRetry(count int, spread float64) time.Duration {
 	return wait + time.Duration(spread*0.2*float64(wait))
 }
 
+// limitedRetry is how long to wait after the rate limit f: as long as the CA says, whatever failed before. A CA that
+// refuses once more when that time is over is asked half as often each time, down to once an hour.
+func limitedRetry(f, last store.Failure, now time.Time) time.Duration {
+	wait := max(f.Promised.Sub(now), firstRetry)
+	if gap := now.Sub(last.At); f.Count > 1 && last.Kind == f.Kind && gap <= 2*hourlyRetry {
+		wait = max(wait, min(2*gap, hourlyRetry))
+	}
+	return wait
+}
+
+// longestPromise is the longest time for which a CA may keep one certificate waiting, and a little more.
+const longestPromise = 7*24*time.Hour + time.Hour
+
+// believed is believable for a time of f, which may be further ahead if it is a wish of the CA: f was written before now,
+// and no CA is granted more than longestPromise.
+func believed(f store.Failure, t, now time.Time) time.Time {
+	if !f.At.After(now) && !t.After(f.At.Add(longestPromise)) {
+		return t
+	}
+	return believable(t, now)
+}
+
 // attempt names what is tried: the request, and how control is proved. A failure of another attempt does not count.
 func attempt(c *spec.Certificate) string {
 	return strings.Join([]string{c.Request(), c.Challenge.Type, c.Challenge.Webroot, c.Challenge.Provider}, " ")
@@ -92,6 +114,8 @@ func newFailure(err error, name, request string, last store.Failure, life time.D
 		f.Promised = time.Time{} // the issuer is held for as long
 	case e.Whole && e.Kind != acme.Validation:
 		f.Promised, f.RetryAt = time.Time{}, now // the issuer is held: that says when to go on
+	case e.Kind == acme.RateLimited:
+		f.RetryAt = now.Add(limitedRetry(f, last, now))
 	default: // a CA can ask for more patience than the ladder has, never for less
 		f.RetryAt = later(f.RetryAt, f.Promised)
 	}

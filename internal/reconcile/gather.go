@@ -175,7 +175,7 @@ func (v *visit) before(number int) (*store.Revision, error) {
 func forgetFailures(have *store.Record, now time.Time, over func(issuer string, f store.Failure) bool) bool {
 	n := len(have.Failures)
 	maps.DeleteFunc(have.Failures, func(issuer string, f store.Failure) bool {
-		return over(issuer, f) && !believable(f.Promised, now).After(now)
+		return over(issuer, f) && !believed(f, f.Promised, now).After(now)
 	})
 	return len(have.Failures) < n
 }
@@ -218,14 +218,17 @@ func (r *Reconciler) issuerStates(in *Input, now time.Time) ([]IssuerState, erro
 			return nil, err
 		}
 		buckets := budget(in, i.spec, now)
-		i.ledger.View(func(l *store.IssuerState) { out = append(out, issuerState(i.spec, l, buckets, now)) })
+		i.ledger.View(func(l *store.IssuerState) { out = append(out, issuerState(in, i.spec, l, buckets, now)) })
 	}
 	return out, nil
 }
 
 // issuerState is what the ledger l of issuer i says about an order that spends from buckets.
-func issuerState(i *spec.Issuer, l *store.IssuerState, buckets []bucket, now time.Time) IssuerState {
+func issuerState(in *Input, i *spec.Issuer, l *store.IssuerState, buckets []bucket, now time.Time) IssuerState {
 	s := IssuerState{Name: i.Name, Directory: i.Directory, Hold: l.Hold, HoldWhy: l.HoldWhy}
+	if l.HoldNew && renewal(in, i, now) && believable(l.Hold, now).After(now) {
+		s.Hold, s.HoldWhy, s.Spared = time.Time{}, "", true
+	}
 	var last bucket
 	if s.Budget, last = firstFree(l, buckets, now); s.Budget.After(now) {
 		s.BudgetWhy = fmt.Sprintf("%s: %d in %s", last.words, last.limit, last.per)

@@ -2,6 +2,7 @@ package reconcile_test
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"io"
 	"net/http"
 	"os"
@@ -50,6 +51,16 @@ func refusing(path string, status int, kind, detail string) func(*http.Request) 
 		}
 		return res
 	}
+}
+
+// payload is what a request to a CA says; "" for one that is not signed.
+func payload(r *http.Request) string {
+	var signed struct{ Payload string }
+	if r.Body == nil || json.NewDecoder(r.Body).Decode(&signed) != nil {
+		return ""
+	}
+	text, _ := base64.RawURLEncoding.DecodeString(signed.Payload) // what is none says nothing
+	return string(text)
 }
 
 // gateway answers like a proxy before a CA that is gone.

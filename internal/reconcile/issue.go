@@ -70,6 +70,7 @@ func newOrder(in *Input, i *spec.Issuer, account string, why Reason, now time.Ti
 		o.CSR = want.CSR.DER
 	}
 	o.Charged = o.Replaces == "" || !exempt(in, i, now)
+	o.Renewal = renewal(in, i, now)
 	return o
 }
 
@@ -84,6 +85,7 @@ func (v *visit) order(ctx context.Context, i *issuer, client *acme.Client, o sto
 	if made.ReplacesRefused {
 		v.log.Info("ordered without naming the certificate that is replaced: the CA refused that", fieldIssuer(o.Issuer))
 		o.Replaces = ""
+		v.chargeLate(i, &o)
 	}
 	o.URL, o.Status, o.Expires = made.URL, string(made.Status), made.Expires
 	o.Authorizations = made.Authorizations

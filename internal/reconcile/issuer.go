@@ -21,6 +21,7 @@ type issuer struct {
 	spec   *spec.Issuer
 	ledger *store.Ledger
 	gate   *gate
+	spared *gate         // for renewals that a hold spares, while those for whom it holds keep their places in gate
 	turn   *turnstile    // for all who ask with the account's key
 	change chan struct{} // is sent to while somebody changes the account: one at a time
 
@@ -62,8 +63,11 @@ func (r *Reconciler) known(name string) (i *issuer, edited bool, err error) {
 		i.gate = have.gate
 		i.turn, i.change = have.turn, have.change
 		i.gate.resize(want.Limits.OrdersInFlight)
+		i.spared = have.spared
+		i.spared.resize(want.Limits.OrdersInFlight)
 	} else {
 		i.gate = newGate(want.Limits.OrdersInFlight, r.wake)
+		i.spared = newGate(want.Limits.OrdersInFlight, r.wake)
 		i.turn, i.change = &turnstile{}, make(chan struct{}, 1)
 	}
 	r.issuers[name] = i
@@ -286,7 +290,7 @@ func (i *issuer) heardOf(err error, by cause, now time.Time) error {
 	case err != nil && !ok:
 		return nil // not the CA's doing
 	case ok && e.Kind == acme.RateLimited && e.Whole:
-		return i.hold(e.RetryAt, e.Detail, true, cause{}, now)
+		return i.hold(e.RetryAt, e.Detail, true, by.sparing(e, i.spec.Limits), now)
 	case ok && e.Kind == acme.Permanent && e.Whole:
 		return i.hold(now.Add(dailyRetry), e.Detail, false, by, now)
 	case ok && e.Kind == acme.Transient && e.Whole: // it cannot be reached
@@ -309,7 +313,8 @@ func (i *issuer) unreachable(e *acme.Error, now time.Time) error {
 	return i.ledger.Update(func(s *store.IssuerState) {
 		held := believable(s.Hold, now).After(now)
 		if held && s.Outage == 0 {
-			return // for another reason, which stands
+			s.HoldNew = false // renewals that it spares do not work either
+			return            // for another reason, which stands
 		}
 		s.HoldWhy = "cannot be reached: " + acme.Brief(e.Detail)
 		if !held {
@@ -326,10 +331,12 @@ func (i *issuer) unreachable(e *acme.Error, now time.Time) error {
 func (i *issuer) hold(until time.Time, why string, promised bool, by cause, now time.Time) error {
 	until = later(until, now.Add(firstRetry))
 	return i.ledger.Update(func(s *store.IssuerState) {
+		full := believable(s.Hold, now).After(now) && !s.HoldNew
 		if until.After(believable(s.Hold, now)) || !s.Promised {
 			s.Hold, s.HoldWhy, s.Promised, s.Outage = until, acme.Brief(why), promised, 0
 			s.HoldBy, s.HoldSpec = by.certificate, by.spec
 		}
+		s.HoldNew = by.spares && !full
 	})
 }
 

@@ -278,7 +278,7 @@ func (v *visit) heard(ctx context.Context, i *issuer, err error) error {
 			return errors.Join(err, ferr)
 		}
 	}
-	if herr := i.heardOf(err, v.cause(err), time.Now().Round(0)); herr != nil {
+	if herr := i.heardOf(err, v.cause(i, err), time.Now().Round(0)); herr != nil {
 		return errors.Join(err, herr)
 	}
 	return err

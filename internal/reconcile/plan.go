@@ -158,7 +158,7 @@ func (r *Reconciler) costsOf(in *Input, issuer *spec.Issuer, now time.Time) ([]C
 	}
 	var costs []Cost
 	ledger.View(func(s *store.IssuerState) {
-		for _, b := range orderBuckets(identifiers(in.Want), issuer.Limits) {
+		for _, b := range countedBuckets(identifiers(in.Want), issuer.Limits, renewal(in, issuer, now)) {
 			costs = append(costs, Cost{
 				Issuer: issuer.Name, Limit: b.words, Max: b.limit, Per: b.per, Needs: 1, Left: b.left(s.Budgets[b.key], now), key: b.key,
 			})

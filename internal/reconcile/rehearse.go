@@ -52,7 +52,7 @@ func (r *Reconciler) Rehearse(ctx context.Context, name string, report func(mess
 		return fmt.Errorf("rehearsing %s at %s: %w", name, twin.Name, err)
 	}
 	err = h.run(ctx)
-	if herr := i.heardOf(err, v.cause(err), time.Now().Round(0)); herr != nil {
+	if herr := i.heardOf(err, v.cause(i, err), time.Now().Round(0)); herr != nil {
 		err = errors.Join(err, herr)
 	}
 	if err != nil {

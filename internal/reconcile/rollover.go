@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,7 +62,8 @@ func (r *Reconciler) calm(ctx context.Context, i *issuer) (reopen func(), err er
 		return nil, ErrChanging
 	}
 	i.gate.pause()
-	give := func() { i.gate.resume(); <-i.change }
+	i.spared.pause()
+	give := func() { i.gate.resume(); i.spared.resume(); <-i.change }
 	ctx, cancel := context.WithTimeout(ctx, calmTime)
 	defer cancel()
 	for {
@@ -93,7 +95,7 @@ func restless(names []string, err error) error {
 
 // proving are the certificates whose names are being validated: the proofs are made from the account's key.
 func (r *Reconciler) proving(i *issuer) (names []string) {
-	for _, name := range i.gate.holders() {
+	for _, name := range slices.Concat(i.gate.holders(), i.spared.holders()) {
 		if f := r.flight(name); !f.shown.IsZero() && !f.resting() {
 			names = append(names, name)
 		}

@@ -142,7 +142,7 @@ func (s *Simulation) ask(c *simulatedCert, now time.Time, limits bool) {
 		if limits {
 			buckets = budget(&c.in, i.spec, now)
 		}
-		c.in.Issuers = append(c.in.Issuers, issuerState(i.spec, &i.state, buckets, now))
+		c.in.Issuers = append(c.in.Issuers, issuerState(&c.in, i.spec, &i.state, buckets, now))
 	}
 }
 

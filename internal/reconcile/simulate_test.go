@@ -196,6 +196,54 @@ func TestSimulationTellsOfWhatEndsMeanwhile(t *testing.T) {
 	})
 }
 
+// TestSimulationCountsAsTheCADoes has a certificate that is due at the beginning.
+func TestSimulationCountsAsTheCADoes(t *testing.T) {
+	limits := spec.Limits{OrdersPer3h: 5, PerDomainPerWeek: 5, PerNameSetPerWeek: 5, OrdersInFlight: 8}
+	exempts := limits
+	exempts.RenewalsExempt = true
+	for sentence, tt := range map[string]struct {
+		limits spec.Limits
+		window time.Duration // from now to the end of the CA's advice
+		edit   bool          // a name comes
+		exempt int
+		spent  int // limits that the order takes from
+	}{
+		"within the window, which is two days of 90, it is exempt": {limits, time.Hour, false, 1, 0},
+		"after the window it counts: the machine was off":          {limits, -time.Hour, false, 0, 3},
+		"after an incident it counts: its window is past":          {limits, -80 * day, false, 0, 3},
+		"as a renewal, where the CA exempts those of same names":   {exempts, -time.Hour, false, 0, 1},
+		"but not one for other names":                              {exempts, time.Hour, true, 0, 3},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			bubble(t, acmetest.Config{}, func(w *world) {
+				w.open()
+				now := time.Now().Round(0)
+				c := cert("www")
+				rec := issuedRecord(c, w.ca().DirectoryURL(), now.Add(-62*day), now.Add(28*day))
+				rec.Issued.Account = "to be made" // that of the simulation
+				rec.ARI.Start, rec.ARI.Chosen, rec.ARI.End = now.Add(tt.window-2*day), now.Add(tt.window-2*day), now.Add(tt.window)
+				if err := w.store.SaveRecord("www", rec, store.Lazy); err != nil {
+					t.Fatal(err)
+				}
+				if tt.edit {
+					edited := *c
+					edited.DNSNames = append(slices.Clone(c.DNSNames), "more.example.com")
+					c = &edited
+				}
+				set := spec.NewSet([]*spec.Certificate{c}, []*spec.Issuer{w.issuer("ca", tt.limits)})
+				f := simulate(t, w.reconciler, set, now, day)
+				if total := f.Issuers[0].Total; total.Orders != 1 || total.Exempt != tt.exempt || len(f.Issuers[0].Limits) != tt.spent {
+					t.Errorf("got %+v, limits %+v", total, f.Issuers[0].Limits)
+				}
+				plan, err := w.reconciler.Plan("www", set)
+				if err != nil || plan.Do != reconcile.Issue || len(plan.Costs) != tt.spent {
+					t.Errorf("the plan costs %+v, %v", plan.Costs, err)
+				}
+			})
+		})
+	}
+}
+
 // save writes what is known of a certificate of ca that was issued then.
 func (w *world) save(c *spec.Certificate, from, until time.Time) {
 	w.t.Helper()

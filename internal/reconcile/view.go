@@ -6,9 +6,11 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"go.uber.org/zap"
 
+	"acmed/internal/acme"
 	"acmed/internal/spec"
 	"acmed/internal/store"
 )
@@ -51,6 +53,7 @@ type View struct {
 	Error     string    // of the last attempt that ended, "" when it worked
 	Hint      string
 	ErrorAt   time.Time
+	Said      bool      // Error says Detail too, with the time that the CA gave this certificate
 	Checked   time.Time // when the files were last read and found sound; zero: they are to be read
 	Behind    int       // consumers that have not accepted the live revision
 	Stuck     string    // why one of them has not, although it was tried; "": none was
@@ -77,13 +80,28 @@ func newView(name string, in Input, d Decision, now time.Time) View {
 		v.Renewal, _ = Due(&in, now)
 		v.deliveries(&in, now)
 	}
-	if _, f := LastFailure(in.Have); f.Count > 0 {
+	if issuer, f := LastFailure(in.Have); f.Count > 0 {
 		v.Error, v.Hint, v.ErrorAt = Describe(f), f.Hint, f.At
+		v.Said = d.Why == IssuerHold && issuer == d.Issuer && sameWords(f.Detail, d.Detail)
 	}
 	if o := in.Order; o != nil && o.Failure != nil && in.Want != nil {
-		v.Error, v.Hint, v.ErrorAt = Describe(*o.Failure), o.Failure.Hint, o.Failure.At
+		v.Error, v.Hint, v.ErrorAt, v.Said = Describe(*o.Failure), o.Failure.Hint, o.Failure.At, false
 	}
 	return v
+}
+
+// sameWords tells whether the detail of a failure is the reason of a hold, times apart: two refusals for the same limit have
+// different ones.
+func sameWords(detail, why string) bool {
+	wordsOf := func(s string) string {
+		return strings.Map(func(r rune) rune {
+			if unicode.IsDigit(r) {
+				return -1
+			}
+			return r
+		}, s)
+	}
+	return wordsOf(acme.Brief(detail)) == wordsOf(why)
 }
 
 // deliveries fills in how far the live revision has come.
@@ -168,6 +186,7 @@ type Status struct {
 	Order    *store.Order // in flight; nil: none
 	DueWhy   Reason
 	Decision Decision
+	Retry    map[string]time.Time // when issuers may be asked again that have refused, by name; not after now: at once
 }
 
 // Status gathers the facts about name without changing them, but for damaged files, which it moves aside as a visit does.
@@ -180,11 +199,23 @@ func (r *Reconciler) Status(name string) (Status, error) {
 	s := Status{View: newView(name, v.in, d, v.now), Spec: v.in.Want, Record: v.in.Have, Order: v.in.Order, Decision: d}
 	if v.in.Want != nil {
 		_, s.DueWhy = Due(&v.in, v.now)
+		s.Retry = retryTimes(&v.in, v.now)
 	}
 	if kept := r.board.get(name); kept.Name != "" && kept.Why == Queued && s.Do == Issue {
 		s.Do, s.Why, s.Detail, s.Next = kept.Do, kept.Why, kept.Detail, kept.Next
 	}
 	return s, nil
+}
+
+// retryTimes are when the issuers may be asked again of which a failure is known.
+func retryTimes(in *Input, now time.Time) map[string]time.Time {
+	out := map[string]time.Time{}
+	for _, s := range in.Issuers {
+		if _, failed := in.Have.Failures[s.Name]; failed {
+			out[s.Name], _, _ = blocked(in, s, now, in.Order == nil)
+		}
+	}
+	return out
 }
 
 // Views are all certificates, sorted by name.

@@ -53,7 +53,12 @@ func (v *visit) admit(d Decision) Decision {
 	if err != nil || i == nil {
 		return d
 	}
-	return i.gate.admit(v.name, &v.in, d, v.now)
+	enter, leave := i.gate, i.spared
+	if v.in.spared(d.Issuer) {
+		enter, leave = i.spared, i.gate
+	}
+	leave.leave(v.name)
+	return enter.admit(v.name, &v.in, d, v.now)
 }
 
 // queues tells a decision that needs a place at its issuer.
@@ -91,7 +96,7 @@ func (r *Reconciler) leaveGates(name, but string) {
 	var leave []*gate
 	for n, i := range r.issuers {
 		if n != but {
-			leave = append(leave, i.gate)
+			leave = append(leave, i.gate, i.spared)
 		}
 	}
 	r.mu.Unlock()

@@ -76,6 +76,8 @@ var limitsKind = object(nil,
 		func(l *Limits) *int { return &l.FailuresPerNamePerHour }, integer(0, 1<<30)),
 	key("ordersInFlight", "orders open at once, at least 1",
 		func(l *Limits) *int { return &l.OrdersInFlight }, integer(1, 1<<30)),
+	key("renewalsExempt", "the CA counts renewals of unchanged names neither among new orders nor among certificates of a domain",
+		func(l *Limits) *bool { return &l.RenewalsExempt }, boolKind),
 )
 
 // defaultLimits keep below what Let's Encrypt publishes: 300 orders in three hours, 50 certificates of a registered
@@ -84,6 +86,7 @@ func defaultLimits(name string) Limits {
 	l := Limits{FailuresPerNamePerHour: 4, OrdersInFlight: 16}
 	if name == "letsencrypt" || name == "letsencrypt-staging" {
 		l.OrdersPer3h, l.PerDomainPerWeek, l.PerNameSetPerWeek = 270, 45, 4
+		l.RenewalsExempt = true
 	}
 	return l
 }

@@ -114,6 +114,9 @@ type Limits struct {
 	PerNameSetPerWeek      int // certificates of the very same names in seven days
 	FailuresPerNamePerHour int // failed authorizations of one name in an hour
 	OrdersInFlight         int // orders open at once; never zero
+	// RenewalsExempt reports whether the CA counts renewals of unchanged names neither among the orders of the account nor
+	// among the certificates of a domain.
+	RenewalsExempt bool
 }
 
 // Certificate is one file of specDir with the defaults applied. It is immutable.

@@ -169,6 +169,7 @@ type Order struct {
 	Reason    string  `json:"reason"`            // why it was ordered, in the words of reconcile
 	Instead   string  `json:"instead,omitempty"` // why it was not made at the first issuer of the spec; "": it was
 	Charged   bool    `json:"charged"`           // it counts against the budgets of its issuer
+	Renewal   bool    `json:"renewal,omitempty"` // but the CA counts it among certificates of the same names only
 	Validated bool    `json:"validated,omitempty"`
 }
 
@@ -213,6 +214,8 @@ type IssuerState struct {
 	HoldBy string `json:"holdBy,omitempty"`
 	// HoldSpec sums up the spec of HoldBy at that time: a spec that says something else ends Hold.
 	HoldSpec string `json:"holdSpec,omitempty"`
+	// HoldNew limits Hold to orders for new names: the CA lets renewals of unchanged names pass.
+	HoldNew bool `json:"holdNew,omitempty"`
 	// Outage counts the requests in a row that the CA did not answer, or answered with a 5xx.
 	Outage int `json:"outage,omitempty"`
 	// Budgets hold the theoretical arrival time of each GCRA bucket, keyed by "orders", "set:HASH",
