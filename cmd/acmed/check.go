@@ -21,7 +21,8 @@ func (a *app) checkCommand() *cobra.Command {
 		Use:   "check [FILE…]",
 		Short: "Check the configuration and the specs, without a daemon",
 		Long: `Check files of certs.d, or without arguments the configuration, every issuer and every spec, and the state folder
-where it may be read. No daemon is needed, and nothing is changed. The exit code is 1 when something is wrong.`,
+where it may be read. No daemon is needed, and nothing is changed. The exit code is 1 when something is wrong, also if a
+built-in issuer is known to refuse a certificate: acmed orders such a certificate nevertheless.`,
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return []string{"yaml"}, cobra.ShellCompDirectiveFilterFileExt
 		},

@@ -22,7 +22,7 @@ func (a *app) planCommand() *cobra.Command {
 		Long: `Tell what acmed would do if the files of certs.d, issuers.d and acmed.yaml came in force as they are now, or the specs
 given, wherever they lie: which certificates would be issued, reissued (and what differs), handed out again or retired,
 and what that takes from the limits of each issuer. Nothing is changed, and no CA is asked. The exit code is 1 when a
-file is bad.
+file is bad, or a built-in issuer is known to refuse a certificate.
 
 With --simulate, tell the load on each issuer for so long instead, day by day, with all certificates: the daemon's own
 scheduler and rules go through that time at once, from what it knows now. Every order works in it, and issuers grant and

@@ -47,7 +47,7 @@ func (c *Client) NewOrder(ctx context.Context, r OrderRequest) (_ *Order, err er
 func (c *Client) newOrder(ctx context.Context, d *directory, r OrderRequest) (*Order, error) {
 	a, err := c.post(ctx, OpNewOrder, d.newOrder, orderPayload(r))
 	if err != nil {
-		return nil, refused(err, r)
+		return nil, refused(err, r, d)
 	}
 	url, err := c.resolve(OpNewOrder, a.url, a.header.Get("Location"))
 	if err != nil {

@@ -26,8 +26,10 @@ const (
 	problemInvalidProfile          = "invalidProfile"
 	problemMalformed               = "malformed"
 	problemRateLimited             = "rateLimited"
+	problemRejectedIdentifier      = "rejectedIdentifier"
 	problemServerInternal          = "serverInternal"
 	problemUnauthorized            = "unauthorized"
+	problemUnsupportedIdentifier   = "unsupportedIdentifier"
 	problemUserActionRequired      = "userActionRequired"
 
 	problemBadCertificate  = "badCertificate"  // the chain did not pass Verify
@@ -51,8 +53,8 @@ func knownProblems() []string {
 		problemAccountDoesNotExist, problemAlreadyReplaced, problemAlreadyRevoked, problemBadCSR, problemBadNonce,
 		"badPublicKey", problemBadRevocationReason, "badSignatureAlgorithm", "caa", problemCompound, "connection", "dns",
 		"dnssec", problemExternalAccountRequired, "incorrectResponse", "invalidContact", problemInvalidProfile,
-		problemMalformed, "orderNotReady", problemRateLimited, "rejectedIdentifier", problemServerInternal, "tls",
-		problemUnauthorized, "unsupportedContact", "unsupportedIdentifier", problemUserActionRequired,
+		problemMalformed, "orderNotReady", problemRateLimited, problemRejectedIdentifier, problemServerInternal, "tls",
+		problemUnauthorized, "unsupportedContact", problemUnsupportedIdentifier, problemUserActionRequired,
 		problemBadCertificate, "canceled", problemConfiguration, problemHTTP, problemMalformedAnswer, "network",
 		problemNoChallenge, problemNoKeyChange, problemProtocol, "timeout", "tooLarge",
 	}
@@ -152,7 +154,7 @@ func kindOfProblem(op, word string) Kind {
 	case problemServerInternal, problemBadNonce, "orderNotReady":
 		return Transient
 	case problemAccountDoesNotExist, problemBadCSR, "badPublicKey", "badSignatureAlgorithm", problemExternalAccountRequired,
-		"invalidContact", problemInvalidProfile, "rejectedIdentifier", "unsupportedContact", "unsupportedIdentifier",
+		"invalidContact", problemInvalidProfile, problemRejectedIdentifier, "unsupportedContact", problemUnsupportedIdentifier,
 		problemUserActionRequired:
 		return Permanent
 	case problemUnauthorized:

@@ -5,21 +5,25 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
 )
 
 // refused sharpens a refusal of newOrder by what was asked for.
-func refused(err error, r OrderRequest) error {
+func refused(err error, r OrderRequest, d *directory) error {
 	e, ok := errors.AsType[*Error](err)
 	if !ok || e.Kind == Transient {
 		return err
 	}
-	for _, rule := range []func(*Error, OrderRequest) bool{paused, profileForbidden, sparing} {
+	for _, rule := range []func(*Error, OrderRequest) bool{paused, profileForbidden, redundant, tooMany, sparing} {
 		if rule(e, r) {
 			break
 		}
+	}
+	if addressesForbidden(e, r) {
+		e.Hint = d.forAddresses(r.Profile)
 	}
 	if latest := time.Now().Add(maxRetryAfter); e.Whole && e.RetryAt.After(latest) {
 		e.RetryAt = latest
@@ -49,6 +53,63 @@ func profileForbidden(e *Error, r OrderRequest) bool {
 
 // endedAccount matches what CAs say about an account that has ended.
 var endedAccount = regexp.MustCompile(`(?i)\baccount\b.*\b(deactivated|revoked)\b`)
+
+// redundant recognizes that the CA accepts no name beside a wildcard that covers it, which the RFCs allow.
+func redundant(e *Error, r OrderRequest) bool {
+	if e.Problem != problemMalformed && e.Problem != problemRejectedIdentifier || !redundantName.MatchString(e.Detail) {
+		return false
+	}
+	for _, id := range r.Identifiers {
+		_, parent, _ := strings.Cut(id.Value, ".")
+		wildcard := Identifier{Type: id.Type, Value: "*." + parent}
+		if id.Type == "dns" && id != wildcard && slices.Contains(r.Identifiers, wildcard) {
+			e.Kind, e.Identifier = Permanent, id.Value
+			e.Hint = "remove " + id.Value + " from the spec: " + wildcard.Value + " covers it"
+			return true
+		}
+	}
+	return false
+}
+
+var redundantName = regexp.MustCompile(`(?i)\b(redundant|overlap\w*|covered by)\b`)
+
+// tooMany recognizes that the CA accepts fewer names in an order.
+func tooMany(e *Error, r OrderRequest) bool {
+	found := mostNames.FindStringSubmatch(e.Detail)
+	if e.Problem != problemMalformed && e.Problem != problemRejectedIdentifier || found == nil {
+		return false
+	}
+	most, err := strconv.Atoi(found[1])
+	if err != nil || most >= len(r.Identifiers) {
+		return false
+	}
+	e.Kind = Permanent
+	e.Hint = "split the certificate: the CA accepts at most " + found[1] + " names"
+	if r.Profile != "" {
+		e.Hint += " with the profile " + shortened(r.Profile, 100)
+	}
+	return true
+}
+
+var mostNames = regexp.MustCompile(`(?i)\b(?:more than|at most|maximum of|max|exceeds)\D{0,12}(\d{1,4}) (?:\w+ )?(?:identifiers|names|domains|sans)\b`)
+
+// addressesForbidden recognizes that the CA does not issue for IP addresses with the profile of an order.
+func addressesForbidden(e *Error, r OrderRequest) bool {
+	return (e.Problem == problemRejectedIdentifier || e.Problem == problemUnsupportedIdentifier) &&
+		strings.Contains(strings.ToLower(e.Detail), "profile") &&
+		slices.ContainsFunc(r.Identifiers, func(id Identifier) bool { return id.Type == "ip" })
+}
+
+// shortlived is the profile of Let's Encrypt that permits IP addresses.
+const shortlived = "shortlived"
+
+// forAddresses says what to do about a profile with which the CA does not issue for IP addresses.
+func (d *directory) forAddresses(profile string) string {
+	if profile != shortlived && d.offers(shortlived) {
+		return "set profile: " + shortlived + " in the spec: the CA issues for IP addresses with it"
+	}
+	return d.instead(profile)
+}
 
 // mentioned are the names of an order that the detail of its refusal holds, as words outside of URLs.
 func mentioned(e *Error, r OrderRequest) []Identifier {

@@ -48,6 +48,53 @@ func TestAPausedAccount(t *testing.T) {
 	}
 }
 
+// TestWhatAPolicyRefuses has the words of Boulder v0.20261110.0.
+func TestWhatAPolicyRefuses(t *testing.T) {
+	const P, V = acme.Permanent, acme.Validation
+	profiles := func(names ...string) string {
+		return strings.Replace(directoryJSON, `{"short":"a week"}`, `{"`+strings.Join(names, `":"x","`)+`":"x"}`, 1)
+	}
+	ip := append(dns("a.test"), acme.Identifier{Type: "ip", Value: "192.0.2.1"})
+	for sentence, tt := range map[string]struct {
+		names      []acme.Identifier
+		profile    string
+		offered    string
+		word       string
+		detail     string
+		kind       acme.Kind
+		identifier string
+		hint       string
+	}{
+		"addresses with the default profile": {ip, "", profiles("classic", "shortlived"), "rejectedIdentifier",
+			"Error creating new order :: Default profile does not permit IP address identifiers. See available profiles at https://letsencrypt.org/docs/profiles/.", P, "",
+			"set profile: shortlived in the spec: the CA issues for IP addresses with it"},
+		"addresses with another profile": {ip, "classic", profiles("classic", "shortlived"), "rejectedIdentifier", `Profile "classic" does not permit IP address identifiers.`, P, "",
+			"set profile: shortlived in the spec: the CA issues for IP addresses with it"},
+		"addresses at a CA with other profiles": {ip, "web", profiles("web", "machines"), "unsupportedIdentifier", `profile web has no IP addresses`, P, "",
+			"it offers: machines (x)"},
+		"addresses at a CA that does not issue for any": {ip, "", profiles("web"), "rejectedIdentifier", "no IP addresses", P, "", "remove the name from the spec"},
+		"a name beside its wildcard": {dns("w.test", "*.w.test", "x.w.test"), "", directoryJSON, "malformed",
+			`Error creating new order :: Domain name "x.w.test" is redundant with a wildcard domain in the same request. Remove one or the other from the certificate request.`, P, "x.w.test",
+			"remove x.w.test from the spec: *.w.test covers it"},
+		"nothing is redundant here": {dns("w.test", "*.w.test"), "", directoryJSON, "malformed", "a redundant field", V, "", ""},
+		"more names than the profile permits": {dns("a.test", "b.test", "c.test"), "short", directoryJSON, "malformed", "Error creating new order :: Order cannot contain more than 2 identifiers", P, "",
+			"split the certificate: the CA accepts at most 2 names with the profile short"},
+		"more names than the CA permits":       {dns("a.test", "b.test", "c.test"), "", directoryJSON, "malformed", "at most 2 DNS names", P, "", "split the certificate: the CA accepts at most 2 names"},
+		"a limit that the order does not meet": {dns("a.test"), "", directoryJSON, "malformed", "Order cannot contain more than 100 identifiers", V, "", ""},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			f := newFake(t)
+			f.on("GET /dir", ok(tt.offered))
+			f.on("POST /new", refusal(400, tt.word, tt.detail))
+			_, err := f.client().NewOrder(t.Context(), acme.OrderRequest{Identifiers: tt.names, Profile: tt.profile})
+			e := errorOf(t, err)
+			if e.Kind != tt.kind || e.Identifier != tt.identifier || e.Whole || !strings.Contains(e.Hint, tt.hint) || (e.Hint == "") != (tt.hint == "") {
+				t.Errorf("got %v (%v), hint %q", e, e.Kind, e.Hint)
+			}
+		})
+	}
+}
+
 func TestAnAccountThatMayNotUseAProfile(t *testing.T) {
 	const forbidden = `Error creating new order :: account ID 1 is not permitted to use certificate profile "short"`
 	for sentence, tt := range map[string]struct {

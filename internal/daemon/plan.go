@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"acmed/internal/control"
@@ -17,9 +18,9 @@ func (a api) Plan(ctx context.Context, req control.PlanRequest) (control.Plan, e
 		return control.Plan{}, err
 	}
 	if req.Simulate > 0 {
-		return a.simulated(ctx, set, req.Simulate)
+		return a.simulated(ctx, set, asked, req.Simulate)
 	}
-	plan := control.Plan{Steps: []control.Step{}, Problems: wireProblems(set.Problems), Held: wireHeld(set.Held)}
+	plan := control.Plan{Steps: []control.Step{}, Problems: wireProblems(planProblems(set, asked)), Held: wireHeld(set.Held)}
 	var costs []reconcile.Cost
 	for _, name := range asked {
 		if ctx.Err() != nil {
@@ -63,6 +64,14 @@ func (a api) planned(req control.PlanRequest) (set *spec.Set, names []string, er
 	}
 	_, names = compare(current, set)
 	return set, names, nil
+}
+
+// planProblems are those of the files, and what built-in issuers are known to refuse of the certificates asked for.
+func planProblems(set *spec.Set, asked []string) []*spec.Problem {
+	if len(asked) == 0 {
+		return set.Problems
+	}
+	return slices.Concat(set.Problems, set.Refusals(asked...))
 }
 
 func step(p reconcile.Plan) control.Step {

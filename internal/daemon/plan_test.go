@@ -34,6 +34,10 @@ func TestPlanTellsAndChangesNothing(t *testing.T) {
 	if len(p.Steps) != 2 || p.Steps[0].Do != "reissue" || p.Steps[1].Do != "issue" || p.Unchanged != 3 || len(p.Problems) != 1 {
 		t.Errorf("drafts: %+v", p)
 	}
+	address := plan(control.Draft{Path: "/draft/ip.yaml", Text: "{ipAddresses: [192.0.2.1], issuers: [letsencrypt]}"})
+	if len(address.Steps) != 1 || address.Steps[0].Do != "issue" || len(address.Problems) != 1 || address.Problems[0].Hint != "set profile: shortlived" {
+		t.Errorf("what Let's Encrypt refuses: %+v", address)
+	}
 	sim, err := s.run.Plan(t.Context(), control.PlanRequest{Simulate: 90 * 86400,
 		Drafts: []control.Draft{{Path: "/draft/new.example.com.yaml"}}})
 	if err != nil {

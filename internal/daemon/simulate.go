@@ -15,7 +15,7 @@ import (
 const longestSimulation = 2 * 366 * 24 * time.Hour
 
 // simulated lives through so many seconds to come with the specs of set.
-func (a api) simulated(ctx context.Context, set *spec.Set, seconds int64) (control.Plan, error) {
+func (a api) simulated(ctx context.Context, set *spec.Set, asked []string, seconds int64) (control.Plan, error) {
 	if seconds > int64(longestSimulation/time.Second) {
 		return control.Plan{}, &control.Error{Code: control.Invalid,
 			Message: fmt.Sprintf("simulating %d days: limits and lifetimes cannot be known so far ahead", seconds/86400),
@@ -29,7 +29,7 @@ func (a api) simulated(ctx context.Context, set *spec.Set, seconds int64) (contr
 	}
 	sim := wireForecast(f)
 	sim.From, sim.Until = now, now.Add(d)
-	return control.Plan{Steps: []control.Step{}, Problems: wireProblems(set.Problems), Held: wireHeld(set.Held), Simulation: &sim}, nil
+	return control.Plan{Steps: []control.Step{}, Problems: wireProblems(planProblems(set, asked)), Held: wireHeld(set.Held), Simulation: &sim}, nil
 }
 
 // forecast drives a simulation with the choices that the scheduler makes.

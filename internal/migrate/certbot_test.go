@@ -65,7 +65,7 @@ func TestCertbotIsTakenOver(t *testing.T) {
 	account := rsaKey(t, 2048)
 	w.write("accounts/acme-v02.api.letsencrypt.org/directory/"+certbotID+"/private_key.json", rsaJWK(t, account))
 	key := rsaKey(t, 3072)
-	w.lineage("www.example.com", key, 60*day, "authenticator = standalone\nreuse_key = True", "example.com", "www.example.com", "192.0.2.1")
+	w.lineage("www.example.com", key, 60*day, "authenticator = standalone\nreuse_key = True\nrequired_profile = shortlived", "example.com", "www.example.com", "192.0.2.1")
 	w.apply("certbot")
 
 	text, err := os.ReadFile(filepath.Join(w.config.SpecDir, "www.example.com.yaml"))

@@ -13,13 +13,14 @@ type CA struct {
 	Directory string
 	// Credentials says how to get an external account binding, after "get one"; "": the CA needs none.
 	Credentials string
+	Policy      *Policy // what the CA is known to refuse; nil: nothing is known
 }
 
 // Catalogue returns the CAs that are built in, by name.
 func Catalogue() []CA {
 	cas := []CA{
-		{Name: "letsencrypt", Title: "Let's Encrypt", Directory: "https://acme-v02.api.letsencrypt.org/directory"},
-		{Name: "letsencrypt-staging", Title: "Let's Encrypt, for tests", Directory: "https://acme-staging-v02.api.letsencrypt.org/directory"},
+		{Name: "letsencrypt", Title: "Let's Encrypt", Directory: "https://acme-v02.api.letsencrypt.org/directory", Policy: letsEncrypt()},
+		{Name: "letsencrypt-staging", Title: "Let's Encrypt, for tests", Directory: "https://acme-staging-v02.api.letsencrypt.org/directory", Policy: letsEncrypt()},
 		{
 			Name: "actalis", Title: "Actalis", Directory: "https://acme-api.actalis.com/acme/directory",
 			Credentials: "in your Actalis account, among the ACME credentials",

@@ -4,11 +4,12 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
 // CheckFiles lints as a Loader would read, but at once and without a past. Without files it lints acmed.yaml and
-// every file of issuerDir and specDir, and sectigo.yaml. A file of issuerDir is an issuer, that of c is acmed.yaml, the
+// every file of issuerDir and specDir, and sectigo.yaml, and adds what built-in issuers are known to refuse. A file of issuerDir is an issuer, that of c is acmed.yaml, the
 // sectigo.yaml beside it is that, and any other is a certificate wherever it lies.
 func CheckFiles(c *Config, files []string) []*Problem {
 	l, err := NewLoader(LoaderConfig{Config: c})
@@ -18,7 +19,10 @@ func CheckFiles(c *Config, files []string) []*Problem {
 	l.hasten()
 	if len(files) == 0 {
 		own := append(checkConfigFile(c.File), checkSectigo(c.SectigoFile())...)
-		return append(own, l.Load(time.Time{}, LoadOptions{}).Set.Problems...)
+		set := l.Load(time.Time{}, LoadOptions{}).Set
+		all := slices.Concat(set.Problems, set.Refusals())
+		sortProblems(all)
+		return append(own, all...)
 	}
 	load(l.issuers, l, time.Time{}, LoadOptions{}, &Loaded{})
 	load(l.providers, l, time.Time{}, LoadOptions{}, &Loaded{})
@@ -96,5 +100,5 @@ func (l *Loader) check(file string) []*Problem {
 	if conflict := l.claim(nil, &d); conflict != nil {
 		return []*Problem{conflict}
 	}
-	return nil
+	return d.value.refusals(NewSet(nil, l.usable()).Issuer)
 }

@@ -100,7 +100,7 @@ func (p *parser) baseIssuer(name string) *Issuer {
 		Limits:               defaultLimits(name),
 	}
 	if ca := catalogued(name); ca != nil {
-		i.Directory, i.Credentials = ca.Directory, ca.Credentials
+		i.Directory, i.Credentials, i.Policy = ca.Directory, ca.Credentials, ca.Policy
 	}
 	return i
 }
@@ -122,7 +122,7 @@ func (p *parser) issuer(file string, text []byte) draft[Issuer] {
 	public := i.Directory
 	issuerKind.read(*root, i)
 	if i.Directory != public {
-		i.Credentials = "" // another CA under a name of the catalogue
+		i.Credentials, i.Policy = "", nil // another CA under a name of the catalogue
 	}
 	if len(doc.problems) > 0 {
 		return draft[Issuer]{problems: doc.result()}

@@ -171,11 +171,7 @@ func (l *Loader) build() *Set {
 	if l.set != nil && !l.issuers.moved && !l.providers.moved && !l.certificates.moved {
 		return l.set
 	}
-	issuers := slices.DeleteFunc(slices.Clone(l.builtins), func(i *Issuer) bool {
-		e := l.issuers.files.get(i.Name)
-		return e != nil && e.good != nil
-	})
-	l.set = NewSet(l.certificates.inForce(), append(issuers, l.issuers.inForce()...), l.providers.inForce()...)
+	l.set = NewSet(l.certificates.inForce(), l.usable(), l.providers.inForce()...)
 	l.set.Problems = slices.Concat(l.issuers.allProblems(), l.providers.allProblems(), l.certificates.allProblems())
 	sortProblems(l.set.Problems)
 	l.set.Held = l.held()
@@ -184,6 +180,15 @@ func (l *Loader) build() *Set {
 	}
 	l.issuers.moved, l.providers.moved, l.certificates.moved = false, false, false
 	return l.set
+}
+
+// usable are the issuers of files, and those built in that no file describes.
+func (l *Loader) usable() []*Issuer {
+	builtin := slices.DeleteFunc(slices.Clone(l.builtins), func(i *Issuer) bool {
+		e := l.issuers.files.get(i.Name)
+		return e != nil && e.good != nil
+	})
+	return append(builtin, l.issuers.inForce()...)
 }
 
 func (l *Loader) held() *Held {

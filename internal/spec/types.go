@@ -94,6 +94,7 @@ type Issuer struct {
 	TermsOfServiceAgreed bool
 	Binding              *ExternalAccountBinding // nil: none
 	Credentials          string                  // how to get a binding at this CA, after "get one"; "": not known, or none is needed
+	Policy               *Policy                 // what this CA is known to refuse; nil: nothing is known
 	CABundle             string                  // file of PEM roots; "": the system's
 	Proxy                string                  // URL; "": HTTPS_PROXY and NO_PROXY decide
 	ProxyCredentialsFile string                  // holds user:password for Proxy, and is read on use; "": it wants none
