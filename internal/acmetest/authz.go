@@ -41,10 +41,12 @@ type challenge struct {
 	visible bool      // processing: the proof was there when the challenge was accepted
 }
 
-// reuseKey finds the authorization of an account for an identifier.
+// reuseKey finds the authorization of an account for an identifier. As at Let's Encrypt, it belongs to the profile of its
+// order.
 type reuseKey struct {
 	account *account
 	id      identifier
+	profile string
 }
 
 // statusAt is the status with expiry counted in.
@@ -89,8 +91,8 @@ func (a *authz) problem() *problem {
 }
 
 // authzFor returns an authorization for id: one that is valid still, or a new one.
-func (ca *CA) authzFor(acc *account, id identifier, now time.Time) *authz {
-	key := reuseKey{acc, id}
+func (ca *CA) authzFor(acc *account, id identifier, profile string, now time.Time) *authz {
+	key := reuseKey{acc, id, profile}
 	if a := ca.reusable[key]; a != nil && a.statusAt(now) == "valid" {
 		return a
 	}

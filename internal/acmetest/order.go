@@ -89,7 +89,7 @@ func (ca *CA) open(o *order, now time.Time) {
 	o.url = ca.url("order")
 	o.Finalize = o.url + "/finalize"
 	for _, id := range o.Identifiers {
-		a := ca.authzFor(o.account, id, now)
+		a := ca.authzFor(o.account, id, o.Profile, now)
 		o.authzs = append(o.authzs, a)
 		o.Authorizations = append(o.Authorizations, a.url)
 	}
