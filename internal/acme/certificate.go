@@ -2,12 +2,12 @@ package acme
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"net/http"
-	"slices"
 	"strings"
 )
 
@@ -16,36 +16,88 @@ const (
 	maxAlternates   = 10
 )
 
-// Fetch reads the chain of a valid order, leaf first (RFC 8555 §7.4.2). The alternates are read only when
-// preferredChain, the common name of an issuer, is set and the default chain does not lead there; if none does, the
-// default chain is returned, and offered tells where the chains lead that could be read, the default one first; else
-// offered is nil. The chain is not to be believed before Verify.
+// Fetch reads the chain of a valid order, leaf first (RFC 8555 §7.4.2). With preferredChain, the common name of an issuer,
+// it reads the alternates as well. A chain whose topmost issuer has that name wins over a chain that only mentions it: a
+// root may be cross-signed by an older one. The shortest chain wins a tie. If no chain has the name, Fetch returns the
+// default chain, and in offered the topmost issuers of all chains, the default one first; else offered is nil. Verify
+// decides whether the chain is trusted.
 func (c *Client) Fetch(ctx context.Context, o *Order, preferredChain string) (der [][]byte, offered []string, err error) {
 	defer c.finish(OpCertificate, &err)
 	if o.CertificateURL == "" {
 		return nil, nil, oddAnswer(OpCertificate, 0, "the order names no certificate")
 	}
 	der, a, err := c.fetch(ctx, o.CertificateURL)
-	if err != nil || preferredChain == "" || leadsTo(der, preferredChain) {
+	if err != nil || preferredChain == "" {
 		return der, nil, err
 	}
+	best := rankOf(der, preferredChain)
 	offered = append(offered, topOf(der))
 	for _, ref := range alternates(a.header) {
-		url, err := c.resolve(OpCertificate, a.url, ref)
-		if err != nil {
-			continue
+		if best.final() {
+			break
 		}
-		other, _, err := c.fetch(ctx, url)
-		if err != nil {
+		other, ok := c.alternate(ctx, a, ref)
+		if !ok {
 			continue
-		}
-		if leadsTo(other, preferredChain) {
-			return other, nil, nil
 		}
 		offered = append(offered, topOf(other))
+		if rank := rankOf(other, preferredChain); rank.better(best) {
+			der, best = other, rank
+		}
+	}
+	if best.match != noMatch {
+		offered = nil
 	}
 	return der, offered, nil
 }
+
+// alternate reads an alternate chain. If it cannot be read, the certificate is still good with another chain.
+func (c *Client) alternate(ctx context.Context, a *answer, ref string) (der [][]byte, ok bool) {
+	url, err := c.resolve(OpCertificate, a.url, ref)
+	if err != nil {
+		return nil, false
+	}
+	der, _, err = c.fetch(ctx, url)
+	return der, err == nil
+}
+
+// match says how a chain leads to the preferred issuer, the best first.
+type match int
+
+const (
+	topMatch   match = iota // the topmost issuer has the name
+	innerMatch              // another certificate of the chain has it
+	noMatch
+)
+
+// rank orders chains by match, then by length.
+type rank struct {
+	match  match
+	length int
+}
+
+func rankOf(der [][]byte, preferred string) rank {
+	m := noMatch
+	for i, d := range der {
+		cert, err := x509.ParseCertificate(d)
+		switch {
+		case err != nil:
+		case i == len(der)-1 && cert.Issuer.CommonName == preferred:
+			m = topMatch
+		case cert.Subject.CommonName == preferred || cert.Issuer.CommonName == preferred:
+			m = min(m, innerMatch)
+		}
+	}
+	return rank{m, len(der)}
+}
+
+// better reports whether a chain wins over another one. Without a match none does.
+func (r rank) better(other rank) bool {
+	return r.match != noMatch && cmp.Or(cmp.Compare(r.match, other.match), cmp.Compare(r.length, other.length)) < 0
+}
+
+// final reports whether no other chain can be better. A chain has an issuer beside its leaf.
+func (r rank) final() bool { return r.match == topMatch && r.length <= 2 }
 
 func (c *Client) fetch(ctx context.Context, url string) ([][]byte, *answer, error) {
 	a, err := c.post(ctx, OpCertificate, url, nil)
@@ -79,14 +131,6 @@ func parseChain(text []byte) ([][]byte, error) {
 		return nil, errors.New("the chain is empty")
 	}
 	return der, nil
-}
-
-// leadsTo reports whether a certificate of the chain, or the issuer of one, has the common name.
-func leadsTo(der [][]byte, name string) bool {
-	return slices.ContainsFunc(der, func(d []byte) bool {
-		cert, err := x509.ParseCertificate(d)
-		return err == nil && (cert.Subject.CommonName == name || cert.Issuer.CommonName == name)
-	})
 }
 
 // topOf is the common name of the topmost issuer of a chain, made harmless; "": it has none.

@@ -63,6 +63,53 @@ func TestFetch(t *testing.T) {
 	}
 }
 
+// TestTheChainToTheRootItself has a CA whose new root, R, is cross-signed by an old one.
+func TestTheChainToTheRootItself(t *testing.T) {
+	root, old, sub := newAuthority(t, "R"), newAuthority(t, "Old"), newAuthority(t, "I")
+	intermediate, crossed := root.create(sub.cert, root.cert, sub.key.Public()), old.create(root.cert, old.cert, root.key.Public())
+	leaf := sub.leaf(newKey(t).Public())
+	toRoot, toOld := pems(leaf, intermediate), pems(leaf, intermediate, crossed)
+	withRoot, fromIssuer := pems(leaf, intermediate, root.cert), pems(leaf, intermediate, crossed, old.cert)
+	tests := map[string]struct {
+		chains    []string // the default one first
+		preferred string
+		want      string
+		offered   string
+	}{
+		"an alternate that ends at the root wins over a longer one": {[]string{toOld, toRoot}, "R", toRoot, ""},
+		"wherever it is offered":                                    {[]string{toOld, fromIssuer, toRoot}, "R", toRoot, ""},
+		"the old root is reached by the long one alone":             {[]string{toRoot, toOld}, "Old", toOld, ""},
+		"the shortest of two with the same end":                     {[]string{withRoot, toRoot}, "R", toRoot, ""},
+		"also where the default chain is the shorter":               {[]string{toOld, fromIssuer}, "Old", toOld, ""},
+		"a chain that mentions it is better than none":              {[]string{toOld}, "R", toOld, ""},
+		"of those that mention it the shortest":                     {[]string{fromIssuer, toOld}, "R", toOld, ""},
+		"the default chain where none has it, of any length":        {[]string{toOld, toRoot}, "X", toOld, "Old, R"},
+		"an issuer below the end counts where no end has it":        {[]string{toOld, toRoot}, "I", toRoot, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			first := ok(tt.chains[0])
+			for i, text := range tt.chains[1:] {
+				path := fmt.Sprintf("/alt/%d", i)
+				first = first.with("Link", "<"+path+`>;rel="alternate"`)
+				f.on("POST "+path, ok(text))
+			}
+			f.on("POST /cert/1", first)
+			der, offered, err := f.client().Fetch(t.Context(), anOrder("valid"), tt.preferred)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := pemsOf(der); got != tt.want {
+				t.Errorf("got a chain of %d certificates, another one than wanted", len(der))
+			}
+			if got := strings.Join(offered, ", "); got != tt.offered {
+				t.Errorf("it names the ends %q, want %q", got, tt.offered)
+			}
+		})
+	}
+}
+
 func TestChainsThatAreNone(t *testing.T) {
 	ca := newAuthority(t, "CA")
 	good := pems(ca.cert)

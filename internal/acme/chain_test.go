@@ -71,10 +71,12 @@ func ders(certs ...*x509.Certificate) [][]byte {
 	return out
 }
 
-func pems(certs ...*x509.Certificate) string {
+func pems(certs ...*x509.Certificate) string { return pemsOf(ders(certs...)) }
+
+func pemsOf(chain [][]byte) string {
 	var out []byte
-	for _, c := range certs {
-		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
+	for _, der := range chain {
+		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
 	}
 	return string(out)
 }
