@@ -19,8 +19,9 @@ const (
 // Fetch reads the chain of a valid order, leaf first (RFC 8555 §7.4.2). With preferredChain, the common name of an issuer,
 // it reads the alternates as well. A chain whose topmost issuer has that name wins over a chain that only mentions it: a
 // root may be cross-signed by an older one. The shortest chain wins a tie. If no chain has the name, Fetch returns the
-// default chain, and in offered the topmost issuers of all chains, the default one first; else offered is nil. Verify
-// decides whether the chain is trusted.
+// default chain, and in offered the topmost issuers of all chains, the default one first; else offered is nil. To a leaf
+// alone it adds the root that signed it, if Config.RootCAs or the system has it. Verify decides whether the chain is
+// trusted.
 func (c *Client) Fetch(ctx context.Context, o *Order, preferredChain string) (der [][]byte, offered []string, err error) {
 	defer c.finish(OpCertificate, &err)
 	if o.CertificateURL == "" {
@@ -28,7 +29,7 @@ func (c *Client) Fetch(ctx context.Context, o *Order, preferredChain string) (de
 	}
 	der, a, err := c.fetch(ctx, o.CertificateURL)
 	if err != nil || preferredChain == "" {
-		return der, nil, err
+		return c.complete(der), nil, err
 	}
 	best := rankOf(der, preferredChain)
 	offered = append(offered, topOf(der))
@@ -48,7 +49,32 @@ func (c *Client) Fetch(ctx context.Context, o *Order, preferredChain string) (de
 	if best.match != noMatch {
 		offered = nil
 	}
-	return der, offered, nil
+	return c.complete(der), offered, nil
+}
+
+// complete adds the root that signed a leaf which came alone: RFC 8555 §7.4.2 lets a CA leave the root out, and servers
+// and revocation lists need the issuer. Verify judges the rest.
+func (c *Client) complete(der [][]byte) [][]byte {
+	if len(der) != 1 {
+		return der
+	}
+	leaf, err := x509.ParseCertificate(der[0])
+	if err != nil {
+		return der
+	}
+	opts := x509.VerifyOptions{Roots: c.roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
+	found, err := leaf.Verify(opts)
+	if err != nil && c.roots != nil {
+		opts.Roots = nil // the system's
+		found, err = leaf.Verify(opts)
+	}
+	if err != nil {
+		return der
+	}
+	for _, cert := range found[0][1:] {
+		der = append(der, cert.Raw)
+	}
+	return der
 }
 
 // alternate reads an alternate chain. If it cannot be read, the certificate is still good with another chain.

@@ -110,6 +110,45 @@ func TestTheChainToTheRootItself(t *testing.T) {
 	}
 }
 
+// TestALeafAlone is of a CA whose root issues.
+func TestALeafAlone(t *testing.T) {
+	now := func(c *x509.Certificate) {
+		c.NotBefore, c.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	}
+	root, other := newAuthority(t, "R", now), newAuthority(t, "R", now)
+	key := newKey(t).Public()
+	for sentence, tt := range map[string]struct {
+		roots *x509.Certificate // nil: the system's alone
+		want  int
+	}{
+		"is completed with a root of the issuer": {root.cert, 2},
+		"stays alone with another root":          {other.cert, 1},
+		"stays alone with the system's roots":    {nil, 1},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			f := newFake(t)
+			f.on("POST /cert/1", ok(pems(root.leaf(key, now))))
+			der, _, err := f.client(func(c *acme.Config) {
+				if tt.roots != nil {
+					c.RootCAs = x509.NewCertPool()
+					c.RootCAs.AddCert(tt.roots)
+				}
+			}).Fetch(t.Context(), anOrder("valid"), "")
+			if err != nil || len(der) != tt.want {
+				t.Fatalf("got %d certificates, %v", len(der), err)
+			}
+			_, err = acme.Verify(der, key, dns("a.test"), time.Now())
+			if tt.want == 2 {
+				if err != nil {
+					t.Error(err)
+				}
+			} else if e := errorOf(t, err); !acme.ChainRefused(err) || !strings.Contains(e.Hint, "caBundle") {
+				t.Errorf("got %v, hint %q", err, e.Hint)
+			}
+		})
+	}
+}
+
 func TestChainsThatAreNone(t *testing.T) {
 	ca := newAuthority(t, "CA")
 	good := pems(ca.cert)

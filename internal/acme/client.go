@@ -41,6 +41,7 @@ type Client struct {
 	issuer  string
 	key     crypto.Signer
 	alg     jose.SignatureAlgorithm
+	roots   *x509.CertPool // nil: the system's
 	guard   *guard
 	http    *http.Client
 	nonces  noncePool
@@ -66,7 +67,7 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, badConfig(err.Error(), "use an ECDSA or RSA key for the account")
 	}
-	c := &Client{base: u, issuer: cfg.Issuer, key: cfg.Key, alg: alg, kid: cfg.KID, metrics: cfg.Metrics}
+	c := &Client{base: u, issuer: cfg.Issuer, key: cfg.Key, alg: alg, roots: cfg.RootCAs, kid: cfg.KID, metrics: cfg.Metrics}
 	c.guard = &guard{
 		next: cfg.Transport, allowed: c.allowed, failed: c.doubtDirectory, agent: cmp.Or(cfg.UserAgent, "acmed"),
 		issuer: cfg.Issuer, metrics: cfg.Metrics, log: cmp.Or(cfg.Log, zap.NewNop()),

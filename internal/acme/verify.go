@@ -18,58 +18,95 @@ const (
 	maxNames   = 200 // in a leaf
 )
 
-// Verify decides whether a chain may be believed: its leaf is for the key and for exactly the identifiers, all dates
-// hold, and each certificate is signed by the next, which is a CA. The cost is bounded, whatever the chain holds.
-// Every failure is an *Error with the problem badCertificate.
+// Verify decides whether a chain is trusted: its leaf is for the key and for exactly the identifiers, all dates hold, and
+// each certificate is signed by the next, which is a CA. The cost is bounded, whatever the chain holds. Every failure is an
+// *Error with the problem badCertificate; ChainRefused reports whether the leaf was good.
 func Verify(der [][]byte, key crypto.PublicKey, ids []Identifier, now time.Time) (Issued, error) {
 	issued, err := verify(der, key, ids, now)
-	if err != nil {
-		return Issued{}, &Error{Kind: Validation, Op: OpCertificate, Problem: problemBadCertificate, Detail: clean(err.Error()),
-			Hint: "report this to the CA; the certificate in use stays", Err: err}
+	if err == nil {
+		return issued, nil
 	}
-	return issued, nil
+	e := &Error{Kind: Validation, Op: OpCertificate, Problem: problemBadCertificate, Detail: clean(err.Error()),
+		Hint: "report this to the CA; the certificate in use stays", Err: err}
+	if len(der) == 1 && ChainRefused(e) {
+		e.Hint = "set caBundle in the issuer to the PEM file of the CA's root: the CA sends no issuer with its certificates"
+	}
+	return Issued{}, e
+}
+
+// chainError is a fault beyond the leaf.
+type chainError struct{ err error }
+
+func (e *chainError) Error() string { return e.err.Error() }
+func (e *chainError) Unwrap() error { return e.err }
+
+// ChainRefused reports whether Verify accepted the leaf and refused the rest of the chain.
+func ChainRefused(err error) bool {
+	_, is := errors.AsType[*chainError](err)
+	return is
 }
 
 func verify(der [][]byte, key crypto.PublicKey, ids []Identifier, now time.Time) (Issued, error) {
-	chain, err := parseCertificates(der)
+	if err := checkSize(der); err != nil {
+		return Issued{}, err
+	}
+	leaf, err := parseCertificate(0, der[0])
 	if err != nil {
 		return Issued{}, err
 	}
-	if err := errors.Join(checkLeaf(chain[0], key, ids), checkDates(chain, now)); err != nil {
+	if err := errors.Join(checkLeaf(leaf, key, ids), checkDates(0, leaf, now)); err != nil {
 		return Issued{}, err
 	}
-	for i, cert := range chain[1:] {
-		if err := checkLink(chain[i], cert); err != nil {
-			return Issued{}, err
-		}
+	chain, err := checkIssuers(leaf, der[1:], now)
+	if err != nil {
+		return Issued{}, &chainError{err}
 	}
 	return Issued{Chain: chain, DER: der}, nil
 }
 
-// parseCertificates bounds what a hostile chain can cost before it parses.
-func parseCertificates(der [][]byte) ([]*x509.Certificate, error) {
-	if len(der) < 2 || len(der) > maxCertificates {
-		return nil, fmt.Errorf("the chain holds %d certificates: a leaf, its issuer and at most %d in all are needed", len(der), maxCertificates)
+// checkIssuers parses the certificates beyond the leaf, and verifies that each signed the one before.
+func checkIssuers(leaf *x509.Certificate, der [][]byte, now time.Time) ([]*x509.Certificate, error) {
+	if len(der) == 0 {
+		return nil, fmt.Errorf("the chain holds 1 certificates: a leaf, its issuer and at most %d in all are needed", maxCertificates)
+	}
+	chain := []*x509.Certificate{leaf}
+	for i, d := range der {
+		cert, err := parseCertificate(i+1, d)
+		if err != nil {
+			return nil, err
+		}
+		if err := errors.Join(checkDates(i+1, cert, now), checkLink(chain[i], cert)); err != nil {
+			return nil, err
+		}
+		chain = append(chain, cert)
+	}
+	return chain, nil
+}
+
+// checkSize bounds how much a hostile chain can cost before it is parsed.
+func checkSize(der [][]byte) error {
+	if len(der) < 1 || len(der) > maxCertificates {
+		return fmt.Errorf("the chain holds %d certificates: a leaf, its issuer and at most %d in all are needed", len(der), maxCertificates)
 	}
 	size := 0
 	for _, d := range der {
 		size += len(d)
 	}
 	if size > maxChain {
-		return nil, fmt.Errorf("the chain is larger than %d bytes", maxChain)
+		return fmt.Errorf("the chain is larger than %d bytes", maxChain)
 	}
-	chain := make([]*x509.Certificate, len(der))
-	for i, d := range der {
-		cert, err := x509.ParseCertificate(d)
-		if err != nil {
-			return nil, fmt.Errorf("certificate %d of the chain: %w", i, err)
-		}
-		if k, ok := cert.PublicKey.(*rsa.PublicKey); ok && k.N.BitLen() > maxRSABits {
-			return nil, fmt.Errorf("certificate %d of the chain: its key has more than %d bits", i, maxRSABits)
-		}
-		chain[i] = cert
+	return nil
+}
+
+func parseCertificate(i int, der []byte) (*x509.Certificate, error) {
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("certificate %d of the chain: %w", i, err)
 	}
-	return chain, nil
+	if k, ok := cert.PublicKey.(*rsa.PublicKey); ok && k.N.BitLen() > maxRSABits {
+		return nil, fmt.Errorf("certificate %d of the chain: its key has more than %d bits", i, maxRSABits)
+	}
+	return cert, nil
 }
 
 func checkLeaf(leaf *x509.Certificate, key crypto.PublicKey, ids []Identifier) error {
@@ -107,16 +144,14 @@ func names(leaf *x509.Certificate) []Identifier {
 	return ids
 }
 
-func checkDates(chain []*x509.Certificate, now time.Time) error {
-	for i, cert := range chain {
-		switch {
-		case !cert.NotAfter.After(cert.NotBefore):
-			return fmt.Errorf("certificate %d of the chain ends before it begins", i)
-		case cert.NotBefore.After(now.Add(maxSkew)):
-			return fmt.Errorf("certificate %d of the chain begins only at %s", i, cert.NotBefore.UTC().Format(time.RFC3339))
-		case !cert.NotAfter.After(now):
-			return fmt.Errorf("certificate %d of the chain ended at %s", i, cert.NotAfter.UTC().Format(time.RFC3339))
-		}
+func checkDates(i int, cert *x509.Certificate, now time.Time) error {
+	switch {
+	case !cert.NotAfter.After(cert.NotBefore):
+		return fmt.Errorf("certificate %d of the chain ends before it begins", i)
+	case cert.NotBefore.After(now.Add(maxSkew)):
+		return fmt.Errorf("certificate %d of the chain begins only at %s", i, cert.NotBefore.UTC().Format(time.RFC3339))
+	case !cert.NotAfter.After(now):
+		return fmt.Errorf("certificate %d of the chain ended at %s", i, cert.NotAfter.UTC().Format(time.RFC3339))
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"math/big"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,6 +79,9 @@ func TestVerify(t *testing.T) {
 				return
 			}
 			e := errorOf(t, err)
+			if rest := slices.Contains([]string{"holds 1 certificates", "chain is broken", "does not follow", "an issuer is no CA"}, tt.want) || name == "an expired issuer"; acme.ChainRefused(err) != rest {
+				t.Errorf("it is the chain that is refused: %t", !rest)
+			}
 			if !strings.Contains(e.Detail, tt.want) || e.Kind != acme.Validation || e.Problem != "badCertificate" {
 				t.Errorf("got %v (%v), want %q", e, e.Kind, tt.want)
 			}

@@ -42,6 +42,7 @@ type Config struct {
 	// names of a certificate that was issued within 120 days, as Let's Encrypt does.
 	ExemptRenewals bool
 	CRL            bool // name a revocation list in certificates, and serve it
+	LeafAlone      bool // the root issues, and no chain is sent with the leaf
 
 	ValidateDelay time.Duration // from a challenge accepted to its authorization final; zero: at once
 	FinalizeDelay time.Duration // from finalize to the certificate; zero: at once
@@ -142,7 +143,7 @@ func New(t testing.TB, cfg Config) *CA {
 	cfg.Lifetime = cmp.Or(cfg.Lifetime, 90*24*time.Hour)
 	cfg.OrderGap = cmp.Or(cfg.OrderGap, time.Minute)
 	cfg.EarliestRenewal = cmp.Or(cfg.EarliestRenewal, 0.45)
-	authority, err := newAuthority(time.Now())
+	authority, err := newAuthority(time.Now(), cfg.LeafAlone)
 	if err != nil {
 		t.Fatalf("acmetest: making the CA's keys: %v", err)
 	}
@@ -167,6 +168,9 @@ func (ca *CA) DirectoryURL() string { return ca.cfg.BaseURL + "/directory" }
 
 // Roots returns the CA's root, for verification.
 func (ca *CA) Roots() *x509.CertPool { return ca.authority.roots() }
+
+// RootPEM returns the CA's root as a file holds it.
+func (ca *CA) RootPEM() []byte { return encodePEM(ca.authority.root.Raw) }
 
 // Down makes every request fail like a network that is gone, until Down(false).
 func (ca *CA) Down(down bool) { ca.scripted(func(s *script) { s.down = down }) }

@@ -58,10 +58,10 @@ type csr struct {
 type authority struct {
 	root, intermediate *x509.Certificate
 	key                *ecdsa.PrivateKey // of the intermediate
-	pem                []byte            // of the intermediate
+	pem                []byte            // of the intermediate; nil: the root issues
 }
 
-func newAuthority(now time.Time) (*authority, error) {
+func newAuthority(now time.Time, direct bool) (*authority, error) {
 	rootKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -73,6 +73,9 @@ func newAuthority(now time.Time) (*authority, error) {
 	root, err := signCA("acmetest root", 1, now, nil, rootKey, rootKey)
 	if err != nil {
 		return nil, err
+	}
+	if direct {
+		return &authority{root: root, intermediate: root, key: rootKey}, nil
 	}
 	intermediate, err := signCA("acmetest intermediate", 2, now, root, key, rootKey)
 	if err != nil {

@@ -260,6 +260,7 @@ func (v *visit) unfinished(ctx context.Context, i *issuer, client *acme.Client, 
 		return err // this machine's trouble: the order stays
 	}
 	switch gone := e.Status == http.StatusNotFound || e.Status != 0 && e.Problem == "accountDoesNotExist"; {
+	case v.refetch(o, e):
 	case gone:
 		return v.heard(ctx, i, errors.Join(err, v.end(ctx, i, o, nil)))
 	case e.Final, e.Kind == acme.Validation, e.Kind == acme.Permanent:
