@@ -11,7 +11,6 @@ import (
 // Register makes an account, or finds the one that the key has, and uses it from now on (RFC 8555 §7.3).
 func (c *Client) Register(ctx context.Context, r Registration) (accountURL string, err error) {
 	defer c.finish(OpAccount, &err)
-	ctx = withOp(ctx, OpAccount)
 	if r.Existing {
 		accountURL, err = c.lookup(ctx)
 		if e, ok := errors.AsType[*Error](err); !ok || e.Problem != problemAccountDoesNotExist {
@@ -25,14 +24,14 @@ func (c *Client) Register(ctx context.Context, r Registration) (accountURL strin
 	if err := registrable(d, r); err != nil {
 		return "", err
 	}
-	return c.register(ctx, r)
+	return c.register(ctx, d, r)
 }
 
 // Lookup finds the account that the key has and uses it from now on (RFC 8555 §7.3.1). Without one, the problem of
 // the error is accountDoesNotExist.
 func (c *Client) Lookup(ctx context.Context) (accountURL string, err error) {
 	defer c.finish(OpAccount, &err)
-	return c.lookup(withOp(ctx, OpAccount))
+	return c.lookup(ctx)
 }
 
 // Account is what a CA knows of an account (RFC 8555 §7.1.2).
@@ -127,37 +126,6 @@ func registrable(d *directory, r Registration) error {
 		return nil
 	}
 	return e
-}
-
-func (c *Client) register(ctx context.Context, r Registration) (string, error) {
-	x, err := c.x(ctx)
-	if err != nil {
-		return "", err
-	}
-	wish := &xacme.Account{Contact: r.Contact}
-	if b := r.Binding; b != nil {
-		wish.ExternalAccountBinding = &xacme.ExternalAccountBinding{KID: b.KID, Key: b.Key}
-	}
-	made, err := x.Register(ctx, wish, xacme.AcceptTOS)
-	if errors.Is(err, xacme.ErrAccountAlreadyExists) {
-		return c.use(string(x.KID), "")
-	}
-	if err != nil {
-		return "", err
-	}
-	return c.use(made.URI, made.Status)
-}
-
-func (c *Client) lookup(ctx context.Context) (string, error) {
-	x, err := c.x(ctx)
-	if err != nil {
-		return "", err
-	}
-	found, err := x.GetReg(ctx, "")
-	if err != nil {
-		return "", err
-	}
-	return c.use(found.URI, found.Status)
 }
 
 // use signs with an account from now on, if its status allows ("": the CA did not say).

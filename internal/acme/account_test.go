@@ -1,10 +1,13 @@
 package acme_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/go-jose/go-jose/v4"
 
 	"acmed/internal/acme"
 )
@@ -67,6 +70,9 @@ func TestRegister(t *testing.T) {
 		"a key that has one":                  {"", []reply{located(200, "/account/7", valid)}, acme.Registration{TermsOfServiceAgreed: true}, "", 0, 1},
 		"a key that may have one and has":     {"", []reply{located(200, "/account/7", valid)}, acme.Registration{Existing: true}, "", 0, 1},
 		"a key that may have one and has not": {"", []reply{unknown, made}, acme.Registration{Existing: true, TermsOfServiceAgreed: true}, "", 0, 2},
+		"a new account without a body":        {"", []reply{located(201, "/account/7", "")}, acme.Registration{TermsOfServiceAgreed: true}, "", 0, 1},
+		"a key that has one without a body":   {"", []reply{located(200, "/account/7", "\n")}, acme.Registration{Existing: true}, "", 0, 1},
+		"an account that is no JSON":          {"", []reply{located(201, "/account/7", "{,")}, acme.Registration{TermsOfServiceAgreed: true}, "malformedAnswer", acme.Transient, 1},
 		"a lookup that is refused":            {"", []reply{refusal(403, "unauthorized", "deactivated")}, acme.Registration{Existing: true}, "unauthorized", acme.Permanent, 1},
 		"terms that are not agreed to":        {"", nil, acme.Registration{}, "userActionRequired", acme.Permanent, 0},
 		"an external account":                 {eab, []reply{made}, acme.Registration{TermsOfServiceAgreed: true, Binding: binding}, "", 0, 1},
@@ -105,6 +111,38 @@ func TestRegister(t *testing.T) {
 			}
 			if _, err := c.Order(t.Context(), host+"/order/1"); err != nil || f.headers[len(f.headers)-1]["kid"] != url {
 				t.Errorf("the account is not used: %v", err)
+			}
+		})
+	}
+}
+
+// TestTheBindingOfAnAccount reads it as the CA does (RFC 8555 §7.3.4).
+func TestTheBindingOfAnAccount(t *testing.T) {
+	secret := []byte("0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef")
+	for algorithm, want := range map[string]jose.SignatureAlgorithm{"": jose.HS256, "HS256": jose.HS256, "HS384": jose.HS384, "HS512": jose.HS512} {
+		t.Run(algorithm, func(t *testing.T) {
+			f, key := newFake(t), newKey(t)
+			f.on("POST /account", located(201, "/account/7", `{"status":"valid"}`))
+			c := f.client(func(cfg *acme.Config) { cfg.KID, cfg.Key = "", key })
+			binding := &acme.ExternalAccountBinding{KID: "kid", Key: secret, Algorithm: algorithm}
+			if _, err := c.Register(t.Context(), acme.Registration{TermsOfServiceAgreed: true, Binding: binding}); err != nil {
+				t.Fatal(err)
+			}
+			var sent struct{ ExternalAccountBinding json.RawMessage }
+			if err := json.Unmarshal([]byte(f.payload(-1)), &sent); err != nil {
+				t.Fatal(err)
+			}
+			jws, err := jose.ParseSignedJSON(string(sent.ExternalAccountBinding), []jose.SignatureAlgorithm{want})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if h := jws.Signatures[0].Protected; h.KeyID != "kid" || h.ExtraHeaders["url"] != host+"/account" || h.Nonce != "" {
+				t.Errorf("its header is %+v", h)
+			}
+			payload, err := jws.Verify(secret)
+			var bound jose.JSONWebKey
+			if err != nil || bound.UnmarshalJSON(payload) != nil || !key.PublicKey.Equal(bound.Key) {
+				t.Errorf("it is for %s, %v", payload, err)
 			}
 		})
 	}

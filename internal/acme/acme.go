@@ -94,8 +94,9 @@ type RenewalInfo struct {
 
 // ExternalAccountBinding ties a new account to one that the CA knows (RFC 8555 §7.3.4).
 type ExternalAccountBinding struct {
-	KID string
-	Key []byte // the decoded HMAC key
+	KID       string
+	Key       []byte // the decoded HMAC key
+	Algorithm string // "HS256", "HS384" or "HS512"; "": HS256
 }
 
 // String hides the key.

@@ -16,7 +16,7 @@ import (
 // maxBadNonces bounds how often one request is signed anew.
 const maxBadNonces = 10
 
-// post signs and sends a payload, nil being POST-as-GET (RFC 8555 §6.3). Only a bad nonce makes it do so again.
+// post signs and sends a payload for the account, nil being POST-as-GET (RFC 8555 §6.3).
 func (c *Client) post(ctx context.Context, op, url string, payload any) (*answer, error) {
 	if _, err := c.directory(ctx); err != nil {
 		return nil, err
@@ -25,6 +25,12 @@ func (c *Client) post(ctx context.Context, op, url string, payload any) (*answer
 	if kid == "" {
 		return nil, errNoAccount(op)
 	}
+	return c.postAs(ctx, op, url, kid, payload)
+}
+
+// postAs signs as the account kid, or, if that is "", as the key itself (RFC 8555 §6.2). Only a bad nonce makes it sign
+// and send again.
+func (c *Client) postAs(ctx context.Context, op, url, kid string, payload any) (*answer, error) {
 	var last error
 	for range 1 + maxBadNonces {
 		body, err := c.sign(ctx, kid, url, payload)
@@ -53,7 +59,7 @@ func (c *Client) sign(ctx context.Context, kid, url string, payload any) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	opts := (&jose.SignerOptions{}).WithHeader("url", url).WithHeader("nonce", nonce)
+	opts := (&jose.SignerOptions{EmbedJWK: kid == ""}).WithHeader("url", url).WithHeader("nonce", nonce)
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: c.alg, Key: jose.JSONWebKey{Key: c.key, KeyID: kid}}, opts)
 	if err != nil {
 		return nil, fmt.Errorf("signing the request: %w", err)
