@@ -10,7 +10,7 @@ import (
 
 // Register makes an account, or finds the one that the key has, and uses it from now on (RFC 8555 §7.3).
 func (c *Client) Register(ctx context.Context, r Registration) (accountURL string, err error) {
-	defer c.finish(OpAccount, &err)
+	defer c.finish(OpNewAccount, &err)
 	if r.Existing {
 		accountURL, err = c.lookup(ctx)
 		if e, ok := errors.AsType[*Error](err); !ok || e.Problem != problemAccountDoesNotExist {
@@ -30,7 +30,7 @@ func (c *Client) Register(ctx context.Context, r Registration) (accountURL strin
 // Lookup finds the account that the key has and uses it from now on (RFC 8555 §7.3.1). Without one, the problem of
 // the error is accountDoesNotExist.
 func (c *Client) Lookup(ctx context.Context) (accountURL string, err error) {
-	defer c.finish(OpAccount, &err)
+	defer c.finish(OpNewAccount, &err)
 	return c.lookup(ctx)
 }
 
@@ -46,51 +46,58 @@ type Account struct {
 // Account reads what the CA knows of the account.
 func (c *Client) Account(ctx context.Context) (_ Account, err error) {
 	defer c.finish(OpAccount, &err)
-	return c.tellAccount(ctx, nil)
+	return c.tellAccount(ctx, OpAccount, nil)
 }
 
 // UpdateContact replaces the account's contact at the CA (RFC 8555 §7.3.2); an empty one removes it.
 func (c *Client) UpdateContact(ctx context.Context, contact []string) (_ Account, err error) {
-	defer c.finish(OpAccount, &err)
+	defer c.finish(OpChangeAccount, &err)
 	if contact == nil {
 		contact = []string{}
 	}
-	return c.tellAccount(ctx, map[string][]string{"contact": contact})
+	return c.tellAccount(ctx, OpChangeAccount, map[string][]string{"contact": contact})
 }
 
-// Deactivate has the CA end the account, for good (RFC 8555 §7.3.6).
+// Deactivate has the CA end the account permanently (RFC 8555 §7.3.6). A CA refuses this to an account that has ended, but
+// maybe for another reason as well: then Deactivate reads the account, and EndedAs of the error says which.
 func (c *Client) Deactivate(ctx context.Context) (_ Account, err error) {
-	defer c.finish(OpAccount, &err)
-	return c.tellAccount(ctx, map[string]string{"status": xacme.StatusDeactivated})
+	defer c.finish(OpChangeAccount, &err)
+	told, err := c.tellAccount(ctx, OpChangeAccount, map[string]string{"status": xacme.StatusDeactivated})
+	if e, ok := errors.AsType[*Error](err); !ok || e.Kind == Transient || e.Kind == RateLimited {
+		return told, err
+	}
+	now, readErr := c.tellAccount(ctx, OpAccount, nil)
+	if EndedAs(readErr) != "" || readErr == nil && now.Status != xacme.StatusValid {
+		return now, readErr
+	}
+	return Account{}, err
 }
 
-// EndedAs tells how an account ended that the CA refuses to tell of: "deactivated", "revoked" or "does not exist"; "": it
-// refuses for another reason.
+// EndedAs returns how an account ended, from the error of reading it: "deactivated", "revoked" or "does not exist"; "" if
+// the error has another reason. A CA answers every request of an ended account 401 or 403 unauthorized (RFC 8555 §7.3.6);
+// only its words can tell a revocation.
 func EndedAs(err error) string {
 	e, ok := errors.AsType[*Error](err)
-	if !ok || e.Op != OpAccount {
-		return ""
-	}
 	switch {
+	case !ok || e.Op != OpAccount:
+		return ""
 	case e.Problem == problemAccountDoesNotExist:
 		return "does not exist"
-	case e.Problem != problemUnauthorized:
+	case e.Problem != problemUnauthorized || e.Status/100 == 5:
 		return ""
 	case strings.Contains(e.Detail, xacme.StatusRevoked):
 		return xacme.StatusRevoked
-	case strings.Contains(e.Detail, xacme.StatusDeactivated):
-		return xacme.StatusDeactivated
 	}
-	return ""
+	return xacme.StatusDeactivated
 }
 
-// tellAccount sends the account's URL a payload, and reads the account from the answer.
-func (c *Client) tellAccount(ctx context.Context, payload any) (Account, error) {
+// tellAccount sends the account's URL a payload, nil being POST-as-GET, and reads the account from the answer.
+func (c *Client) tellAccount(ctx context.Context, op string, payload any) (Account, error) {
 	url := c.account()
 	if url == "" {
-		return Account{}, errNoAccount(OpAccount)
+		return Account{}, errNoAccount(op)
 	}
-	answer, err := c.post(ctx, OpAccount, url, payload)
+	answer, err := c.post(ctx, op, url, payload)
 	if err != nil {
 		return Account{}, err
 	}
@@ -98,7 +105,7 @@ func (c *Client) tellAccount(ctx context.Context, payload any) (Account, error) 
 		Status  string
 		Contact []string
 	}
-	if err := answer.decode(OpAccount, &w); err != nil {
+	if err := answer.decode(op, &w); err != nil {
 		return Account{}, err
 	}
 	a := Account{URL: url, Status: clean(w.Status), Contact: w.Contact}
@@ -114,7 +121,7 @@ func (c *Client) tellAccount(ctx context.Context, payload any) (Account, error) 
 
 // registrable says before the CA does what a registration lacks.
 func registrable(d *directory, r Registration) error {
-	e := &Error{Kind: Permanent, Op: OpAccount, Whole: true}
+	e := &Error{Kind: Permanent, Op: OpNewAccount, Whole: true}
 	switch {
 	case d.TermsOfService != "" && !r.TermsOfServiceAgreed:
 		e.Problem, e.Detail = problemUserActionRequired, "the CA's terms of service are not agreed to: "+d.TermsOfService
@@ -131,10 +138,10 @@ func registrable(d *directory, r Registration) error {
 // use signs with an account from now on, if its status allows ("": the CA did not say).
 func (c *Client) use(ref, status string) (string, error) {
 	if status != "" && status != xacme.StatusValid {
-		return "", &Error{Kind: Permanent, Op: OpAccount, Problem: problemUnauthorized, Whole: true,
+		return "", &Error{Kind: Permanent, Op: OpNewAccount, Problem: problemUnauthorized, Whole: true,
 			Detail: "the account is " + clean(status), Hint: "use another account key: the CA has ended this account"}
 	}
-	account, err := c.resolve(OpAccount, c.base, ref)
+	account, err := c.resolve(OpNewAccount, c.base, ref)
 	if err != nil {
 		return "", err
 	}

@@ -101,7 +101,7 @@ func TestRegister(t *testing.T) {
 				t.Errorf("got %d requests, want %d", n, tt.requests)
 			}
 			if tt.problem != "" {
-				if e := errorOf(t, err); e.Problem != tt.problem || e.Kind != tt.kind || e.Op != acme.OpAccount || e.Kind != acme.Transient && !e.Whole {
+				if e := errorOf(t, err); e.Problem != tt.problem || e.Kind != tt.kind || e.Op != acme.OpNewAccount || e.Kind != acme.Transient && !e.Whole {
 					t.Errorf("got %v (%v, whole %t)", e, e.Kind, e.Whole)
 				}
 				return
@@ -178,15 +178,36 @@ func TestTheBindingsKeyIsNotPrinted(t *testing.T) {
 
 func TestDeactivate(t *testing.T) {
 	f := newFake(t)
-	f.on("POST /account/1", ok(`{"status":"deactivated"}`), refusal(403, "unauthorized", `has status "revoked"`), refusal(403, "unauthorized", "no"), reply{status: 502})
-	c := f.client()
-	got, err := c.Deactivate(t.Context())
+	f.on("POST /account/1", ok(`{"status":"deactivated"}`))
+	got, err := f.client().Deactivate(t.Context())
 	if err != nil || got.Status != "deactivated" || got.Terms != host+"/terms" || f.payload(-1) != `{"status":"deactivated"}` {
 		t.Errorf("got %+v, %v, asked %s", got, err, f.payload(-1))
 	}
-	for _, want := range []string{"revoked", "", ""} {
-		if _, err := c.Deactivate(t.Context()); err == nil || acme.EndedAs(err) != want {
-			t.Errorf("got %v, which is %q, want %q", err, acme.EndedAs(err), want)
-		}
+	no := refusal(403, "unauthorized", "this account cannot be deactivated")
+	for sentence, tt := range map[string]struct {
+		answers []reply // to the change, then to reading the account
+		want    string
+		status  string // of an account that is returned without an error
+	}{
+		"an account that had ended before, 401 without words": {[]reply{no, refusal(401, "unauthorized", "The client lacks sufficient authorization")}, "deactivated", ""},
+		"403 without words":              {[]reply{no, refusal(403, "unauthorized", "no")}, "deactivated", ""},
+		"one that the CA has revoked":    {[]reply{no, refusal(403, "unauthorized", `has status "revoked"`)}, "revoked", ""},
+		"one that the CA does not know":  {[]reply{refusal(400, "accountDoesNotExist", "who?")}, "does not exist", ""},
+		"one that can be read and ended": {[]reply{no, ok(`{"status":"deactivated"}`)}, "", "deactivated"},
+		"a refusal to end one in use":    {[]reply{no, ok(`{"status":"valid"}`)}, "", ""},
+		"a refusal that stays unclear":   {[]reply{no, {status: 502}}, "", ""},
+		"a CA that does not answer":      {[]reply{{status: 502}}, "", ""},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			f := newFake(t)
+			f.on("POST /account/1", tt.answers...)
+			got, err := f.client().Deactivate(t.Context())
+			if acme.EndedAs(err) != tt.want || got.Status != tt.status || (err == nil) != (tt.status != "") {
+				t.Errorf("got %+v, %v, which is %q, want %q", got, err, acme.EndedAs(err), tt.want)
+			}
+			if err != nil && tt.want == "" && errorOf(t, err).Op != acme.OpChangeAccount {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }

@@ -37,7 +37,9 @@ func (k Kind) String() string {
 const (
 	OpDirectory     = "directory"
 	OpNonce         = "nonce"
-	OpAccount       = "account"
+	OpNewAccount    = "newAccount" // registers an account, or finds the account of a key
+	OpAccount       = "account"    // reads an account by its own URL
+	OpChangeAccount = "changeAccount"
 	OpNewOrder      = "newOrder"
 	OpOrder         = "order"
 	OpAuthorization = "authorization"
@@ -108,8 +110,12 @@ func activity(op string) string {
 		return "reading the directory"
 	case OpNonce:
 		return "fetching a nonce"
-	case OpAccount:
+	case OpNewAccount:
 		return "registering the account"
+	case OpAccount:
+		return "reading the account"
+	case OpChangeAccount:
+		return "changing the account"
 	case OpNewOrder:
 		return "ordering"
 	case OpOrder:

@@ -23,7 +23,7 @@ func hint(e *Error, challenge string) string {
 	case "tls":
 		return "let " + name + " answer TLS on port 443 with the challenge's certificate: nothing else may terminate TLS there"
 	}
-	if e.Op == OpAccount && e.Problem == problemMalformed {
+	if e.Op == OpNewAccount && e.Problem == problemMalformed {
 		return hintRegistration(e)
 	}
 	if e.Status >= 500 {
@@ -54,6 +54,10 @@ func hintUnauthorized(e *Error, name, challenge string) string {
 	case e.Op == OpRevoke:
 		return "revoke it with its own key: acmed revoke --by-key"
 	case e.Op == OpAccount:
+		return "the CA has ended this account: acmed account deactivate, then acmed account register, makes another one"
+	case e.Op == OpChangeAccount:
+		return "acmed account show tells whether the account has ended"
+	case e.Op == OpNewAccount:
 		return "check externalAccountBinding in the issuer: the CA did not accept it, or it was used before"
 	case e.Op == OpNewOrder || e.Op == OpOrder:
 		return "ask the CA whether the account is active and may order these names, then run acmed reload"

@@ -158,11 +158,11 @@ func kindOfProblem(op, word string) Kind {
 		problemUserActionRequired:
 		return Permanent
 	case problemUnauthorized:
-		if op == OpAccount || op == OpNewOrder || op == OpOrder {
+		if ofAccount(op) || op == OpNewOrder || op == OpOrder {
 			return Permanent
 		}
 	case problemMalformed:
-		if op == OpAccount {
+		if ofAccount(op) {
 			return Permanent
 		}
 	}
@@ -190,7 +190,7 @@ func kindOfAll(e *Error) Kind {
 // back more than the CA asked for lets certificates expire.
 func concernsAll(e *Error) bool {
 	switch {
-	case e.Op == OpAccount, e.Op == OpDirectory, e.Op == OpNonce, e.Status == http.StatusServiceUnavailable:
+	case ofAccount(e.Op), e.Op == OpDirectory, e.Op == OpNonce, e.Status == http.StatusServiceUnavailable:
 		return true
 	case e.Kind == RateLimited:
 		return e.Op == OpNewOrder && limitsAccount(strings.ToLower(e.Detail))
@@ -200,6 +200,9 @@ func concernsAll(e *Error) bool {
 	}
 	return false
 }
+
+// ofAccount reports whether an operation is about the account itself.
+func ofAccount(op string) bool { return op == OpNewAccount || op == OpAccount || op == OpChangeAccount }
 
 // limitsAccount reads whom a rate limit of new-order is meant for.
 func limitsAccount(detail string) bool {

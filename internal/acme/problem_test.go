@@ -149,9 +149,9 @@ func TestARefusalThatHasNoTypeOfItsOwnHasAHint(t *testing.T) {
 	for want, e := range map[string]*acme.Error{
 		"log of the CA":                 acme.Classify(acme.OpFinalize, 502, []byte("<html>Bad Gateway</html>")),
 		"check the status page":         acme.Classify(acme.OpNewOrder, 500, []byte(document("serverInternal", "internal error"))),
-		"requires a contact address":    acme.Classify(acme.OpAccount, 400, []byte(document("malformed", "contact is required"))),
-		"set contact in the issuer":     acme.Classify(acme.OpAccount, 400, []byte(document("malformed", "no e-mail address given"))),
-		"termsOfServiceAgreed and exte": acme.Classify(acme.OpAccount, 400, []byte(document("malformed", "cannot register"))),
+		"requires a contact address":    acme.Classify(acme.OpNewAccount, 400, []byte(document("malformed", "contact is required"))),
+		"set contact in the issuer":     acme.Classify(acme.OpNewAccount, 400, []byte(document("malformed", "no e-mail address given"))),
+		"termsOfServiceAgreed and exte": acme.Classify(acme.OpNewAccount, 400, []byte(document("malformed", "cannot register"))),
 	} {
 		if !strings.Contains(e.Hint, want) {
 			t.Errorf("%v: got %q, want %q", e, e.Hint, want)

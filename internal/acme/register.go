@@ -48,16 +48,16 @@ func (c *Client) lookup(ctx context.Context) (string, error) {
 // askAccount uses the account that the CA names from now on. The Location header is the account's URL (RFC 8555 §7.3):
 // some CAs send nothing else.
 func (c *Client) askAccount(ctx context.Context, d *directory, payload newAccount) (string, error) {
-	a, err := c.postAs(ctx, OpAccount, d.newAccount, "", payload)
+	a, err := c.postAs(ctx, OpNewAccount, d.newAccount, "", payload)
 	if err != nil {
 		return "", err
 	}
 	if a.status != http.StatusOK && a.status != http.StatusCreated {
-		return "", classify(OpAccount, a.status, parseProblem(a.body), retryAfter(a.header), time.Now())
+		return "", classify(OpNewAccount, a.status, parseProblem(a.body), retryAfter(a.header), time.Now())
 	}
 	var w struct{ Status string }
 	if len(bytes.TrimSpace(a.body)) > 0 {
-		if err := a.decode(OpAccount, &w); err != nil {
+		if err := a.decode(OpNewAccount, &w); err != nil {
 			return "", err
 		}
 	}

@@ -67,7 +67,7 @@ func (a api) account(req control.AccountRequest, ask func() (acme.Account, store
 	}
 	told, have, err := ask()
 	detail := ""
-	if as := acme.EndedAs(err); as != "" && have.URL != "" {
+	if as := reconcile.EndedAs(have, err); as != "" && have.URL != "" {
 		told, detail, err = acme.Account{URL: have.URL, Status: as}, err.Error(), nil
 	}
 	if e, ok := errors.AsType[*acme.Error](err); ok {

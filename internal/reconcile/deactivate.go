@@ -30,6 +30,7 @@ func (r *Reconciler) Deactivate(ctx context.Context, issuer string) (acme.Accoun
 	if err != nil {
 		return acme.Account{}, store.Account{}, err
 	}
+	before := *have
 	if have.Ended.IsZero() {
 		have.Ended = time.Now().Round(0)
 		if err := r.store.SaveAccount(issuer, *have); err != nil {
@@ -38,7 +39,7 @@ func (r *Reconciler) Deactivate(ctx context.Context, issuer string) (acme.Accoun
 	}
 	r.drop(i)
 	told, err := client.Deactivate(ctx)
-	if as := acme.EndedAs(err); as != "" {
+	if as := EndedAs(before, err); as != "" {
 		told, err = acme.Account{URL: url, Status: as}, nil
 	}
 	if err != nil {
@@ -46,6 +47,15 @@ func (r *Reconciler) Deactivate(ctx context.Context, issuer string) (acme.Accoun
 	}
 	r.log.Info("deactivated the account", fieldIssuer(issuer), fieldAccount(url))
 	return told, *have, nil
+}
+
+// EndedAs is acme.EndedAs, except that an account which acmed deactivated itself is deactivated, whatever the CA calls it.
+func EndedAs(have store.Account, err error) string {
+	as := acme.EndedAs(err)
+	if as != "" && !acme.NoSuchAccount(err) && !have.Ended.IsZero() {
+		return "deactivated"
+	}
+	return as
 }
 
 // Register makes an account where there is none, or where the one before was deactivated: that goes into the archive.

@@ -217,7 +217,7 @@ func (r *Reconciler) bindingKey(b *spec.ExternalAccountBinding) ([]byte, error) 
 }
 
 func bindingError(err error) error {
-	return &acme.Error{Kind: acme.Permanent, Op: "account", Problem: "externalAccountBinding", Detail: err.Error(), Whole: true,
+	return &acme.Error{Kind: acme.Permanent, Op: acme.OpNewAccount, Problem: "externalAccountBinding", Detail: err.Error(), Whole: true,
 		Hint: "put the HMAC key that the CA gave you there, readable by acmed, and run acmed reload", Err: err}
 }
 
