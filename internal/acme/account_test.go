@@ -2,6 +2,7 @@ package acme_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -111,6 +112,34 @@ func TestRegister(t *testing.T) {
 			}
 			if _, err := c.Order(t.Context(), host+"/order/1"); err != nil || f.headers[len(f.headers)-1]["kid"] != url {
 				t.Errorf("the account is not used: %v", err)
+			}
+		})
+	}
+}
+
+// TestTheHintOfARegistration depends on whether it carried a binding.
+func TestTheHintOfARegistration(t *testing.T) {
+	binding := &acme.ExternalAccountBinding{KID: "kid", Key: []byte("0123456789abcdef0123456789abcdef")}
+	const of = "externalAccountBinding"
+	for sentence, tt := range map[string]struct {
+		answer  reply
+		binding *acme.ExternalAccountBinding
+		hints   bool // at the binding
+	}{
+		"500 to a binding, as step-ca answers": {refusal(500, "serverInternal", "The server experienced an internal error"), binding, true},
+		"502 to a binding, with HTML":          {reply{status: 502, body: "<html>"}, binding, true},
+		"500 without a binding":                {refusal(500, "serverInternal", ""), nil, false},
+		"unauthorized with a binding":          {refusal(401, "unauthorized", ""), binding, true},
+		"unauthorized without one":             {refusal(401, "unauthorized", ""), nil, false},
+		"an answer that never came":            {reply{err: errors.New("connection refused")}, binding, false},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			f := newFake(t)
+			f.on("POST /account", tt.answer)
+			c := f.client(func(cfg *acme.Config) { cfg.KID = "" })
+			_, err := c.Register(t.Context(), acme.Registration{TermsOfServiceAgreed: true, Binding: tt.binding})
+			if e := errorOf(t, err); strings.Contains(e.Hint, of) != tt.hints {
+				t.Errorf("got hint %q", e.Hint)
 			}
 		})
 	}

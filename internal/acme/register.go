@@ -9,6 +9,7 @@ import (
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash"
 	"net/http"
@@ -34,7 +35,25 @@ func (c *Client) register(ctx context.Context, d *directory, r Registration) (st
 			return "", err
 		}
 	}
-	return c.askAccount(ctx, d, want)
+	url, err := c.askAccount(ctx, d, want)
+	return url, hintBinding(err, r.Binding != nil)
+}
+
+// hintBinding puts the hint of a refused registration right, which depends on whether it carried a binding: step-ca
+// answers 500 to a binding that it does not accept.
+func hintBinding(err error, bound bool) error {
+	e, ok := errors.AsType[*Error](err)
+	if !ok || e.Op != OpNewAccount {
+		return err
+	}
+	told := *e // it may be shared
+	switch {
+	case bound && e.Status/100 == 5:
+		told.Hint = "if it stays, check externalAccountBinding in the issuer: some CAs answer like that to a binding that is wrong or was used before, and give the reason in their log"
+	case !bound && e.Problem == problemUnauthorized:
+		told.Hint = "ask the CA whether this key or machine may have an account"
+	}
+	return &told
 }
 
 func (c *Client) lookup(ctx context.Context) (string, error) {

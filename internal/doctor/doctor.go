@@ -176,8 +176,11 @@ func (k *check) issuer(ctx context.Context, i *spec.Issuer) {
 	seen, err := k.Examine(ctx, i)
 	if err != nil {
 		hint := "see that this machine reaches the CA"
-		if e, ok := errors.AsType[*acme.Error](err); ok && e.Hint != "" {
+		switch e, ok := errors.AsType[*acme.Error](err); {
+		case ok && e.Hint != "":
 			hint = e.Hint
+		case ok && e.Status != 0:
+			hint = "the CA answers, with an error: try again later, or ask the CA"
 		}
 		k.bad(Failure, "issuer", i.Name, hint, "%v", err)
 		return

@@ -316,7 +316,7 @@ func (i *issuer) unreachable(e *acme.Error, now time.Time) error {
 			s.HoldNew = false // renewals that it spares do not work either
 			return            // for another reason, which stands
 		}
-		s.HoldWhy = "cannot be reached: " + acme.Brief(e.Detail)
+		s.HoldWhy = outageWhy(e)
 		if !held {
 			s.Outage++
 			s.Hold, s.Promised = now.Add(outageRetry(s.Outage, share(i.spec.Name))), false
@@ -325,6 +325,14 @@ func (i *issuer) unreachable(e *acme.Error, now time.Time) error {
 			s.Hold, s.Promised = e.RetryAt, true
 		}
 	})
+}
+
+// outageWhy distinguishes a CA that does not answer from a CA that answers with an error.
+func outageWhy(e *acme.Error) string {
+	if e.Status == 0 {
+		return "cannot be reached: " + acme.Brief(e.Detail)
+	}
+	return fmt.Sprintf("answered HTTP %d: %s", e.Status, acme.Brief(e.Detail))
 }
 
 // hold leaves the CA alone: because it asked for it, or because nothing can work there until the operator acts.

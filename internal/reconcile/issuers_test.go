@@ -1,7 +1,12 @@
 package reconcile_test
 
 import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,6 +50,58 @@ func TestOneProbeForAllAdviceWhileTheCAIsDead(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestACAThatAnswersIsReached has step-ca answer 500 to a binding that it does not accept, and a CA that is away.
+func TestACAThatAnswersIsReached(t *testing.T) {
+	for sentence, c := range map[string]struct {
+		answer  func(*http.Request) *http.Response // nil: none
+		why     string
+		binding bool // is in the hint
+	}{
+		"500 to a binding": {toBindings(problem("/new-account", 500, "serverInternal", "The server experienced an internal error", "")), "answered HTTP 500: The server experienced", true},
+		"502 for anything": {gateway(http.StatusBadGateway), "answered HTTP 502: ", false},
+		"no answer":        {nil, "cannot be reached: ", false},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			bubble(t, acmetest.Config{}, func(w *world) {
+				w.quiet = true
+				issuer := w.issuer("ca", letsencrypt())
+				issuer.Binding = &spec.ExternalAccountBinding{KID: "kid", HMACKeyFile: writeKey(t, []byte("0123456789abcdef0123456789abcdef"))}
+				w.put(spec.NewSet([]*spec.Certificate{cert("www")}, []*spec.Issuer{issuer}))
+				w.ca().Down(c.answer == nil)
+				w.ca().Intercept(c.answer)
+				w.run()
+				time.Sleep(time.Hour)
+				w.expect("www", reconcile.PhaseBackoff, reconcile.IssuerHold)
+				if v := w.view("www"); !strings.HasPrefix(v.Detail, c.why) {
+					t.Errorf("held since %q, want %q", v.Detail, c.why)
+				}
+				if hint := w.record("www").Failures["ca"].Hint; strings.Contains(hint, "externalAccountBinding") != c.binding {
+					t.Errorf("got hint %q", hint)
+				}
+				w.ca().Intercept(nil)
+			})
+		})
+	}
+}
+
+// toBindings answers only requests that carry an external account binding.
+func toBindings(answer func(*http.Request) *http.Response) func(*http.Request) *http.Response {
+	return func(r *http.Request) *http.Response {
+		if r.Body == nil {
+			return nil
+		}
+		body, _ := io.ReadAll(r.Body) // it is in memory
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		var jws struct{ Payload string }
+		_ = json.Unmarshal(body, &jws) // what is no JWS carries nothing
+		payload, _ := base64.RawURLEncoding.DecodeString(jws.Payload)
+		if !strings.Contains(string(payload), "externalAccountBinding") {
+			return nil
+		}
+		return answer(r)
 	}
 }
 
