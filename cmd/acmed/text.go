@@ -69,7 +69,7 @@ func certificateText(c control.Certificate, now time.Time) string {
 func writeWanted(b *strings.Builder, c control.Certificate) {
 	field(b, "names", strings.Join(slices.Concat(c.Unicode.Shown(c.DNSNames), c.IPAddresses), ", "))
 	field(b, "issuers", strings.Join(c.Issuers, ", then "))
-	field(b, "profile", c.Profile)
+	field(b, "profile", profileText(c))
 	field(b, "key", keyText(c))
 	field(b, "spec", cmp.Or(c.SpecFile, "gone: the certificate is kept, and not renewed"))
 	for _, note := range c.Notes {
@@ -108,6 +108,14 @@ func writeCurrent(b *strings.Builder, c control.Certificate, now time.Time) {
 	if w := c.Waiting; w != nil {
 		field(b, "waiting", fmt.Sprintf("revision %d, by %s, until %s", w.Number, w.Issuer, moment(w.NotAfter, now)))
 	}
+}
+
+// profileText is the profile that the spec asks for, and the one that the CA chose.
+func profileText(c control.Certificate) string {
+	if c.Current == nil || c.Current.Granted == "" {
+		return c.Profile
+	}
+	return joined("; ", c.Profile, "the CA issued with the profile "+c.Current.Granted)
 }
 
 // listedText says how the revocation list was read.

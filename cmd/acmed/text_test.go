@@ -206,6 +206,7 @@ func badCertificate() control.Certificate {
 	}
 	c.SpecProblem = &sampleInfo().Problems[0]
 	c.Notes = []string{"something else"}
+	c.Current.Granted = "shortlived"
 	c.Current.Instead = "zerossl is not asked before 2026-08-03 10:00 UTC: cannot be reached: connection refused"
 	c.RevocationList = &control.RevocationList{URL: "http://ca.example/1.crl", Checked: in(-3 * time.Hour), Problem: "http://ca.example/1.crl: the server answers with status 404"}
 	return c

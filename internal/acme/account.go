@@ -43,10 +43,14 @@ type Account struct {
 	Terms      string   // URL of the CA's terms of service; "": its directory names none
 }
 
-// Account reads what the CA knows of the account.
+// Account reads what the CA knows of the account, and its terms of today.
 func (c *Client) Account(ctx context.Context) (_ Account, err error) {
 	defer c.finish(OpAccount, &err)
-	return c.tellAccount(ctx, OpAccount, nil)
+	a, err := c.tellAccount(ctx, OpAccount, nil)
+	if err == nil {
+		a.Terms = c.current(ctx).TermsOfService
+	}
+	return a, err
 }
 
 // UpdateContact replaces the account's contact at the CA (RFC 8555 §7.3.2); an empty one removes it.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -33,6 +34,42 @@ func TestTheAccountAtTheCA(t *testing.T) {
 			t.Errorf("request %d: got %s, want %s", i, got, want)
 		}
 	}
+}
+
+// TestTheTermsOfToday reads the directory again: it may be a day old.
+func TestTheTermsOfToday(t *testing.T) {
+	f := newFake(t)
+	newer := strings.Replace(directoryJSON, "/terms", "/terms-v8", 1)
+	f.on("GET /dir", ok(directoryJSON), ok(newer), reply{status: 500})
+	f.on("POST /account/1", ok(`{"status":"valid"}`))
+	c := f.client()
+	if _, err := c.Directory(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, why := range []string{"the CA has new terms", "they cannot be read"} {
+		if got, err := c.Account(t.Context()); err != nil || got.Terms != host+"/terms-v8" {
+			t.Errorf("%s: got %q, %v", why, got.Terms, err)
+		}
+	}
+}
+
+// TestTheHintNamesThePort of the URL that was not answered.
+func TestTheHintNamesThePort(t *testing.T) {
+	for base, port := range map[string]string{"https://ca.test:9000": "on port 9000,", "https://127.0.0.1:14000": "on port 14000,", "https://ca.test": "on port 443,"} {
+		c, err := acme.New(acme.Config{Directory: base + "/dir", Key: newKey(t), Transport: unanswered{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = c.Directory(t.Context()); !strings.Contains(errorOf(t, err).Hint, port) {
+			t.Errorf("%s: got hint %q", base, errorOf(t, err).Hint)
+		}
+	}
+}
+
+type unanswered struct{}
+
+func (unanswered) RoundTrip(*http.Request) (*http.Response, error) {
+	return nil, errors.New("connection refused")
 }
 
 func TestAnAccountThatHasEnded(t *testing.T) {

@@ -37,6 +37,7 @@ type Order struct {
 	// does not.
 	NotBefore, NotAfter time.Time
 	Identifiers         []Identifier
+	Profile             string   // that the CA issues by, whoever chose it; "": the CA did not say
 	Authorizations      []string // URLs
 	FinalizeURL         string
 	CertificateURL      string        // set once Status is valid

@@ -145,7 +145,7 @@ func (c *Client) do(ctx context.Context, op, method, url string, body []byte) (*
 	}
 	a, err := newAnswer(res)
 	if err != nil {
-		return nil, networkError(op, err)
+		return nil, networkError(op, nil, err)
 	}
 	if method != http.MethodHead {
 		c.nonces.put(a.header.Get(headerNonce), time.Now())

@@ -77,7 +77,7 @@ func (c *Client) directory(ctx context.Context) (*directory, error) {
 		select {
 		case <-f.done:
 		case <-ctx.Done():
-			return nil, networkError(OpDirectory, ctx.Err())
+			return nil, networkError(OpDirectory, nil, ctx.Err())
 		}
 		if f.err == nil || !f.ended {
 			return f.dir, f.err
@@ -106,6 +106,18 @@ func (c *Client) land(f *flight) {
 	}
 	c.flight = nil
 	close(f.done)
+}
+
+// current returns the directory as it is now, or, where it cannot be read, as it was last.
+func (c *Client) current(ctx context.Context) *directory {
+	c.mu.Lock()
+	last := c.dir
+	c.until = time.Time{}
+	c.mu.Unlock()
+	if d, err := c.directory(ctx); err == nil {
+		return d
+	}
+	return last
 }
 
 // doubtDirectory has the directory read anew if it is what named the URL.

@@ -91,7 +91,7 @@ func (g *guard) exchange(op string, req *http.Request) (*http.Response, error) {
 	limit := bodyLimit(op, res.StatusCode)
 	body, err := io.ReadAll(io.LimitReader(res.Body, limit+1))
 	if err != nil {
-		return nil, networkError(op, fmt.Errorf("reading the answer: %w", cmp.Or(req.Context().Err(), err)))
+		return nil, networkError(op, req.URL, fmt.Errorf("reading the answer: %w", cmp.Or(req.Context().Err(), err)))
 	}
 	if int64(len(body)) > limit {
 		return nil, &Error{Kind: Transient, Op: op, Problem: "tooLarge", Status: res.StatusCode,
@@ -166,10 +166,10 @@ func sameHost(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// networkError classifies the failure of a request that got no answer.
-func networkError(op string, err error) *Error {
+// networkError classifies the failure of a request that got no answer; nil: its URL is not known.
+func networkError(op string, u *url.URL, err error) *Error {
 	e := &Error{Kind: Transient, Op: op, Problem: "network", Detail: clean(err.Error()), Whole: true, Err: err,
-		Hint: "make sure that this machine reaches the CA on port 443, through the proxy if the issuer names one"}
+		Hint: "make sure that this machine reaches the CA" + onPort(u) + ", through the proxy if the issuer names one"}
 	refused, byProxy := errors.AsType[*proxyRefusal](err)
 	switch {
 	case byProxy:
@@ -182,6 +182,14 @@ func networkError(op string, err error) *Error {
 		e.Problem, e.Hint = "tls", "if the CA is a private one, set caBundle in the issuer to the PEM file of its roots"
 	}
 	return e
+}
+
+// onPort names the port of a URL of the CA.
+func onPort(u *url.URL) string {
+	if u == nil {
+		return ""
+	}
+	return " on port " + cmp.Or(u.Port(), "443")
 }
 
 func isTLS(err error) bool {

@@ -105,6 +105,7 @@ type wireOrder struct {
 	NotBefore      string
 	NotAfter       string
 	Identifiers    []Identifier
+	Profile        string
 	Error          *problem
 	Authorizations []string
 	Finalize       string
@@ -131,7 +132,8 @@ func (c *Client) parseOrder(op string, a *answer, url string) (*Order, error) {
 	}
 	n := len(w.Authorizations)
 	o := &Order{
-		URL: url, Status: w.Status, Expires: w.Expires, NotBefore: date(w.NotBefore), NotAfter: date(w.NotAfter), Identifiers: w.Identifiers, RetryAfter: retryAfter(a.header),
+		URL: url, Status: w.Status, Expires: w.Expires, NotBefore: date(w.NotBefore), NotAfter: date(w.NotAfter), Identifiers: w.Identifiers,
+		Profile: clean(w.Profile), RetryAfter: retryAfter(a.header),
 		Authorizations: slices.Clip(refs[:n]), FinalizeURL: refs[n], CertificateURL: refs[n+1],
 	}
 	if w.Error != nil {

@@ -232,7 +232,7 @@ func asError(op string, err error) *Error {
 		return classify(op, e.StatusCode, problemOfX(e), retryAfter(e.Header), time.Now())
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return networkError(op, err)
+		return networkError(op, nil, err)
 	}
 	return malformed(op, http.StatusOK, err) // x/crypto parses only what came with a 2xx
 }

@@ -43,13 +43,13 @@ func (g *guard) unanswered(op string, req *http.Request, err error) *Error {
 		own.Op = op
 		return &own
 	}
-	e := networkError(op, err)
+	e := networkError(op, req.URL, err)
 	if g.proxy == nil || e.Problem != "timeout" && e.Problem != "network" {
 		return e
 	}
 	if proxy, err := g.proxy(req); err == nil && proxy != nil {
 		e.Detail = clean("through the proxy " + nameOf(proxy) + ": " + e.Detail)
-		e.Hint = "make sure that this machine reaches the proxy, and the proxy the CA on port 443"
+		e.Hint = "make sure that this machine reaches the proxy, and the proxy the CA" + onPort(req.URL)
 	}
 	return e
 }

@@ -140,6 +140,7 @@ type Revision struct {
 	Issuer    string    `json:"issuer"` // name of the issuer that made it
 	Account   string    `json:"account,omitempty"`
 	Profile   string    `json:"profile,omitempty"`
+	Granted   string    `json:"grantedProfile,omitempty"` // that the CA issued by, where it names another one
 	Key       string    `json:"key"`
 	Serial    string    `json:"serial"`
 	SHA256    string    `json:"sha256"`            // of the leaf, hex

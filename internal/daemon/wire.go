@@ -246,7 +246,7 @@ func chainNote(name string, is *store.Revision) []string {
 
 func wireRevision(is *store.Revision, have store.Record) *control.Revision {
 	r := &control.Revision{
-		Number: is.Number, Issuer: is.Issuer, Account: is.Account, Profile: is.Profile, Key: is.Key, Serial: is.Serial,
+		Number: is.Number, Issuer: is.Issuer, Account: is.Account, Profile: is.Profile, Granted: is.Granted, Key: is.Key, Serial: is.Serial,
 		SHA256: is.SHA256, IssuedBy: is.IssuedBy, Instead: is.Instead, NotBefore: is.NotBefore, NotAfter: is.NotAfter,
 	}
 	if dead, ok := have.Revocation(is); ok {

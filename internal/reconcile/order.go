@@ -214,6 +214,9 @@ func (v *visit) fetch(ctx context.Context, client *acme.Client, o store.Order, s
 		Issuer: o.Issuer, Directory: o.Directory, Account: o.Account, Order: o.URL, Profile: o.Profile, Key: o.Key,
 		CertID: acme.CertID(issued.Chain[0]), Committed: time.Now().Round(0),
 	}
+	if state.Profile != o.Profile {
+		about.Granted = state.Profile
+	}
 	if offered != nil {
 		about.Unmet, about.Offered = preferred, offered
 	}

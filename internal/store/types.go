@@ -111,12 +111,14 @@ type Sub struct {
 
 // Revision describes one issued key and chain: certs/NAME/rev/NUMBER/meta.json.
 type Revision struct {
-	Number      int       `json:"number"`
-	Issuer      string    `json:"issuer"`            // name of the issuer in issuers.d
-	Directory   string    `json:"directory"`         // ACME directory URL
-	Account     string    `json:"account"`           // account URL
-	Order       string    `json:"order,omitempty"`   // order URL
-	Profile     string    `json:"profile,omitempty"` // the profile asked for
+	Number    int    `json:"number"`
+	Issuer    string `json:"issuer"`            // name of the issuer in issuers.d
+	Directory string `json:"directory"`         // ACME directory URL
+	Account   string `json:"account"`           // account URL
+	Order     string `json:"order,omitempty"`   // order URL
+	Profile   string `json:"profile,omitempty"` // the profile asked for
+	// Granted is the profile that the CA issued by, where it names another one than Profile; "": that one, or none.
+	Granted     string    `json:"grantedProfile,omitempty"`
 	DNSNames    []string  `json:"dnsNames,omitempty"`
 	IPAddresses []string  `json:"ipAddresses,omitempty"`
 	Key         string    `json:"key"`            // "ECDSA-256", "RSA-2048", …
