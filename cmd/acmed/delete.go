@@ -36,16 +36,19 @@ Nothing is revoked, unless --revoke is given.`,
 			if err != nil {
 				return err
 			}
+			var same []control.SameKey
 			if revoke {
-				if _, err := client.Revoke(cmd.Context(), control.RevokeRequest{Name: args[0], Reason: reason, Retired: true}); err != nil {
+				revoked, err := client.Revoke(cmd.Context(), control.RevokeRequest{Name: args[0], Reason: reason, Retired: true})
+				if err != nil {
 					return err
 				}
+				same = revoked.SameKey
 			}
 			result, err := client.Delete(cmd.Context(), control.DeleteRequest{Name: args[0]})
 			if err != nil {
 				return err
 			}
-			return a.result(result, func(now time.Time) string { return deletedText(result, now) })
+			return a.result(result, func(now time.Time) string { return deletedText(result, now) + sameKeyText(same) })
 		},
 	}
 	cmd.Flags().BoolVar(&revoke, "revoke", false, "have the CA revoke it first, which cannot be undone")

@@ -176,8 +176,21 @@ func (fake) Revoke(_ context.Context, req control.RevokeRequest) (control.Revoke
 	r := control.RevokeResult{Name: req.Name, Revision: 3, Serial: "03a1", Issuer: "letsencrypt", Reason: "unspecified", ByKey: true, Replaced: req.Revision == 0}
 	if req.Reason == "keyCompromise" {
 		r.Reason = req.Reason
+		r.SameKey, _ = fake{}.SameKey(context.Background(), req)
+		r.ByKey = req.Revision == 0
 	}
 	return r, nil
+}
+
+func (fake) SameKey(_ context.Context, req control.RevokeRequest) ([]control.SameKey, error) {
+	if req.Name == "alone.example.com" {
+		return nil, nil
+	}
+	return []control.SameKey{
+		{Name: "mail.example.com", Revisions: []int{4, 3}, Replaced: true},
+		{Name: "hsm.example.com", Revisions: []int{1}, CSRFile: "/etc/acmed/csr/hsm.csr"},
+		{Name: "old.example.com", Revisions: []int{7}},
+	}, nil
 }
 
 func (fake) Delete(_ context.Context, req control.DeleteRequest) (control.DeleteResult, error) {

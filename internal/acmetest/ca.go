@@ -116,6 +116,7 @@ type CA struct {
 	issued     []*certificate          // certificate N has URL …/certificate/N
 	byID       map[string]*certificate // by CertID
 	sets       map[string]*set         // by their identifiers
+	blocked    map[string]bool         // keys that are known to be compromised, SubjectPublicKeyInfo
 
 	nextProofCheck time.Time
 
@@ -154,7 +155,7 @@ func New(t testing.TB, cfg Config) *CA {
 		accounts: make(map[string]*account), byKey: make(map[string]*account), bound: make(map[string]string),
 		orders: make(map[string]*order), authzs: make(map[string]*authz), reusable: make(map[reuseKey]*authz),
 		challenges: make(map[string]*challenge), byID: make(map[string]*certificate), sets: make(map[string]*set),
-		buckets: make(map[string]time.Time), counts: make(map[string]int),
+		blocked: make(map[string]bool), buckets: make(map[string]time.Time), counts: make(map[string]int),
 		script: script{
 			refuse: make(map[string]int), lose: make(map[string]int), validations: make(map[string]*problem), delays: make(map[string]time.Duration),
 		},

@@ -153,6 +153,9 @@ func (ca *CA) parseCSR(r *request, o *order) (*csr, *problem) {
 	if k, ok := o.account.signer.key.Key.(interface{ Equal(crypto.PublicKey) bool }); ok && k.Equal(req.PublicKey) {
 		return bad("the CSR has the account's key")
 	}
+	if ca.blocked[string(req.RawSubjectPublicKeyInfo)] {
+		return bad("the CSR has a key that is known to be compromised")
+	}
 	return &csr{key: req.PublicKey, names: req.DNSNames, ips: req.IPAddresses}, nil
 }
 
@@ -336,16 +339,42 @@ func (ca *CA) revokeCert(r *request) (*reply, *problem) {
 		return nil, refuse(http.StatusNotFound, "malformed", "no such certificate")
 	}
 	c := ca.issued[i]
+	byKey := signedBy(c, r.signer.key)
 	switch {
-	case c.account != r.account && !signedBy(c, r.signer.key):
+	case c.account != r.account && !byKey:
 		return nil, refuse(http.StatusForbidden, "unauthorized", "neither the account nor the key is the certificate's")
-	case c.revoked:
+	case c.revoked && !(byKey && want.Reason == keyCompromise && c.reason != keyCompromise):
 		return nil, refuse(http.StatusBadRequest, "alreadyRevoked", "the certificate is revoked already")
 	case !slices.Contains([]int{0, 1, 3, 4, 5}, want.Reason):
 		return nil, refuse(http.StatusBadRequest, "badRevocationReason", "reason %d is not allowed", want.Reason)
 	}
 	c.revoke(r.now, want.Reason)
+	if byKey && want.Reason == keyCompromise {
+		ca.block(c, r.now)
+	}
 	return &reply{status: http.StatusOK}, nil
+}
+
+const keyCompromise = 1 // RFC 5280 §5.3.1
+
+// block does what Let's Encrypt does once a certificate's own key has signed that it is compromised: no other certificate
+// gets the key, and all that have it are revoked.
+func (ca *CA) block(c *certificate, now time.Time) {
+	spki := spkiOf(c)
+	ca.blocked[spki] = true
+	for _, other := range ca.issued {
+		if !other.revoked && spkiOf(other) == spki {
+			other.revoke(now, keyCompromise)
+		}
+	}
+}
+
+func spkiOf(c *certificate) string {
+	leaf, err := x509.ParseCertificate(c.der)
+	if err != nil {
+		panic(err) // it is our own
+	}
+	return string(leaf.RawSubjectPublicKeyInfo)
 }
 
 // signedBy tells whether key is the one in c.

@@ -32,6 +32,8 @@ type Deliveries interface {
 
 // Disposals is what can be wanted of certificates that are no longer to be used.
 type Disposals interface {
+	// SameKey returns what else has the key of a certificate that is to be revoked, and changes nothing.
+	SameKey(context.Context, RevokeRequest) ([]SameKey, error)
 	// Revoke returns once the CA has revoked it. That its successor has come, Certificates.Status tells.
 	Revoke(context.Context, RevokeRequest) (RevokeResult, error)
 	// Delete puts a certificate away whose spec is gone.
@@ -85,6 +87,7 @@ const (
 	pathHold     = "/v1/hold"
 	pathRollback = "/v1/rollback"
 	pathRevoke   = "/v1/revoke"
+	pathSameKey  = "/v1/revoke/same-key"
 	pathDelete   = "/v1/delete"
 	pathAccount  = "/v1/account"
 	pathUpdate   = "/v1/account/update"

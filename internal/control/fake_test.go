@@ -32,6 +32,7 @@ type fake struct {
 	account  func(context.Context, control.AccountRequest) (control.Account, error)
 	delete   func(context.Context, control.DeleteRequest) (control.DeleteResult, error)
 	revoke   func(context.Context, control.RevokeRequest) (control.RevokeResult, error)
+	sameKey  func(context.Context, control.RevokeRequest) ([]control.SameKey, error)
 }
 
 func (f *fake) Deploy(ctx context.Context, req control.DeployRequest, report func(control.Event)) error {
@@ -64,6 +65,14 @@ func (f *fake) Revoke(ctx context.Context, req control.RevokeRequest) (control.R
 		return control.RevokeResult{}, nil
 	}
 	return f.revoke(ctx, req)
+}
+
+func (f *fake) SameKey(ctx context.Context, req control.RevokeRequest) ([]control.SameKey, error) {
+	if f.sameKey == nil {
+		f.t.Errorf("SameKey(%+v) called", req)
+		return nil, nil
+	}
+	return f.sameKey(ctx, req)
 }
 
 func (f *fake) Delete(ctx context.Context, req control.DeleteRequest) (control.DeleteResult, error) {

@@ -114,6 +114,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST "+pathRevoke, func(w http.ResponseWriter, r *http.Request) {
 		changed(s, w, r, "revocation requested", s.disposals.Revoke)
 	})
+	mux.HandleFunc("POST "+pathSameKey, s.sameKey)
 	mux.HandleFunc("POST "+pathDelete, func(w http.ResponseWriter, r *http.Request) {
 		changed(s, w, r, "deletion requested", s.disposals.Delete)
 	})

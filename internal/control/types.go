@@ -280,6 +280,8 @@ type RevokeResult struct {
 	Reason   string `json:"reason"`            // that the CA was given; "unspecified" where it accepted no other
 	ByKey    bool   `json:"byKey,omitzero"`    // the certificate's own key signed
 	Replaced bool   `json:"replaced,omitzero"` // its successor is ordered now
+
+	SameKey []SameKey `json:"sameKey,omitempty"` // with keyCompromise: the other certificates here that have the key
 }
 
 // DeleteRequest asks for a certificate to be put away whose spec is gone.

@@ -67,6 +67,11 @@ func TestWhatIsRevokedShowsSo(t *testing.T) {
 	expectError(t, err, control.Conflict, "is wanted by", "remove that file first")
 	_, err = s.run.Revoke(t.Context(), control.RevokeRequest{Name: www, Revision: 9})
 	expectError(t, err, control.NotFound, "9", "acmed status "+www)
+	if same, err := s.run.SameKey(t.Context(), control.RevokeRequest{Name: www}); err != nil || len(same) != 0 {
+		t.Errorf("its key is that of %+v, %v", same, err)
+	}
+	_, err = s.run.SameKey(t.Context(), control.RevokeRequest{Name: "ww.example.com"})
+	expectError(t, err, control.NotFound, "ww.example.com", "did you mean "+www)
 	_, err = s.run.Revoke(t.Context(), control.RevokeRequest{Name: "ww.example.com"})
 	expectError(t, err, control.NotFound, "ww.example.com", "did you mean "+www)
 

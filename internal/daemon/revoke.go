@@ -21,12 +21,8 @@ func (a api) Revoke(ctx context.Context, req control.RevokeRequest) (control.Rev
 		return control.RevokeResult{}, &control.Error{Code: control.Conflict, Message: req.Name + " is wanted by " + want.File,
 			Hint: "remove that file first, and acmed reload"}
 	}
-	known, err := a.d.store.Names()
-	if err != nil {
+	if err := a.knows(req.Name); err != nil {
 		return control.RevokeResult{}, err
-	}
-	if !slices.Contains(known, req.Name) {
-		return control.RevokeResult{}, a.unknown(req.Name)
 	}
 	done, err := a.d.reconciler.Revoke(ctx, reconcile.Revocation{Name: req.Name, Revision: req.Revision, Reason: reason, ByKey: req.ByKey})
 	if err != nil {
@@ -38,8 +34,40 @@ func (a api) Revoke(ctx context.Context, req control.RevokeRequest) (control.Rev
 	rev := done.Revision
 	return control.RevokeResult{
 		Name: req.Name, Revision: rev.Number, Serial: rev.Serial, Issuer: rev.Issuer, Reason: reason.String(), ByKey: done.ByKey,
-		Replaced: a.d.specs.set().Certificate(req.Name) != nil && done.Newest,
+		Replaced: a.d.specs.set().Certificate(req.Name) != nil && done.Newest, SameKey: wireSameKey(done.SameKey),
 	}, nil
+}
+
+// SameKey implements control.Disposals.
+func (a api) SameKey(_ context.Context, req control.RevokeRequest) ([]control.SameKey, error) {
+	if err := a.knows(req.Name); err != nil {
+		return nil, err
+	}
+	found, err := a.d.reconciler.SameKey(reconcile.Revocation{Name: req.Name, Revision: req.Revision})
+	if err != nil {
+		return nil, notRevoked(req, err)
+	}
+	return wireSameKey(found), nil
+}
+
+// knows is the error of a certificate that nobody knows; nil: there is one.
+func (a api) knows(name string) error {
+	known, err := a.d.store.Names()
+	if err == nil && !slices.Contains(known, name) {
+		return a.unknown(name)
+	}
+	return err
+}
+
+func wireSameKey(found []reconcile.SameKey) (out []control.SameKey) {
+	for _, s := range found {
+		same := control.SameKey{Name: s.Name, CSRFile: s.CSRFile, Replaced: s.Replaced}
+		for _, rev := range s.Revisions {
+			same.Revisions = append(same.Revisions, rev.Number)
+		}
+		out = append(out, same)
+	}
+	return out
 }
 
 // notRevoked words why it is not.

@@ -71,6 +71,7 @@ type Input struct {
 	Live    int           // number of the revision that live points at; zero: none
 	Damaged bool          // the files of the newest revision are
 	Order   *store.Order  // in flight; nil: none
+	Leaked  bool          // the key of Order is compromised
 	PollAt  time.Time     // when to ask the CA for Order again; zero: now
 	Lacking string        // who does not see the proofs of Order yet; "": nobody is known
 	Over    bool          // Order can no longer become valid; the CA may still be validating
@@ -130,6 +131,7 @@ func Decide(in Input, now time.Time) Decision {
 		clockBehind, // before the build date nothing can be trusted
 		undelivered, // the newest revision is not live, or not with its consumers
 		compromised, // the operator's own key is known to others: only he has another
+		leaked,      // the CA is processing an order whose key others know
 		unfinished,  // an order is open: it has been paid for
 		held,        // the operator wants it left as it is
 		obsolete,    // an order is open that nobody wants any more
@@ -173,6 +175,15 @@ func compromised(in *Input, now time.Time) (Decision, bool) {
 	}
 	return Decision{Do: Wait, Why: Parked, At: now.Add(longestRest),
 		Detail: "a certificate of the key of " + in.Want.CSRFile + " was revoked since that key is compromised: bring a CSR with a new key"}, true
+}
+
+// leaked gives an order up whose key is compromised and that has been finalized: nobody may serve its certificate. Before
+// that, the order gets another key, see rekey.
+func leaked(in *Input, _ time.Time) (Decision, bool) {
+	if in.Order == nil || !in.Leaked || !in.Order.Validated && !underway(in.Order.Status) {
+		return Decision{}, false
+	}
+	return Decision{Do: Abandon, Why: Obsolete, Issuer: in.Order.Issuer, Detail: "an order is given up whose key is compromised"}, true
 }
 
 // unfinished goes on with an order of the same request. An order that the CA is processing is never given up, even

@@ -19,6 +19,9 @@ func (v *visit) gather() (err error) {
 		if err := v.gatherFiles(); err != nil {
 			return err
 		}
+		if v.in.Leaked, err = v.leaked(); err != nil {
+			return err
+		}
 	}
 	if serving := v.in.Have.Serving(); serving != nil && v.in.Want != nil {
 		v.in.targets(serving) // once for all that look at them

@@ -26,6 +26,9 @@ func (v *visit) resume(ctx context.Context) error {
 	if until, err := i.claim(v.now); err != nil || until.After(v.now) {
 		return err // another certificate probes
 	}
+	if err := v.rekey(o); err != nil {
+		return err
+	}
 	client, err := v.ready(ctx, i)
 	if err != nil {
 		return v.heard(ctx, i, err)

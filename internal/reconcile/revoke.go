@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"time"
@@ -17,15 +18,18 @@ type Revocation struct {
 	Name     string
 	Revision int // zero: the newest
 	Reason   acme.RevocationReason
-	ByKey    bool // sign with the certificate's own key; false: the account's, and the certificate's where that is refused
+	// ByKey signs with the certificate's own key alone. False: for keyCompromise the certificate's key, else the account,
+	// and the other one where the CA refuses that.
+	ByKey bool
 }
 
 // RevocationResult is what came of it.
 type RevocationResult struct {
 	Revision   store.Revision
-	ByKey      bool // the certificate's own key signed
-	Reasonless bool // the CA accepted no reason
-	Newest     bool // nothing newer has taken its place
+	ByKey      bool      // the certificate's own key signed
+	Reasonless bool      // the CA accepted no reason
+	Newest     bool      // nothing newer has taken its place
+	SameKey    []SameKey // for keyCompromise: the others that have the key
 }
 
 // revoked tells whether the newest revision is.
@@ -45,16 +49,29 @@ func (r *Reconciler) Revoke(ctx context.Context, q Revocation) (RevocationResult
 	if err != nil {
 		return RevocationResult{}, err
 	}
-	out := RevocationResult{Revision: rev, ByKey: q.ByKey, Newest: have.Issued != nil && have.Issued.SHA256 == rev.SHA256}
-	if err := r.askRevocation(ctx, q, &out); err != nil {
+	out := RevocationResult{Revision: rev, Newest: have.Issued != nil && have.Issued.SHA256 == rev.SHA256}
+	if q.Reason == acme.KeyCompromise {
+		if out.SameKey, err = r.sameKey(q.Name, rev); err != nil {
+			return RevocationResult{}, err
+		}
+	}
+	leaf, err := r.store.Leaf(q.Name, rev.Number)
+	if err != nil {
+		return RevocationResult{}, err
+	}
+	if err := r.askRevocation(ctx, q, leaf.Raw, &out); err != nil {
 		return RevocationResult{}, err
 	}
 	why := q.Reason
-	if out.Reasonless && rev.CSR == "" { // that of a CSR decides on whether its key may be certified again
+	if out.Reasonless && rev.CSR == "" && q.Reason != acme.KeyCompromise { // its key may not be certified again
 		why = 0
 	}
 	r.log.Warn("revoked certificate", zap.String("cert", q.Name), fieldIssuer(rev.Issuer), zap.Int("revision", rev.Number),
 		zap.String("serial", rev.Serial), zap.String("reason", why.String()))
+	rev.SPKI = spkiOf(leaf)
+	for _, other := range out.SameKey {
+		r.compromise(other, rev.SPKI)
+	}
 	err = r.wish(ctx, q.Name, func(v *visit) error {
 		v.revoked(rev, why.String())
 		return nil
@@ -79,41 +96,69 @@ func (r *Reconciler) revision(q Revocation, have store.Record) (store.Revision, 
 	return *have.Issued, nil
 }
 
-// askRevocation asks the CA. Where it refuses the account, the certificate's own key signs; where it refuses the
-// reason, none is given: that it is revoked matters more.
-func (r *Reconciler) askRevocation(ctx context.Context, q Revocation, out *RevocationResult) error {
-	rev := out.Revision
-	client, done, err := r.issuing(ctx, rev)
+// askRevocation has the CA revoke a certificate. It tries the signers in their order; where the CA refuses the reason, none
+// is given: the revocation matters more.
+func (r *Reconciler) askRevocation(ctx context.Context, q Revocation, leaf []byte, out *RevocationResult) error {
+	client, done, err := r.issuing(ctx, out.Revision)
 	if err != nil {
 		return err
 	}
 	defer done()
-	if q.ByKey && rev.CSR != "" {
-		return fmt.Errorf("revoking revision %d of %s with its own key: %w: revoke it without --by-key, on behalf of the account",
-			rev.Number, q.Name, store.ErrNoKey)
-	}
-	leaf, err := r.store.Leaf(q.Name, rev.Number)
+	signers, err := r.signers(q, out.Revision)
 	if err != nil {
 		return err
 	}
-	request := acme.RevocationRequest{Leaf: leaf.Raw, Reason: q.Reason}
-	for {
-		if out.ByKey && request.Key == nil {
-			if request.Key, err = r.store.Key(q.Name, rev.Number); err != nil {
-				return err
-			}
-		}
-		switch err = client.Revoke(ctx, request); {
-		case acme.WithoutReason(err) && request.Reason != 0:
+	for i, key := range signers {
+		request := acme.RevocationRequest{Leaf: leaf, Reason: q.Reason, Key: key}
+		err = client.Revoke(ctx, request)
+		if acme.WithoutReason(err) && request.Reason != 0 {
 			request.Reason, out.Reasonless = 0, true
-		case acme.NotTheAccount(err) && rev.CSR != "":
-			return fmt.Errorf("%w: the certificate's own key could sign, but it is where its CSR was made", err)
-		case acme.NotTheAccount(err) && !out.ByKey:
-			out.ByKey = true
-		default:
-			return err
+			err = client.Revoke(ctx, request)
 		}
+		out.ByKey = key != nil
+		if err == nil || i == len(signers)-1 || !refusesSigner(err, key) {
+			break
+		}
+		out.Reasonless = false
 	}
+	if acme.NotTheAccount(err) && out.Revision.CSR != "" {
+		return fmt.Errorf("%w: the certificate's own key could sign, but it is where its CSR was made", err)
+	}
+	return err
+}
+
+// signers are the keys that may sign the revocation of a revision, the first to be tried first; nil stands for the
+// account's. Only the certificate's own key proves that it is compromised: a CA such as Boulder blocks it then.
+func (r *Reconciler) signers(q Revocation, rev store.Revision) ([]crypto.Signer, error) {
+	if rev.CSR != "" {
+		if q.ByKey {
+			return nil, fmt.Errorf("revoking revision %d of %s with its own key: %w: revoke it without --by-key, on behalf of the account",
+				rev.Number, q.Name, store.ErrNoKey)
+		}
+		return []crypto.Signer{nil}, nil
+	}
+	own, err := r.store.Key(q.Name, rev.Number)
+	_, damaged := errors.AsType[*store.DamagedError](err)
+	switch {
+	case damaged && !q.ByKey:
+		return []crypto.Signer{nil}, nil
+	case err != nil:
+		return nil, err
+	case q.ByKey:
+		return []crypto.Signer{own}, nil
+	case q.Reason == acme.KeyCompromise:
+		return []crypto.Signer{own, nil}, nil
+	}
+	return []crypto.Signer{nil, own}, nil
+}
+
+// refusesSigner reports whether another signer may do better. A CA may refuse a certificate's key for any reason.
+func refusesSigner(err error, key crypto.Signer) bool {
+	if key == nil {
+		return acme.NotTheAccount(err)
+	}
+	e, ok := errors.AsType[*acme.Error](err)
+	return ok && e.Status/100 == 4 && e.Kind != acme.RateLimited
 }
 
 // issuing is the client of the CA that issued a revision. Its account keeps its key until done is called.
@@ -143,7 +188,12 @@ func (v *visit) revoked(rev store.Revision, reason string) {
 	if have.Revoked == nil {
 		have.Revoked = map[string]store.Revocation{}
 	}
-	if _, known := have.Revoked[rev.SHA256]; !known {
+	if rev.SPKI == "" {
+		if leaf, err := v.r.store.Leaf(v.name, rev.Number); err == nil { // else its key is lost, and not used again
+			rev.SPKI = spkiOf(leaf)
+		}
+	}
+	if _, known := have.Revoked[rev.SHA256]; !known || reason == acme.KeyCompromise.String() {
 		have.Revoked[rev.SHA256] = store.Revocation{At: v.now, Reason: reason, NotAfter: rev.NotAfter, SPKI: rev.SPKI}
 	}
 	if have.Issued != nil && have.Issued.SHA256 == rev.SHA256 && v.in.Want != nil {

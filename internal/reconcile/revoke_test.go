@@ -46,7 +46,7 @@ func TestWhatIsRevokedIsReplacedWithAnotherKey(t *testing.T) {
 		}
 		w.ca().AllowRepeat("www.example.com")
 		done, err := w.reconciler.Revoke(w.t.Context(), reconcile.Revocation{Name: "www", Reason: 1})
-		if err != nil || done.Revision.SHA256 != first.SHA256 || done.ByKey || done.Reasonless || !done.Newest {
+		if err != nil || done.Revision.SHA256 != first.SHA256 || !done.ByKey || done.Reasonless || !done.Newest {
 			t.Fatalf("got %+v, %v", done, err)
 		}
 		if !w.ca().Revoked(first.CertID) {
@@ -81,9 +81,13 @@ func TestTheWayToARevocation(t *testing.T) {
 		ask    reconcile.Revocation
 		want   reconcile.RevocationResult
 	}{
-		"the certificate's own key signs when asked":   {nil, reconcile.Revocation{ByKey: true}, reconcile.RevocationResult{ByKey: true}},
-		"and where the CA does not take the account's": {refuseRevocations("unauthorized", signedByAccount), reconcile.Revocation{}, reconcile.RevocationResult{ByKey: true}},
-		"without a reason where the CA takes none":     {refuseRevocations("badRevocationReason", once()), reconcile.Revocation{Reason: 4}, reconcile.RevocationResult{Reasonless: true}},
+		"the certificate's own key signs when asked":             {nil, reconcile.Revocation{ByKey: true}, reconcile.RevocationResult{ByKey: true}},
+		"and where the CA does not take the account's":           {refuseRevocations("unauthorized", signedByAccount), reconcile.Revocation{}, reconcile.RevocationResult{ByKey: true}},
+		"the certificate's own key signs that it is compromised": {nil, reconcile.Revocation{Reason: 1}, reconcile.RevocationResult{ByKey: true}},
+		"the account does where the CA refuses that":             {refuseRevocations("unauthorized", not(signedByAccount)), reconcile.Revocation{Reason: 1}, reconcile.RevocationResult{}},
+		"also where it does not know such keys":                  {refuseRevocations("badSignatureAlgorithm", not(signedByAccount)), reconcile.Revocation{Reason: 1}, reconcile.RevocationResult{}},
+		"with its key alone if asked, which is then the last":    {nil, reconcile.Revocation{Reason: 1, ByKey: true}, reconcile.RevocationResult{ByKey: true}},
+		"without a reason where the CA takes none":               {refuseRevocations("badRevocationReason", once()), reconcile.Revocation{Reason: 4}, reconcile.RevocationResult{Reasonless: true}},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			bubble(t, acmetest.Config{OrderGap: -1}, func(w *world) {
@@ -105,6 +109,8 @@ func TestTheWayToARevocation(t *testing.T) {
 		})
 	}
 }
+
+func not(f func(string) bool) func(string) bool { return func(s string) bool { return !f(s) } }
 
 // once is true the first time.
 func once() func(string) bool {

@@ -43,7 +43,7 @@ type Revocation struct {
 	At       time.Time `json:"at"`               // when that became known
 	Reason   string    `json:"reason,omitempty"` // of RFC 5280 §5.3.1; "": nobody said
 	NotAfter time.Time `json:"notAfter"`         // of the certificate: it is forgotten then
-	SPKI     string    `json:"spki,omitempty"`   // Revision's
+	SPKI     string    `json:"spki,omitempty"`   // SHA-256 of its public key, hex
 }
 
 // Revocation is what is known of the revocation of a revision; false: nothing.
