@@ -64,6 +64,7 @@ type Error struct {
 	Detail      string       // the CA's own words, sanitised and at most 4 KiB; or the local cause
 	Identifier  string       // the name that failed; "" when it concerns them all
 	Subproblems []Subproblem // per identifier (RFC 8555 §6.7.1)
+	Algorithms  []string     // that the CA accepts instead, of badSignatureAlgorithm (RFC 8555 §6.2)
 	RetryAt     time.Time    // absolute, at most a day ahead, or a week for a rate limit of this order alone; zero: the CA did not say
 	Final       bool         // the order is over, or one of its authorizations (RFC 8555 §7.1.6): only another order helps
 	Whole       bool         // it concerns the account or the CA, not just this order

@@ -67,14 +67,31 @@ func hintUnauthorized(e *Error, name, challenge string) string {
 	return "make sure that " + name + " points to this machine and that no other server answers for it"
 }
 
+// hintKey is for a kind of key that the CA refuses: of the account, or of a certificate.
+func hintKey(e *Error) string {
+	accepted := ""
+	if len(e.Algorithms) > 0 {
+		accepted = ", which accepts " + strings.Join(e.Algorithms, ", ")
+	}
+	switch e.Op {
+	case OpFinalize, OpOrder, OpAuthorization:
+		return "choose another privateKey in the spec: the CA refuses this kind of key"
+	case OpRevoke:
+		return "let the account sign: the CA refuses signatures of this kind of key"
+	case OpNewAccount, OpKeyChange:
+		return "set accountKey in the issuer to a kind of key for the CA" + accepted + "; algorithm in externalAccountBinding is for the binding"
+	}
+	return "the CA" + accepted + ", refuses signatures of the account's key: write an issuer of another name, with accountKey, for another account"
+}
+
 func hintPolicy(e *Error, name string) string {
 	switch e.Problem {
 	case problemAccountDoesNotExist:
 		return "restore the account's key from a backup if it was replaced; else acmed makes a new account by itself"
 	case problemBadCSR:
 		return "change privateKey in the spec, or csrFile if it has one: the CA refuses this request"
-	case "badPublicKey", "badSignatureAlgorithm":
-		return "choose another privateKey in the spec: the CA refuses this kind of key"
+	case "badPublicKey", problemBadSignature:
+		return hintKey(e)
 	case problemCompound:
 		return "see what the CA says of each name and mend those"
 	case problemExternalAccountRequired:

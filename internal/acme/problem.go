@@ -21,6 +21,7 @@ const (
 	problemBadCSR                  = "badCSR"
 	problemBadNonce                = "badNonce"
 	problemBadRevocationReason     = "badRevocationReason"
+	problemBadSignature            = "badSignatureAlgorithm"
 	problemCompound                = "compound"
 	problemExternalAccountRequired = "externalAccountRequired"
 	problemInvalidProfile          = "invalidProfile"
@@ -43,6 +44,7 @@ const (
 
 	noRetryAfter    = time.Hour // how long a rate limit lasts when the CA does not say
 	maxSubproblems  = 100
+	maxAlgorithms   = 20
 	maxProblemChars = 40
 )
 
@@ -51,7 +53,7 @@ const (
 func knownProblems() []string {
 	return []string{
 		problemAccountDoesNotExist, problemAlreadyReplaced, problemAlreadyRevoked, problemBadCSR, problemBadNonce,
-		"badPublicKey", problemBadRevocationReason, "badSignatureAlgorithm", "caa", problemCompound, "connection", "dns",
+		"badPublicKey", problemBadRevocationReason, problemBadSignature, "caa", problemCompound, "connection", "dns",
 		"dnssec", problemExternalAccountRequired, "incorrectResponse", "invalidContact", problemInvalidProfile,
 		problemMalformed, "orderNotReady", problemRateLimited, problemRejectedIdentifier, problemServerInternal, "tls",
 		problemUnauthorized, "unsupportedContact", problemUnsupportedIdentifier, problemUserActionRequired,
@@ -73,6 +75,7 @@ type problem struct {
 	Type        string
 	Detail      string
 	Subproblems []subproblem
+	Algorithms  []string // that the CA accepts, of badSignatureAlgorithm (RFC 8555 §6.2)
 }
 
 type subproblem struct {
@@ -117,6 +120,11 @@ func classify(op string, status int, p problem, wait time.Duration, now time.Tim
 			Identifier: clean(s.Identifier.Value), Problem: problemWord(s.Type), Detail: clean(s.Detail),
 		})
 	}
+	if e.Problem == problemBadSignature {
+		for _, name := range p.Algorithms[:min(len(p.Algorithms), maxAlgorithms)] {
+			e.Algorithms = append(e.Algorithms, clean(name))
+		}
+	}
 	if len(e.Subproblems) == 1 {
 		e.Identifier = e.Subproblems[0].Identifier
 	}
@@ -153,7 +161,7 @@ func kindOfProblem(op, word string) Kind {
 	switch word {
 	case problemServerInternal, problemBadNonce, "orderNotReady":
 		return Transient
-	case problemAccountDoesNotExist, problemBadCSR, "badPublicKey", "badSignatureAlgorithm", problemExternalAccountRequired,
+	case problemAccountDoesNotExist, problemBadCSR, "badPublicKey", problemBadSignature, problemExternalAccountRequired,
 		"invalidContact", problemInvalidProfile, problemRejectedIdentifier, "unsupportedContact", problemUnsupportedIdentifier,
 		problemUserActionRequired:
 		return Permanent
@@ -194,6 +202,8 @@ func concernsAll(e *Error) bool {
 		return true
 	case e.Kind == RateLimited:
 		return e.Op == OpNewOrder && limitsAccount(strings.ToLower(e.Detail))
+	case e.Op != OpFinalize && e.Op != OpRevoke && (e.Problem == problemBadSignature || e.Problem == "badPublicKey"):
+		return e.Kind == Permanent // it is the account's key
 	case e.Kind == Permanent:
 		return slices.Contains([]string{problemAccountDoesNotExist, problemUnauthorized, problemUserActionRequired,
 			problemExternalAccountRequired}, e.Problem)

@@ -256,3 +256,27 @@ func TestRequestsAreLoggedWithoutSecrets(t *testing.T) {
 		}
 	}
 }
+
+// TestTheAlgorithmsThatACAAccepts come with the refusal of another one (RFC 8555 §6.2).
+func TestTheAlgorithmsThatACAAccepts(t *testing.T) {
+	const kind = `"type":"urn:ietf:params:acme:error:badSignatureAlgorithm"`
+	for sentence, tt := range map[string]struct {
+		body string
+		want string
+	}{
+		"a list":               {`{` + kind + `,"algorithms":["RS256","PS256"]}`, "RS256 PS256"},
+		"none":                 {`{` + kind + `}`, ""},
+		"texts for a terminal": {`{` + kind + `,"algorithms":["\u001b[2J"]}`, `\x1b[2J`},
+		"of another problem":   {`{"type":"urn:ietf:params:acme:error:malformed","algorithms":["RS256"]}`, ""},
+		"a thousand":           {`{` + kind + `,"algorithms":["a"` + strings.Repeat(`,"a"`, 999) + `]}`, strings.TrimSpace(strings.Repeat("a ", 20))},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			f := newFake(t)
+			f.on("POST /account", reply{status: 400, body: tt.body})
+			_, err := f.client().Lookup(t.Context())
+			if e := errorOf(t, err); strings.Join(e.Algorithms, " ") != tt.want {
+				t.Errorf("got %q", e.Algorithms)
+			}
+		})
+	}
+}

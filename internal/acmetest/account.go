@@ -1,6 +1,7 @@
 package acmetest
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -75,9 +76,10 @@ func (ca *CA) bind(r *request, eab json.RawMessage) *problem {
 		return nil
 	}
 	unauthorized := refuse(http.StatusForbidden, "unauthorized", "the external account binding is not valid")
-	jws, err := jose.ParseSignedJSON(string(eab), []jose.SignatureAlgorithm{jose.HS256})
+	algorithm := cmp.Or(jose.SignatureAlgorithm(ca.cfg.EABSigned), jose.HS256)
+	jws, err := jose.ParseSignedJSON(string(eab), []jose.SignatureAlgorithm{algorithm})
 	if err != nil || len(jws.Signatures) != 1 {
-		ca.misbehaved("%s: the external account binding is no JWS with HS256: %v", r.url, err)
+		ca.misbehaved("%s: the external account binding is no JWS with %s: %v", r.url, algorithm, err)
 		return unauthorized
 	}
 	protected := jws.Signatures[0].Protected

@@ -34,7 +34,9 @@ type Config struct {
 	Lifetime time.Duration            // of certificates; zero: 90 days
 	Profiles map[string]time.Duration // lifetimes by profile, which the directory offers; nil: none
 
+	Algorithms  []string          // of account signatures that it accepts; nil: all that it knows
 	EAB         map[string][]byte // HMAC keys by kid, each good for one account; nil: none is known
+	EABSigned   string            // the only algorithm of an EAB that it accepts; "": HS256
 	RequireEAB  bool              // refuse accounts without one
 	RenewalInfo bool              // offer RFC 9773
 	RenewalPoll time.Duration     // how often renewal information is to be asked for; zero: every 6 hours
@@ -220,6 +222,13 @@ func (ca *CA) scripted(f func(*script)) {
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
 	f(&ca.script)
+}
+
+// Accept changes which algorithms of account signatures are accepted: see Config.Algorithms.
+func (ca *CA) Accept(algorithms ...string) {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	ca.cfg.Algorithms = algorithms
 }
 
 // AllowRepeat permits one more order for exactly these names, however soon: the test plays an operator who asks for

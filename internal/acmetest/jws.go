@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/go-jose/go-jose/v4"
 )
@@ -57,6 +58,9 @@ func (ca *CA) verify(r *request) *problem {
 		return refuse(http.StatusBadRequest, "malformed", "cannot parse the JWS")
 	}
 	protected := jws.Signatures[0].Protected
+	if p := ca.checkAlgorithm(protected.Algorithm); p != nil {
+		return p
+	}
 	if url, _ := protected.ExtraHeaders["url"].(string); url != r.url {
 		ca.misbehaved("%s: the protected header says url %q (RFC 8555 §6.4)", r.url, url)
 		return refuse(http.StatusUnauthorized, "unauthorized", "the url in the protected header is wrong")
@@ -69,6 +73,17 @@ func (ca *CA) verify(r *request) *problem {
 		return refuse(http.StatusUnauthorized, "unauthorized", "the signature does not verify")
 	}
 	return ca.spendNonce(r, protected.Nonce)
+}
+
+// checkAlgorithm refuses signatures that the CA does not know, and says which it does (RFC 8555 §6.2).
+func (ca *CA) checkAlgorithm(algorithm string) *problem {
+	accepted := ca.cfg.Algorithms
+	if accepted == nil || slices.Contains(accepted, algorithm) {
+		return nil
+	}
+	p := refuse(http.StatusBadRequest, "badSignatureAlgorithm", "%s is not supported", algorithm)
+	p.Algorithms = accepted
+	return p
 }
 
 // identify finds who signed: by kid, but by jwk for the requests that may be signed by a key without account.

@@ -43,6 +43,7 @@ type problem struct {
 	Detail      string       `json:"detail"`
 	Status      int          `json:"status"`
 	Subproblems []subproblem `json:"subproblems,omitempty"`
+	Algorithms  []string     `json:"algorithms,omitempty"` // of badSignatureAlgorithm (RFC 8555 §6.2)
 
 	retryAfter time.Duration // zero: not said
 }

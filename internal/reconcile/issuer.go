@@ -3,9 +3,6 @@ package reconcile
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -132,7 +129,7 @@ func (r *Reconciler) clientOf(ctx context.Context, i *issuer) (client *acme.Clie
 		return nil, "", ended, err
 	}
 	if account.URL == "" {
-		if err := r.register(ctx, i, client, &account, existing); err != nil {
+		if client, err = r.enroll(ctx, i, client, &account, key, existing); err != nil {
 			return nil, "", ended, err
 		}
 	}
@@ -157,7 +154,7 @@ func (r *Reconciler) accountKey(ctx context.Context, i *issuer) (a store.Account
 		key, err = r.settle(ctx, i, *have, key)
 		return *have, key, true, err
 	}
-	if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+	if key, err = newAccountKey(i.spec); err != nil {
 		return a, nil, false, err
 	}
 	a = store.Account{Directory: i.spec.Directory, Contact: i.spec.Contact, Created: time.Now()}
@@ -172,7 +169,7 @@ func (r *Reconciler) register(ctx context.Context, i *issuer, client *acme.Clien
 			return err
 		}
 		if err == nil {
-			reg.Binding = &acme.ExternalAccountBinding{KID: b.KID, Key: key}
+			reg.Binding = &acme.ExternalAccountBinding{KID: b.KID, Key: key, Algorithm: b.Algorithm}
 			a.KID = b.KID
 		}
 	}

@@ -3,9 +3,6 @@ package reconcile
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -129,7 +126,7 @@ func (r *Reconciler) rollover(ctx context.Context, i *issuer, have store.Account
 	if err != nil {
 		return err
 	}
-	next, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	next, err := nextAccountKey(i.spec, key)
 	if err != nil {
 		return err
 	}

@@ -283,14 +283,15 @@ var privateKeyKind = fresh(PrivateKey{RotationPolicy: "Always"}, object(checkPri
 	key("algorithm", "`ECDSA` or `RSA`",
 		func(k *PrivateKey) *string { return &k.Algorithm }, oneOf("ECDSA", "RSA")),
 	key("size", "ECDSA 256 or 384; RSA 2048, 3072 or 4096",
-		func(k *PrivateKey) *int { return &k.Size }, among(slices.Concat(ecdsaSizes, rsaSizes), integer(1, 1<<16))),
+		func(k *PrivateKey) *int { return &k.Size }, keySizeKind),
 	key("rotationPolicy", "`Always`: a new key with each certificate; `Never`: the same one",
 		func(k *PrivateKey) *string { return &k.RotationPolicy }, oneOf("Always", "Never")),
 ))
 
 var (
-	ecdsaSizes = []int{256, 384}
-	rsaSizes   = []int{2048, 3072, 4096}
+	ecdsaSizes  = []int{256, 384}
+	rsaSizes    = []int{2048, 3072, 4096}
+	keySizeKind = among(slices.Concat(ecdsaSizes, rsaSizes), integer(1, 1<<16))
 )
 
 func checkPrivateKey(v value, k *PrivateKey) {

@@ -12,6 +12,8 @@ var issuerKind = object(checkIssuer,
 		func(i *Issuer) *[]string { return &i.Contact }, contactsKind),
 	key("termsOfServiceAgreed", "without it no account is registered",
 		func(i *Issuer) *bool { return &i.TermsOfServiceAgreed }, boolKind),
+	key("accountKey", "what key a new account gets. The key of an account that is registered changes with `acmed account rollover`",
+		func(i *Issuer) **PrivateKey { return &i.AccountKey }, pointer(accountKeyKind)),
 	key("externalAccountBinding", "the credentials of an account that you have at the CA",
 		func(i *Issuer) **ExternalAccountBinding { return &i.Binding }, pointer(bindingKind)),
 	key("caBundle", "PEM file of the roots of a private CA",
@@ -22,6 +24,13 @@ var issuerKind = object(checkIssuer,
 		func(i *Issuer) *string { return &i.ProxyCredentialsFile }, optionalPathKind),
 	key("limits", "what acmed allows itself, so that it stays below what the CA allows. 0 means no limit",
 		func(i *Issuer) *Limits { return &i.Limits }, limitsKind),
+)
+
+var accountKeyKind = object(checkPrivateKey,
+	key("algorithm", "`ECDSA` or `RSA`",
+		func(k *PrivateKey) *string { return &k.Algorithm }, oneOf("ECDSA", "RSA")),
+	key("size", "ECDSA 256 or 384; RSA 2048, 3072 or 4096",
+		func(k *PrivateKey) *int { return &k.Size }, keySizeKind),
 )
 
 // optionalPathKind reads an absolute path or "".
@@ -49,6 +58,8 @@ var bindingKind = object(checkBinding,
 	key("hmacKeyCredential", "the name of a systemd credential that holds it",
 		func(b *ExternalAccountBinding) *string { return &b.HMACKeyCredential },
 		like(credentialName.String(), scalar("the name of a systemd credential", "!!str", parseCredential))),
+	key("algorithm", "how the binding is signed: `HS256`, `HS384` or `HS512`",
+		func(b *ExternalAccountBinding) *string { return &b.Algorithm }, oneOf("HS256", "HS384", "HS512")),
 )
 
 func checkBinding(v value, _ *ExternalAccountBinding) {

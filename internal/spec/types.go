@@ -92,6 +92,7 @@ type Issuer struct {
 	Directory            string // https URL
 	Contact              []string
 	TermsOfServiceAgreed bool
+	AccountKey           *PrivateKey             // of a new account, without RotationPolicy; nil: ECDSA 256, or what the CA accepts
 	Binding              *ExternalAccountBinding // nil: none
 	Credentials          string                  // how to get a binding at this CA, after "get one"; "": not known, or none is needed
 	Policy               *Policy                 // what this CA is known to refuse; nil: nothing is known
@@ -106,6 +107,7 @@ type ExternalAccountBinding struct {
 	KID               string
 	HMACKeyFile       string // "" when HMACKeyCredential is set
 	HMACKeyCredential string // name of a systemd credential
+	Algorithm         string // "HS256", "HS384" or "HS512"; "": HS256
 }
 
 // Limits are what acmed allows itself at one issuer, below what the CA publishes. Zero: no limit.
