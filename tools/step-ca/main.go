@@ -1,5 +1,8 @@
 // Command step-ca is Smallstep's CA without its plug-ins for the key stores of clouds and hardware, which take a third of
 // the time to build it.
+//
+// `step-ca eab DATABASE KID KEY` adds a key for an external account binding to the database of a CA that does not run. The
+// published step-ca requires such keys where its configuration says so, but only its makers' hosted service creates them.
 package main
 
 import (
@@ -19,6 +22,7 @@ func main() {
 	app.Name = "step-ca"
 	app.Flags = commands.AppCommand.Flags
 	app.Action = commands.AppCommand.Action
+	app.Commands = []cli.Command{{Name: "eab", Action: addBinding}}
 	if err := app.Run(os.Args); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
