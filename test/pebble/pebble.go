@@ -35,11 +35,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
 
+	"acmed/test/ca"
 	"acmed/test/process"
 )
 
@@ -119,13 +119,9 @@ type Server struct {
 
 	options Options
 	tools   Tools
-	client  *http.Client
+	client  *ca.Client
 	dns, ca *process.Process
 }
-
-// attempts bounds how often New moves to other ports, because between choosing
-// a free port and Pebble's taking it, another process may be faster.
-const attempts = 5
 
 // New starts a CA and waits until it answers. The context bounds only that
 // wait. The caller must Close the server.
@@ -137,25 +133,19 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	for range attempts {
-		var s *Server
-		if s, err = start(ctx, tools, o); err == nil {
-			return s, nil
-		}
-		if !errors.Is(err, process.ErrPortTaken) {
-			break
-		}
-	}
-	return nil, err
+	return ca.OnFreePorts(func() (*Server, error) { return start(ctx, tools, o) })
 }
 
 func start(ctx context.Context, tools Tools, o Options) (*Server, error) {
 	s := &Server{options: o, tools: tools, RootsFile: filepath.Join(o.Dir, "roots.pem")}
-	pool, err := writeListenerCert(o.Dir)
+	root, err := ca.NewRoot("root of a test CA's listeners")
 	if err != nil {
 		return nil, err
 	}
-	s.client = &http.Client{Transport: transport(pool)}
+	if err := errors.Join(root.WriteCertificate(s.RootsFile), root.WriteListener(o.Dir, "listener")); err != nil {
+		return nil, err
+	}
+	s.client = ca.NewClient(root.Certificate)
 	ports, err := process.FreePorts(6)
 	if err != nil {
 		return nil, err
@@ -186,7 +176,7 @@ func (s *Server) startDNS(ctx context.Context, management string) (err error) {
 		return err
 	}
 	return s.dns.AwaitReady(ctx, func(ctx context.Context) error {
-		return errors.Join(lookup(ctx, s.DNSAddr), s.answers(ctx, s.DNSURL))
+		return errors.Join(lookup(ctx, s.DNSAddr), s.client.Answers(ctx, s.DNSURL))
 	})
 }
 
@@ -199,7 +189,7 @@ func (s *Server) startCA(ctx context.Context) (err error) {
 	return s.ca.AwaitReady(ctx, func(ctx context.Context) error {
 		// Below the directory there is no endpoint, so this leaves no trace in
 		// the log.
-		return errors.Join(s.answers(ctx, s.DirectoryURL+"/none"), s.answers(ctx, s.ManagementURL))
+		return errors.Join(s.client.Answers(ctx, s.DirectoryURL+"/none"), s.client.Answers(ctx, s.ManagementURL))
 	})
 }
 
@@ -224,7 +214,7 @@ func (s *Server) Close() {
 	if s.dns != nil {
 		s.dns.Kill()
 	}
-	s.client.CloseIdleConnections()
+	s.client.Close()
 }
 
 // IssuingRoots returns the roots of the chains that the CA offers, the default
@@ -232,11 +222,11 @@ func (s *Server) Close() {
 func (s *Server) IssuingRoots(ctx context.Context) ([]*x509.Certificate, error) {
 	var roots []*x509.Certificate
 	for n := range 1 + s.options.AlternateRoots {
-		pem, err := s.do(ctx, http.MethodGet, fmt.Sprintf("%s/roots/%d", s.ManagementURL, n), nil)
+		pem, err := s.client.Get(ctx, fmt.Sprintf("%s/roots/%d", s.ManagementURL, n))
 		if err != nil {
 			return nil, err
 		}
-		root, err := parseCert(pem)
+		root, err := ca.Parse(pem)
 		if err != nil {
 			return nil, err
 		}
@@ -247,7 +237,7 @@ func (s *Server) IssuingRoots(ctx context.Context) ([]*x509.Certificate, error) 
 
 // Revoked tells whether the CA has revoked a certificate.
 func (s *Server) Revoked(ctx context.Context, leaf *x509.Certificate) (bool, error) {
-	body, err := s.do(ctx, http.MethodGet, fmt.Sprintf("%s/cert-status-by-serial/%x", s.ManagementURL, leaf.SerialNumber), nil)
+	body, err := s.client.Get(ctx, fmt.Sprintf("%s/cert-status-by-serial/%x", s.ManagementURL, leaf.SerialNumber))
 	if err != nil {
 		return false, err
 	}
@@ -260,14 +250,14 @@ func (s *Server) Revoked(ctx context.Context, leaf *x509.Certificate) (bool, err
 // info, which need not even be JSON.
 func (s *Server) SetRenewalInfo(ctx context.Context, certPEM []byte, info string) error {
 	body := map[string]string{"Certificate": string(certPEM), "ARIResponse": info}
-	_, err := s.do(ctx, http.MethodPost, s.ManagementURL+"/set-renewal-info/", body)
+	_, err := s.client.Post(ctx, s.ManagementURL+"/set-renewal-info/", body)
 	return err
 }
 
 // SetDNS calls challtestsrv, for example SetDNS(ctx, "set-servfail",
 // map[string]any{"host": "www.example.com."}).
 func (s *Server) SetDNS(ctx context.Context, verb string, body map[string]any) error {
-	_, err := s.do(ctx, http.MethodPost, s.DNSURL+"/"+verb, body)
+	_, err := s.client.Post(ctx, s.DNSURL+"/"+verb, body)
 	return err
 }
 

@@ -1,8 +1,9 @@
 package pebble
 
 import (
-	"bytes"
 	"testing"
+
+	"acmed/test/ca"
 )
 
 // Start is [New] for tests: it ends with the test, which it fails when the CA
@@ -13,16 +14,7 @@ func Start(t testing.TB, o Options) *Server {
 		o.Dir = t.TempDir()
 	}
 	s, err := New(t.Context(), o)
-	if err != nil {
-		t.Fatalf("starting Pebble: %v", err)
-	}
-	t.Cleanup(func() {
-		s.Close()
-		if t.Failed() {
-			t.Logf("the end of Pebble's log:\n%s", lastLines(s.ca.Log(), 60))
-		}
-	})
-	return s
+	return ca.Started(t, "Pebble", s, err)
 }
 
 // Count is [Server.Requests] for tests.
@@ -33,9 +25,4 @@ func (s *Server) Count(t testing.TB) Requests {
 		t.Fatalf("reading Pebble's log: %v", err)
 	}
 	return counts
-}
-
-func lastLines(text []byte, n int) []byte {
-	lines := bytes.SplitAfter(text, []byte("\n"))
-	return bytes.Join(lines[max(0, len(lines)-n):], nil)
 }

@@ -76,8 +76,8 @@ func run(m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
-// New makes the files of a site. When the test fails, it shows the end of the daemon's log.
-func New(t testing.TB, ca *pebble.Server, o Options) *Site {
+// Empty is a site without files. When the test fails, it shows the end of the daemon's log.
+func Empty(t testing.TB) *Site {
 	t.Helper()
 	// The path of a unix socket is short: t.TempDir would put the test's name into it.
 	dir, err := os.MkdirTemp("", "acmed-site-") //nolint:usetesting // see above
@@ -85,9 +85,18 @@ func New(t testing.TB, ca *pebble.Server, o Options) *Site {
 		t.Fatal(err)
 	}
 	s := &Site{Dir: dir, State: filepath.Join(dir, "state"), Tokens: filepath.Join(dir, "run/http-01")}
-	socket := filepath.Join(dir, "run/acmed.sock")
-	s.Control = control.Dial(socket)
+	s.Control = control.Dial(s.Socket())
 	t.Cleanup(func() { s.clear(t) })
+	if err := os.Mkdir(s.Path("certs.d"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// New makes the files of a site. When the test fails, it shows the end of the daemon's log.
+func New(t testing.TB, ca *pebble.Server, o Options) *Site {
+	t.Helper()
+	s := Empty(t)
 	solver := fmt.Sprintf("{solver: listen, listen: %q}", ca.HTTPAddr)
 	if o.Responder {
 		solver = "{solver: responder}"
@@ -104,7 +113,7 @@ http: %s
 admin: {listen: %q}
 log: {format: json}
 control: {socket: %s}
-`, solver, o.Admin, socket))
+`, solver, o.Admin, s.Socket()))
 	if o.ALPN {
 		s.Append(t, "acmed.yaml", fmt.Sprintf("tlsALPN: {listen: %q}\n", ca.TLSAddr))
 	}
@@ -114,9 +123,6 @@ control: {socket: %s}
 	}
 	s.Write(t, "issuers.d/pebble.yaml", fmt.Sprintf("directory: %s\ncaBundle: %s\nlimits: {%s}\n%s\n",
 		ca.DirectoryURL, ca.RootsFile, limits, o.Issuer))
-	if err := os.Mkdir(s.Path("certs.d"), 0o755); err != nil {
-		t.Fatal(err)
-	}
 	return s
 }
 
@@ -130,6 +136,9 @@ func (s *Site) clear(t testing.TB) {
 		t.Error(err)
 	}
 }
+
+// Socket is the control socket's path, which acmed.yaml has to name.
+func (s *Site) Socket() string { return s.Path("run/acmed.sock") }
 
 // Path of a file of the site.
 func (s *Site) Path(parts ...string) string {

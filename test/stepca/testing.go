@@ -1,8 +1,9 @@
 package stepca
 
 import (
-	"bytes"
 	"testing"
+
+	"acmed/test/ca"
 )
 
 // Start is [New] for tests: it ends with the test, which it fails when the CA does not come up, and shows the end of the
@@ -13,15 +14,5 @@ func Start(t testing.TB, o Options) *Server {
 		o.Dir = t.TempDir()
 	}
 	s, err := New(t.Context(), o)
-	if err != nil {
-		t.Fatalf("starting step-ca: %v", err)
-	}
-	t.Cleanup(func() {
-		s.Close()
-		if t.Failed() {
-			lines := bytes.SplitAfter(s.ca.Log(), []byte("\n"))
-			t.Logf("the end of step-ca's log:\n%s", bytes.Join(lines[max(0, len(lines)-60):], nil))
-		}
-	})
-	return s
+	return ca.Started(t, "step-ca", s, err)
 }
