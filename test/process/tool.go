@@ -33,3 +33,22 @@ func output(cmd *exec.Cmd) (string, error) {
 	}
 	return strings.TrimSpace(string(out)), nil
 }
+
+// ToolVersion returns the version of a dependency that tools/MODULE/go.mod pins.
+func ToolVersion(module, dependency string) (string, error) {
+	gomod, err := output(exec.Command("go", "env", "GOMOD"))
+	if err != nil {
+		return "", err
+	}
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(gomod), "tools", module, "go.mod"))
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(strings.TrimPrefix(line, "require "))
+		if len(fields) >= 2 && fields[0] == dependency {
+			return fields[1], nil
+		}
+	}
+	return "", fmt.Errorf("reading the version of %s: tools/%s does not require it", dependency, module)
+}
