@@ -54,7 +54,7 @@ func SenselessTable(check func(challenge, identifiers string) string) string {
 			rows = append(rows, []string{kind, identifiers, why, check(challenge, identifiers)})
 		}
 	}
-	return table(rows)
+	return Table(rows)
 }
 
 // PairwiseTable has a row for each cell.
@@ -73,7 +73,7 @@ func PairwiseTable(results []Result) string {
 		}
 		rows = append(rows, row)
 	}
-	return table(rows)
+	return Table(rows)
 }
 
 // FullTable has a row for each challenge with identifiers, and a column for each CA.
@@ -91,7 +91,7 @@ func FullTable(results []Result) string {
 			rows = append(rows, row)
 		}
 	}
-	return table(rows)
+	return Table(rows)
 }
 
 // keysSeen names the keys with which all went well under both policies.
@@ -129,7 +129,7 @@ func OfferTable(offers []Offer) string {
 			rows[i] = append(rows[i], value)
 		}
 	}
-	return table(rows)
+	return Table(rows)
 }
 
 func profiles(all map[string]string) string {
@@ -168,8 +168,8 @@ func either(first bool, a, b string) string {
 	return b
 }
 
-// table is Markdown, the first row its head.
-func table(rows [][]string) string {
+// Table is Markdown, the first row its head.
+func Table(rows [][]string) string {
 	var b strings.Builder
 	for i, row := range rows {
 		fmt.Fprintf(&b, "| %s |\n", strings.Join(row, " | "))
@@ -178,6 +178,24 @@ func table(rows [][]string) string {
 		}
 	}
 	return b.String()
+}
+
+// Rows returns the cells of a text that Table has made.
+func Rows(text string) (rows [][]string) {
+	for line := range strings.Lines(text) {
+		inside, ok := strings.CutPrefix(strings.TrimSuffix(line, " |\n"), "| ")
+		if ok {
+			rows = append(rows, strings.Split(inside, " | "))
+		}
+	}
+	return rows
+}
+
+// Section returns a section of a text, as Rewrite knows it; "" if it is not there.
+func Section(text, name string) string {
+	_, rest, _ := strings.Cut(text, "<!-- made: "+name+" -->\n")
+	section, _, _ := strings.Cut(rest, "<!-- end -->\n")
+	return section
 }
 
 // Rewrite replaces sections of a text. Each begins after the line `<!-- made: NAME -->` and ends before `<!-- end -->`.
