@@ -1,9 +1,10 @@
 # Each target is one command a person could type. Go fetches the pinned tools.
 FUZZTIME ?= 10s
 SIMULATED ?= 10000
+CAS ?= Pebble,step-ca,Caddy,Vault
 LINT = go tool -modfile=tools/golangci-lint/go.mod golangci-lint
 
-.PHONY: build demo test sim fuzz bench lint fmt deb rpm e2e e2e-full clean
+.PHONY: build demo test sim fuzz bench lint fmt deb rpm e2e e2e-full cas cas-full clean
 
 build: # a static binary in bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/ ./cmd/acmed
@@ -26,7 +27,7 @@ bench: # every figure in one table, see docs/performance.md; takes half an hour 
 
 lint:
 	@test -z "$$(gofmt -l cmd internal test | tee /dev/stderr)"
-	go vet ./... && go vet -tags=e2e ./test/e2e ./test/matrix
+	go vet ./... && go vet -tags=e2e ./test/e2e ./test/matrix ./test/cas
 	go mod tidy -diff
 	@! grep -rniE '"[^"]*failed to ' --include='*.go' --exclude='*_test.go' cmd internal test || { echo 'errors name the operation, see CONTRIBUTING.md'; exit 1; }
 	$(LINT) run
@@ -46,6 +47,12 @@ e2e: deb # needs root on Debian: the package in containers with a real systemd; 
 
 e2e-full: # every challenge with all identifiers, keys and CAs, see docs/compatibility.md; UPDATE=1 writes its table
 	go test -tags=e2e -count=1 -v -timeout=60m ./test/matrix -matrix.full
+
+cas: # all that acmed does at four CAs; CAS=Pebble,step-ca is two only; see docs/compatibility.md
+	go test -tags=e2e -count=1 -v -timeout=30m -parallel=32 ./test/cas -cas.only=$(CAS)
+
+cas-full: # those features too whose tests wait for many minutes; UPDATE=1 writes the table
+	go test -tags=e2e -count=1 -v -timeout=60m -parallel=32 ./test/cas -cas.only=$(CAS) -cas.full
 
 clean:
 	rm -rf bin dist

@@ -42,6 +42,11 @@ func front(t *testing.T, authority subject, refuse func(http.ResponseWriter, *ht
 		}
 	}))
 	t.Cleanup(server.Close)
+	if authority.moveTo != nil {
+		if err := authority.moveTo(t.Context(), server.URL); err != nil {
+			t.Fatal(err)
+		}
+	}
 	bundle := filepath.Join(t.TempDir(), "front.pem")
 	text := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), readFile(t, authority.caBundle)...)
 	if authority.roots != "" {

@@ -19,11 +19,10 @@ func kill(t *testing.T, l *lab, start func(options) subject) {
 	g := p.gate(t)
 	p.spec(t, "web", "")
 	d := p.Start(t)
+	restart := func() { d.Kill(); d = p.Start(t) }
 	l.try(t, cas.Kill, authority, func(t *testing.T) string {
 		g.knocked(t)
-		p.pending(t, "web")
-		d.Kill()
-		d = p.Start(t)
+		restart()
 		g.open()
 		p.await(t, "web", 1, site.Patience)
 		return fmt.Sprint(ca.Count(t, authority.server, authority.newOrder))
@@ -41,7 +40,6 @@ func killCA(t *testing.T, l *lab, start func(options) subject) {
 	d := p.Start(t)
 	l.try(t, cas.Restart, authority, func(t *testing.T) string {
 		g.knocked(t)
-		p.pending(t, "web")
 		authority.stop()
 		if err := authority.restart(t.Context()); err != nil {
 			t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"acmed/internal/control"
+	"acmed/test/ca"
 	"acmed/test/cas"
 	"acmed/test/site"
 	"acmed/test/zone"
@@ -135,12 +136,14 @@ func (p *place) output(t *testing.T, args ...string) (string, error) {
 	return string(out), err
 }
 
-func (p *place) status(t *testing.T, name string) control.Certificate {
+// status waits until the daemon has read the spec.
+func (p *place) status(t *testing.T, name string) (c control.Certificate) {
 	t.Helper()
-	c, err := p.Control.Status(t.Context(), name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var err error
+	within(t, site.Patience, "the spec of "+name+" is read", func() bool {
+		c, err = p.Control.Status(t.Context(), name)
+		return err == nil
+	}, func() { t.Log(err) })
 	return c
 }
 
@@ -153,13 +156,10 @@ func (p *place) await(t *testing.T, name string, revision int, patience time.Dur
 	return p.pair(t, name)
 }
 
-// pending waits until the order of a certificate is at the CA.
-func (p *place) pending(t *testing.T, name string) {
+// ordered waits until the CA has the first order.
+func (p *place) ordered(t *testing.T) {
 	t.Helper()
-	within(t, site.Patience, name+" has an order", func() bool {
-		o := p.status(t, name).Order
-		return o != nil && o.URL != ""
-	}, nil)
+	within(t, site.Patience, "the CA has an order", func() bool { return ca.Count(t, p.ca.server, p.ca.newOrder) > 0 }, nil)
 }
 
 // within polls until a condition holds. If it never does, show runs before the test fails; nil: nothing does.

@@ -179,11 +179,10 @@ func requests(t *testing.T, l *lab, start func(options) subject) {
 
 // renewal waits for certificates that nobody asks for.
 func renewal(t *testing.T, l *lab, start func(options) subject) {
-	lifetime, before := 5*time.Minute, "renew: {before: 4m 30s}\n"
-	authority := start(options{lifetime: lifetime})
+	authority := start(options{lifetime: 5 * time.Minute})
 	p := l.newPlace(t, authority, binding{})
 	p.publish("web", 1)
-	p.spec(t, "web", before)
+	p.spec(t, "web", "renew: {before: 4m 30s, ari: false}\n")
 	d := p.Start(t)
 	l.try(t, cas.Renewal, authority, func(t *testing.T) string {
 		var serials []string

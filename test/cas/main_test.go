@@ -8,11 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"acmed/test/caddy"
+	"acmed/test/cas"
 	"acmed/test/netns"
 	"acmed/test/pebble"
 	"acmed/test/site"
@@ -20,7 +22,10 @@ import (
 	"acmed/test/vault"
 )
 
-var full = flag.Bool("cas.full", false, "try the slow features too")
+var (
+	full = flag.Bool("cas.full", false, "try the slow features too")
+	only = flag.String("cas.only", strings.Join(cas.CAs(), ","), "the CAs to try, separated by commas")
+)
 
 // TestMain runs the tests in a network namespace: the CAs validate on the ports that the RFCs name, and resolve names as the
 // system does, which there is by the name server of the tests.
@@ -50,11 +55,16 @@ func replaceResolver() error {
 
 // prepare does what needs the network.
 func prepare() error {
-	if _, err := pebble.Build(); err != nil {
+	flag.Parse()
+	if _, err := pebble.Build(); err != nil { // other CAs are tried with it as well
 		return err
 	}
-	for _, build := range []func() (string, error){stepca.Build, caddy.Build, vault.Build} {
-		if _, err := build(); err != nil {
+	builds := map[string]func() (string, error){"step-ca": stepca.Build, "Caddy": caddy.Build, "Vault": vault.Build}
+	for _, name := range strings.Split(*only, ",") {
+		if builds[name] == nil {
+			continue
+		}
+		if _, err := builds[name](); err != nil {
 			return err
 		}
 	}

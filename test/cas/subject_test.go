@@ -29,8 +29,9 @@ type subject struct {
 	newOrder   string
 	signed     string // of every signed request
 	bindings   []binding
-	roots      string             // PEM file of the root of what it issues, where a test needs it
-	setTerms   func(string) error // of step-ca
+	roots      string                              // PEM file of the root of what it issues, where a test needs it
+	setTerms   func(string) error                  // of step-ca
+	moveTo     func(context.Context, string) error // of Vault, whose answers name its address
 }
 
 // binding is a key for an external account binding. The key is as an operator gets it.
@@ -91,7 +92,7 @@ func startPebble(t *testing.T, o options) subject {
 
 func startStepCA(t *testing.T, o options) subject {
 	t.Helper()
-	p := stepca.Provisioner{Name: "test", Lifetime: o.lifetime, Terms: o.terms}
+	p := stepca.Provisioner{Name: "acme", Lifetime: o.lifetime, Terms: o.terms}
 	var bindings []binding
 	if o.bound {
 		p.Bindings, bindings = hmacKeys(), bindingsOf(hmacKeys())
@@ -99,7 +100,7 @@ func startStepCA(t *testing.T, o options) subject {
 	s := stepca.Start(t, stepca.Options{Resolver: nameServer, Provisioners: []stepca.Provisioner{p}})
 	return subject{
 		name: "step-ca", directory: s.DirectoryURL, caBundle: s.RootsFile, server: s, stop: s.Stop, restart: s.Restart, revoked: s.Revoked,
-		newAccount: `method=POST .*path=/acme/test/new-account .*status=201`, newOrder: `method=POST .*path=/acme/test/new-order .*status=201`,
+		newAccount: `method=POST .*path=/acme/acme/new-account .*status=201`, newOrder: `method=POST .*path=/acme/acme/new-order .*status=201`,
 		signed: `method=POST `, bindings: bindings, setTerms: s.SetTerms,
 	}
 }
@@ -135,6 +136,6 @@ func startVault(t *testing.T, o options) subject {
 	return subject{
 		name: "Vault", directory: s.Directory(role), caBundle: s.ListenersFile, server: s, stop: s.Stop, restart: s.Restart, revoked: s.Revoked,
 		newAccount: `POST \S*acme/new-account 201`, newOrder: `POST \S*acme/new-order 201`, signed: `(?m)^POST \S*acme/\S+ \d+`,
-		bindings: bindings, roots: s.RootsFile,
+		bindings: bindings, roots: s.RootsFile, moveTo: s.MoveTo,
 	}
 }

@@ -5,6 +5,7 @@ package cas_test
 import (
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"acmed/test/cas"
@@ -25,6 +26,7 @@ func scenarios() []scenario {
 	bound := []string{"Pebble", "step-ca", "Vault"}
 	return []scenario{
 		{name: "certificates and account", run: certificatesAndAccount},
+		{name: "documented issuer", run: documentedIssuer},
 		{name: "requests", run: requests},
 		{name: "renewal", run: renewal},
 		{name: "binding", cas: bound, run: boundAccount},
@@ -52,6 +54,9 @@ func TestCAs(t *testing.T) {
 	l := newLab(t)
 	t.Run("at", func(t *testing.T) {
 		for _, ca := range cas.CAs() {
+			if !slices.Contains(strings.Split(*only, ","), ca) {
+				continue
+			}
 			for _, s := range scenarios() {
 				if s.cas != nil && !slices.Contains(s.cas, ca) || s.slow && !*full {
 					continue

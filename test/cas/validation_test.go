@@ -25,7 +25,7 @@ func lateDNS(t *testing.T, l *lab, start func(options) subject) {
 	p.spec(t, "late", "")
 	d := p.Start(t)
 	l.try(t, cas.LateDNS, authority, func(t *testing.T) string {
-		p.pending(t, "late")
+		p.ordered(t)
 		pass(t, lateness)
 		p.publish("late", 1)
 		p.await(t, "late", 1, 4*time.Minute)
@@ -42,7 +42,7 @@ func lateServer(t *testing.T, l *lab, start func(options) subject) {
 	p.spec(t, "late", "")
 	d := p.Start(t)
 	l.try(t, cas.LateServer, authority, func(t *testing.T) string {
-		p.pending(t, "late")
+		p.ordered(t)
 		pass(t, 2*lateness)
 		p.forward(t, nil)
 		p.await(t, "late", 1, 4*time.Minute)
@@ -174,7 +174,7 @@ func lateOrder(t *testing.T, l *lab, start func(options) subject) {
 	p.spec(t, "late", "")
 	d := p.Start(t)
 	l.try(t, cas.LateOrder, authority, func(t *testing.T) string {
-		p.pending(t, "late")
+		p.ordered(t)
 		pass(t, 200*time.Second)
 		p.publish("late", 1)
 		leaf := p.await(t, "late", 1, 10*time.Minute).leaf
