@@ -22,6 +22,7 @@ func (p *place) serve(t *testing.T, h http.Handler) {
 		t.Fatal(err)
 	}
 	server := &http.Server{Handler: h}
+	server.SetKeepAlivesEnabled(false) // step-ca and Caddy would stay connected to it after the record has changed
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	t.Cleanup(func() {
