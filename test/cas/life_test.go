@@ -156,25 +156,34 @@ func (p *place) ended(t *testing.T) string {
 	return "yes"
 }
 
-// requests counts what a certificate costs the CA.
+// requests counts what a certificate costs the CA. On a busy machine a CA may validate after acmed has asked, which costs one
+// request more: the least of some counts.
 func requests(t *testing.T, l *lab, start func(options) subject) {
 	authority := start(options{friendly: true})
 	p := l.newPlace(t, authority, binding{})
-	for _, name := range []string{"first", "second"} {
-		p.publish(name, 1)
-	}
-	p.spec(t, "first", "renew: {ari: false}\n")
+	p.publish("known", 1)
+	p.spec(t, "known", "")
 	d := p.Start(t)
-	p.await(t, "first", 1, site.Patience)
+	p.await(t, "known", 1, site.Patience) // there is an account now
 	l.try(t, cas.Requests, authority, func(t *testing.T) string {
-		before := ca.Count(t, authority.server, authority.signed)
-		p.spec(t, "second", "renew: {ari: false}\n")
-		p.await(t, "second", 1, site.Patience)
-		between := ca.Count(t, authority.server, authority.signed)
-		p.Run(t, "renew", "second", "--wait")
-		return fmt.Sprintf("%d, %d", between-before, ca.Count(t, authority.server, authority.signed)-between)
+		first, renewal := 1000, 1000
+		for n := range 3 {
+			name := fmt.Sprint("web", n)
+			p.publish(name, 1)
+			first = min(first, p.cost(t, func() { p.spec(t, name, "renew: {ari: false}\n"); p.await(t, name, 1, site.Patience) }))
+			renewal = min(renewal, p.cost(t, func() { p.Run(t, "renew", name, "--wait") }))
+		}
+		return fmt.Sprintf("%d, %d", first, renewal)
 	})
 	d.Stop(t)
+}
+
+// cost is how many signed requests the CA gets meanwhile.
+func (p *place) cost(t *testing.T, act func()) int {
+	t.Helper()
+	before := ca.Count(t, p.ca.server, p.ca.signed)
+	act()
+	return ca.Count(t, p.ca.server, p.ca.signed) - before
 }
 
 // renewal waits for certificates that nobody asks for.

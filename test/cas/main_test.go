@@ -60,7 +60,7 @@ func prepare() error {
 		return err
 	}
 	builds := map[string]func() (string, error){"step-ca": stepca.Build, "Caddy": caddy.Build, "Vault": vault.Build}
-	for _, name := range strings.Split(*only, ",") {
+	for name := range strings.SplitSeq(*only, ",") {
 		if builds[name] == nil {
 			continue
 		}
