@@ -54,7 +54,7 @@ func starters() map[string]func(*testing.T, options) subject {
 	}
 }
 
-// hmacKeys are for CAs that are told the keys.
+// hmacKeys are keys for CAs that take them from their configuration.
 func hmacKeys() map[string][]byte {
 	return map[string][]byte{"kid-1": []byte("0123456789abcdef0123456789abcdef"), "kid-2": []byte("fedcba9876543210fedcba9876543210")}
 }

@@ -42,7 +42,7 @@ func (s *Server) configure(ctx context.Context) error {
 	return err
 }
 
-// MoveTo tells Vault the address at which clients find it, as an operator does where a proxy is in front of it. The
+// MoveTo sets the address at which clients find Vault, as an operator does where a proxy is in front of it. The
 // directories of the server are not changed.
 func (s *Server) MoveTo(ctx context.Context, base string) error {
 	_, err := s.write(ctx, "config/cluster", map[string]any{"path": base + "/v1/pki"})

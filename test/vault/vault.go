@@ -125,7 +125,7 @@ func (s *Server) Close() {
 	s.client.Close()
 }
 
-// Revoked tells whether the CA's revocation list holds a certificate.
+// Revoked reports whether the CA's revocation list holds a certificate.
 func (s *Server) Revoked(ctx context.Context, leaf *x509.Certificate) (bool, error) {
 	return s.client.Listed(ctx, s.url("crl"), leaf)
 }
