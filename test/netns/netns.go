@@ -66,8 +66,11 @@ func raiseLoopback() error {
 	return withSocket(unix.AF_INET, func(fd int) error { return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo) })
 }
 
-// AddAddress gives the loopback device an IPv6 address, beside ::1. Of IPv4, it has all of 127.0.0.0/8.
+// AddAddress gives the loopback device an address beside ::1 and 127.0.0.0/8, all of which it has.
 func AddAddress(address netip.Addr) error {
+	if address.Is4() {
+		return addIPv4(address)
+	}
 	// struct in6_ifreq of linux/ipv6.h. The loopback device is the first of every namespace.
 	request := struct {
 		address      [16]byte
@@ -81,6 +84,31 @@ func AddAddress(address netip.Addr) error {
 		}
 		return nil
 	})
+}
+
+// addIPv4 uses an alias of the device, since a device has one IPv4 address by this interface. The name of the alias is
+// made of the address, whose 32 bits leave room for the prefix in the 15 bytes of a name.
+func addIPv4(address netip.Addr) error {
+	alias, err := unix.NewIfreq(fmt.Sprintf("lo:%x", address.As4()))
+	if err != nil {
+		return err
+	}
+	add := func(fd int) error {
+		if err := alias.SetInet4Addr(address.AsSlice()); err != nil {
+			return err
+		}
+		if err := unix.IoctlIfreq(fd, unix.SIOCSIFADDR, alias); err != nil {
+			return err
+		}
+		if err := alias.SetInet4Addr([]byte{255, 255, 255, 255}); err != nil {
+			return err
+		}
+		return unix.IoctlIfreq(fd, unix.SIOCSIFNETMASK, alias)
+	}
+	if err := withSocket(unix.AF_INET, add); err != nil {
+		return fmt.Errorf("giving the loopback device %s: %w", address, err)
+	}
+	return nil
 }
 
 // withSocket lends a socket, by which the kernel is asked.

@@ -9,6 +9,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -71,6 +73,19 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
+// Stop asks the program to end, and kills it if it still runs after the grace period.
+func (p *Process) Stop(grace time.Duration) {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // the only error is that it has ended
+	select {
+	case <-p.done:
+	case <-time.After(grace):
+		p.Kill()
+	}
+}
+
+// Ended is closed when the program has ended.
+func (p *Process) Ended() <-chan struct{} { return p.done }
+
 const (
 	readyTimeout = 30 * time.Second
 	pollInterval = 10 * time.Millisecond
@@ -111,11 +126,16 @@ func (p *Process) ended() error {
 
 // Log is what this process has written.
 func (p *Process) Log() []byte {
-	log, err := os.ReadFile(p.logFile)
+	file, err := os.Open(p.logFile)
 	if err != nil {
 		return []byte(err.Error())
 	}
-	return log[min(p.logStart, int64(len(log))):]
+	defer file.Close()
+	log, err := io.ReadAll(io.NewSectionReader(file, p.logStart, math.MaxInt64-p.logStart))
+	if err != nil {
+		return []byte(err.Error())
+	}
+	return log
 }
 
 // FreePorts returns n ports that are free, and that no other test takes as long

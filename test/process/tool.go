@@ -10,17 +10,27 @@ import (
 )
 
 // Tool compiles a program at the version that tools/MODULE/go.mod pins, statically linked, and returns its path in Go's
-// build cache. With a warm cache that takes a fraction of a second.
-func Tool(module, name string) (string, error) {
+// build cache. With a warm cache that takes a fraction of a second. Variables of env replace those of the build, such as
+// CGO_ENABLED=1.
+func Tool(module, name string, env ...string) (string, error) {
+	return goCommand(module, env, "tool", "-n", name)
+}
+
+// Source returns the directory of a dependency's source, at the version that tools/MODULE/go.mod pins.
+func Source(module, dependency string, env ...string) (string, error) {
+	return goCommand(module, env, "list", "-m", "-f", "{{.Dir}}", dependency)
+}
+
+func goCommand(module string, env []string, args ...string) (string, error) {
 	gomod, err := output(exec.Command("go", "env", "GOMOD"))
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.Command("go", "tool", "-n", name)
+	cmd := exec.Command("go", args...)
 	cmd.Dir = filepath.Join(filepath.Dir(gomod), "tools", module)
 	// Without cgo the demo needs no C compiler and the programs run in any
 	// container. GOFLAGS of the surrounding test must not leak in.
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS="), env...)
 	return output(cmd)
 }
 

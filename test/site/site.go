@@ -6,6 +6,7 @@
 package site
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -76,6 +77,24 @@ func run(m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
+// CA is the one that a site has an account at.
+type CA struct {
+	Issuer       string // name of the issuer's file
+	DirectoryURL string
+	RootsFile    string // PEM file of the root of its listener
+	Contact      string // URL; "": mailto:pki@example.com
+	// HTTPAddr and TLSAddr are where the CA looks for challenge responses.
+	HTTPAddr, TLSAddr string
+}
+
+// New makes the files of a site with Pebble for an issuer. When the test fails, it shows the end of the daemon's log.
+func New(t testing.TB, ca *pebble.Server, o Options) *Site {
+	t.Helper()
+	return At(t, CA{
+		Issuer: "pebble", DirectoryURL: ca.DirectoryURL, RootsFile: ca.RootsFile, HTTPAddr: ca.HTTPAddr, TLSAddr: ca.TLSAddr,
+	}, o)
+}
+
 // Empty is a site without files. When the test fails, it shows the end of the daemon's log.
 func Empty(t testing.TB) *Site {
 	t.Helper()
@@ -93,17 +112,17 @@ func Empty(t testing.TB) *Site {
 	return s
 }
 
-// New makes the files of a site. When the test fails, it shows the end of the daemon's log.
-func New(t testing.TB, ca *pebble.Server, o Options) *Site {
+// At is [New] with any CA.
+func At(t testing.TB, ca CA, o Options) *Site {
 	t.Helper()
 	s := Empty(t)
 	solver := fmt.Sprintf("{solver: listen, listen: %q}", ca.HTTPAddr)
 	if o.Responder {
 		solver = "{solver: responder}"
 	}
-	s.Write(t, "acmed.yaml", fmt.Sprintf(`contact: ["mailto:pki@example.com"]
+	s.Write(t, "acmed.yaml", fmt.Sprintf(`contact: [%q]
 termsOfServiceAgreed: true
-defaults: {issuers: [pebble]}
+defaults: {issuers: [%s]}
 specDir: certs.d
 issuerDir: issuers.d
 dnsDir: dns.d
@@ -113,7 +132,7 @@ http: %s
 admin: {listen: %q}
 log: {format: json}
 control: {socket: %s}
-`, solver, o.Admin, s.Socket()))
+`, cmp.Or(ca.Contact, "mailto:pki@example.com"), ca.Issuer, solver, o.Admin, s.Socket()))
 	if o.ALPN {
 		s.Append(t, "acmed.yaml", fmt.Sprintf("tlsALPN: {listen: %q}\n", ca.TLSAddr))
 	}
@@ -121,7 +140,7 @@ control: {socket: %s}
 	if limits == "" {
 		limits = "failuresPerNamePerHour: 0"
 	}
-	s.Write(t, "issuers.d/pebble.yaml", fmt.Sprintf("directory: %s\ncaBundle: %s\nlimits: {%s}\n%s\n",
+	s.Write(t, "issuers.d/"+ca.Issuer+".yaml", fmt.Sprintf("directory: %s\ncaBundle: %s\nlimits: {%s}\n%s\n",
 		ca.DirectoryURL, ca.RootsFile, limits, o.Issuer))
 	return s
 }
