@@ -2,9 +2,10 @@
 FUZZTIME ?= 10s
 SIMULATED ?= 10000
 CAS ?= Pebble,step-ca,Caddy,Vault
+DURATION ?= 2h
 LINT = go tool -modfile=tools/golangci-lint/go.mod golangci-lint
 
-.PHONY: build demo test sim fuzz bench lint fmt deb rpm e2e e2e-full cas cas-full clean
+.PHONY: build demo test sim fuzz bench lint fmt deb rpm e2e e2e-full boulder boulder-soak cas cas-full clean
 
 build: # a static binary in bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/ ./cmd/acmed
@@ -27,7 +28,7 @@ bench: # every figure in one table, see docs/performance.md; takes half an hour 
 
 lint:
 	@test -z "$$(gofmt -l cmd internal test | tee /dev/stderr)"
-	go vet ./... && go vet -tags=e2e ./test/e2e ./test/matrix ./test/cas
+	go vet ./... && go vet -tags=e2e ./test/e2e ./test/matrix ./test/cas ./test/boulder
 	go mod tidy -diff
 	@! grep -rniE '"[^"]*failed to ' --include='*.go' --exclude='*_test.go' cmd internal test || { echo 'errors name the operation, see CONTRIBUTING.md'; exit 1; }
 	$(LINT) run
@@ -53,6 +54,12 @@ cas: # all that acmed does at four CAs; CAS=Pebble,step-ca is two only; see docs
 
 cas-full: # those features too whose tests wait for many minutes; UPDATE=1 writes the table
 	go test -tags=e2e -count=1 -v -timeout=60m -parallel=32 ./test/cas -cas.only=$(CAS) -cas.full
+
+boulder: # needs root on Debian: against the software of Let's Encrypt; SHORT=1 is an issuance by each challenge and orders that fail
+	go test -tags=e2e -count=1 -v -timeout=40m -run='^TestBoulder$$' ./test/boulder $(if $(SHORT),-boulder.short)
+
+boulder-soak: # 200 certificates for DURATION, while each part of Boulder is down three times; needs root on Debian
+	go test -tags=e2e -count=1 -v -timeout=0 -run='^TestSoak$$' ./test/boulder -boulder.soak=$(DURATION)
 
 clean:
 	rm -rf bin dist
