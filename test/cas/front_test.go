@@ -122,8 +122,9 @@ func leafAlone(t *testing.T, l *lab, start func(options) subject) {
 	p.spec(t, "web", "")
 	d := p.Start(t)
 	within(t, site.Patience, "the certificate is there or refused", func() bool { return p.Live(t, "web") > 0 || len(p.status(t, "web").Failures) > 0 }, nil)
-	if chain := p.await(t, "web", 1, site.Patience).chain; len(chain) != 1 {
-		t.Errorf("the chain has %d certificates", len(chain))
+	chain := p.await(t, "web", 1, site.Patience).chain
+	if _, err := chain[0].Verify(x509.VerifyOptions{Roots: rootsOf(t, authority.roots)}); err != nil || len(chain) != 2 {
+		t.Errorf("the chain has %d certificates, want the leaf and the root that acmed adds: %v", len(chain), err)
 	}
 	if orders := ca.Count(t, authority.server, authority.newOrder); orders != 1 {
 		t.Errorf("the CA got %d orders", orders)
