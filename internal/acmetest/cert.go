@@ -343,7 +343,7 @@ func (ca *CA) revokeCert(r *request) (*reply, *problem) {
 	switch {
 	case c.account != r.account && !byKey:
 		return nil, refuse(http.StatusForbidden, "unauthorized", "neither the account nor the key is the certificate's")
-	case c.revoked && !(byKey && want.Reason == keyCompromise && c.reason != keyCompromise):
+	case c.revoked && (!byKey || want.Reason != keyCompromise || c.reason == keyCompromise):
 		return nil, refuse(http.StatusBadRequest, "alreadyRevoked", "the certificate is revoked already")
 	case !slices.Contains([]int{0, 1, 3, 4, 5}, want.Reason):
 		return nil, refuse(http.StatusBadRequest, "badRevocationReason", "reason %d is not allowed", want.Reason)
