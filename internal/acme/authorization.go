@@ -180,14 +180,16 @@ func (c *Client) open(v *Authorization, a *answer, w *wireAuthorization, typ str
 		return nil
 	}
 	v.State = Open // a challenge may be valid before its authorization is
-	proof, perr := c.proof(typ, id, ch.Token)
-	if perr != nil {
-		v.State, v.Error = Lost, perr
-		return nil
-	}
 	url, err := c.resolve(OpAuthorization, a.url, ch.URL)
-	v.Challenge = Challenge{Proof: proof, Name: v.Name, URL: url, Authorization: v.URL, Accepted: ch.Status != statusPending}
-	return err
+	if err != nil {
+		return err
+	}
+	v.Challenge = Challenge{Name: v.Name, URL: url, Authorization: v.URL, Accepted: ch.Status != statusPending}
+	var unusable *Error
+	if v.Challenge.Proof, unusable = c.proof(typ, id, ch.Token); unusable != nil {
+		v.State, v.Error = Lost, unusable
+	}
+	return nil
 }
 
 // outcome is what a challenge says about the validation of name.

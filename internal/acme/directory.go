@@ -239,10 +239,14 @@ func hostOf(u *url.URL) string {
 func (c *Client) resolve(op string, base *url.URL, ref string) (string, error) {
 	u, err := base.Parse(ref)
 	if err != nil || ref == "" {
-		return "", oddAnswer(op, 0, "the CA's answer lacks a URL, or names one that cannot be parsed")
+		e := oddAnswer(op, 0, "the CA's answer lacks a URL, or names one that cannot be parsed")
+		e.Hint = hintHeaders
+		return "", e
 	}
 	if err := c.allowed(u); err != nil {
-		return "", oddAnswer(op, 0, err.Error())
+		e := oddAnswer(op, 0, err.Error())
+		e.Hint = "let the CA use the host of its directory, " + c.base.Host + ", in its URLs; for Vault, set path of config/cluster"
+		return "", e
 	}
 	return u.String(), nil
 }

@@ -42,6 +42,9 @@ func hintRegistration(e *Error) string {
 	return "check contact, termsOfServiceAgreed and externalAccountBinding of the issuer"
 }
 
+// hintHeaders is for answers without the headers that RFC 8555 requires: Vault removes them unless it is configured not to.
+const hintHeaders = "let the CA, and a proxy in front of it, pass the headers Replay-Nonce, Location and Link; for Vault, set allowed_response_headers of the mount"
+
 func hintConnection(name, challenge string) string {
 	if challenge == "tls-alpn-01" {
 		return "make " + name + " reachable from the Internet on port 443"

@@ -105,7 +105,9 @@ func (c *Client) nonce(ctx context.Context) (string, error) {
 	}
 	nonce := a.header.Get(headerNonce)
 	if !c.nonces.claim(nonce) {
-		return "", oddAnswer(OpNonce, a.status, "the CA sent no nonce, or one that it sent before")
+		e := oddAnswer(OpNonce, a.status, "the CA sent no nonce, or one that it sent before")
+		e.Hint = hintHeaders
+		return "", e
 	}
 	return nonce, nil
 }

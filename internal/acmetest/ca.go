@@ -44,7 +44,9 @@ type Config struct {
 	// names of a certificate that was issued within 120 days, as Let's Encrypt does.
 	ExemptRenewals bool
 	CRL            bool // name a revocation list in certificates, and serve it
-	LeafAlone      bool // the root issues, and no chain is sent with the leaf
+	// IssuerLife is how long the issuing certificate lives, past which no certificate is issued; zero: 100 years.
+	IssuerLife time.Duration
+	LeafAlone  bool // the root issues, and no chain is sent with the leaf
 
 	ValidateDelay time.Duration // from a challenge accepted to its authorization final; zero: at once
 	FinalizeDelay time.Duration // from finalize to the certificate; zero: at once
@@ -146,7 +148,7 @@ func New(t testing.TB, cfg Config) *CA {
 	cfg.Lifetime = cmp.Or(cfg.Lifetime, 90*24*time.Hour)
 	cfg.OrderGap = cmp.Or(cfg.OrderGap, time.Minute)
 	cfg.EarliestRenewal = cmp.Or(cfg.EarliestRenewal, 0.45)
-	authority, err := newAuthority(time.Now(), cfg.LeafAlone)
+	authority, err := newAuthority(time.Now(), cfg.LeafAlone, cfg.IssuerLife)
 	if err != nil {
 		t.Fatalf("acmetest: making the CA's keys: %v", err)
 	}

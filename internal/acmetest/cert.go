@@ -61,7 +61,7 @@ type authority struct {
 	pem                []byte            // of the intermediate; nil: the root issues
 }
 
-func newAuthority(now time.Time, direct bool) (*authority, error) {
+func newAuthority(now time.Time, direct bool, life time.Duration) (*authority, error) {
 	rootKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -70,14 +70,18 @@ func newAuthority(now time.Time, direct bool) (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	root, err := signCA("acmetest root", 1, now, nil, rootKey, rootKey)
+	root, err := signCA("acmetest root", 1, now, now.AddDate(100, 0, 0), nil, rootKey, rootKey)
 	if err != nil {
 		return nil, err
 	}
 	if direct {
 		return &authority{root: root, intermediate: root, key: rootKey}, nil
 	}
-	intermediate, err := signCA("acmetest intermediate", 2, now, root, key, rootKey)
+	ends := now.AddDate(100, 0, 0)
+	if life > 0 {
+		ends = now.Add(life)
+	}
+	intermediate, err := signCA("acmetest intermediate", 2, now, ends, root, key, rootKey)
 	if err != nil {
 		return nil, err
 	}
@@ -86,13 +90,13 @@ func newAuthority(now time.Time, direct bool) (*authority, error) {
 
 // signCA makes a CA certificate for key; a nil parent makes it a root.
 func signCA(
-	name string, serial int64, now time.Time, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey,
+	name string, serial int64, now, ends time.Time, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey,
 ) (*x509.Certificate, error) {
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(serial),
 		Subject:               pkix.Name{CommonName: name},
 		NotBefore:             now.Add(-24 * time.Hour),
-		NotAfter:              now.AddDate(100, 0, 0),
+		NotAfter:              ends,
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		BasicConstraintsValid: true,
 		IsCA:                  true,
@@ -176,6 +180,9 @@ func (ca *CA) issue(o *order) {
 	}
 	if c.notAfter = c.notBefore.Add(lifetime); ca.cfg.Dated {
 		c.notAfter = o.NotAfter
+	}
+	if ends := ca.authority.intermediate.NotAfter; c.notAfter.After(ends) {
+		c.notAfter = ends
 	}
 	c.window = window{c.notBefore.Add(lifetime * 62 / 100), c.notBefore.Add(lifetime * 68 / 100)}
 	if err := ca.authority.sign(c, o.request, ca.crlURL()); err != nil {

@@ -219,7 +219,7 @@ func certificate(s reconcile.Status, stateDir string, bad *spec.Problem, now tim
 		if is := s.Record.Issued; is.Number > live.Number {
 			c.Waiting = wireRevision(is, s.Record)
 		}
-		c.Notes = chainNote(s.Name, s.Record.Issued)
+		c.Notes = slices.Concat(chainNote(s.Name, s.Record.Issued), issuerNote(s.Record.Issued))
 		c.Renewal = renewal(s)
 	}
 	if s.Standing {
@@ -242,6 +242,15 @@ func chainNote(name string, is *store.Revision) []string {
 	}
 	return []string{fmt.Sprintf("revision %d: %s offers no chain to %q, only to %q; its default is used: correct or remove preferredChain, then acmed renew %s",
 		is.Number, is.Issuer, is.Unmet, is.Offered, name)}
+}
+
+// issuerNote reports that the certificate of the CA ends no later than the newest revision; nil: it ends later.
+func issuerNote(is *store.Revision) []string {
+	if is.IssuerEnds.IsZero() {
+		return nil
+	}
+	return []string{fmt.Sprintf("revision %d: the certificate of %s itself ends at %s, and no renewal lasts longer: have its operator renew it",
+		is.Number, is.Issuer, is.IssuerEnds.UTC().Format(time.RFC3339))}
 }
 
 func wireRevision(is *store.Revision, have store.Record) *control.Revision {

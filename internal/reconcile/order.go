@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -220,6 +221,7 @@ func (v *visit) fetch(ctx context.Context, client *acme.Client, o store.Order, s
 	if state.Profile != o.Profile {
 		about.Granted = state.Profile
 	}
+	about.IssuerEnds = issuerEnds(issued.Chain)
 	if offered != nil {
 		about.Unmet, about.Offered = preferred, offered
 	}
@@ -231,6 +233,10 @@ func (v *visit) fetch(ctx context.Context, client *acme.Client, o store.Order, s
 		v.log.Warn("the CA offers no chain to the preferred issuer", fieldIssuer(o.Issuer), zap.String("preferredChain", rev.Unmet),
 			zap.Strings("offered", rev.Offered), zap.String("hint", "set preferredChain in the spec to one that is offered, or remove it"))
 	}
+	if !rev.IssuerEnds.IsZero() {
+		v.log.Warn("the certificate of the CA ends with the one it issued", fieldIssuer(o.Issuer), zap.Time("issuerEnds", rev.IssuerEnds),
+			zap.String("hint", "have the operator of the CA renew its issuing certificate: no renewal can last longer"))
+	}
 	v.r.land(v.name)
 	v.r.board.uncheck(v.name)
 	took := rev.Committed.Sub(o.Created)
@@ -238,6 +244,18 @@ func (v *visit) fetch(ctx context.Context, client *acme.Client, o store.Order, s
 	v.log.Info("issued certificate", fieldIssuer(o.Issuer), zap.String("reason", o.Reason), zap.Int("revision", rev.Number),
 		zap.Time("notAfter", rev.NotAfter), zap.Duration("took", took))
 	return nil
+}
+
+// issuerEnds is when the first certificate of the CA in a chain ends, if that is with the leaf or before; zero: it is later.
+// Private CAs shorten what they issue to their own end (Vault).
+func issuerEnds(chain []*x509.Certificate) (ends time.Time) {
+	const close = time.Minute // Vault's leaf ends seconds before its issuer
+	for _, c := range chain[1:] {
+		if c.NotAfter.Before(chain[0].NotAfter.Add(close)) && (ends.IsZero() || c.NotAfter.Before(ends)) {
+			ends = c.NotAfter
+		}
+	}
+	return ends
 }
 
 // fingerprint is what Revision.SHA256 holds.

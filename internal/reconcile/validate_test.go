@@ -369,3 +369,22 @@ func TestAKeyIsChangedWhileValidationFails(t *testing.T) {
 		w.check()
 	})
 }
+
+func TestTheEndOfTheCAItselfIsReported(t *testing.T) {
+	for sentence, life := range map[string]time.Duration{"before the certificate would end": 10 * day, "long after it": 0} {
+		t.Run(sentence, func(t *testing.T) {
+			bubble(t, acmetest.Config{IssuerLife: life, EarliestRenewal: 1e-6}, func(w *world) {
+				core, logs := observer.New(zapcore.WarnLevel)
+				w.core, w.quiet = core, true
+				w.want(cert("www"))
+				w.run()
+				time.Sleep(time.Hour)
+				w.expect("www", reconcile.PhaseValid, reconcile.NotDue)
+				reported := logs.FilterMessage("the certificate of the CA ends with the one it issued").Len() > 0
+				if ends := w.record("www").Issued.IssuerEnds; reported != (life > 0) || ends.IsZero() == reported {
+					t.Errorf("reported %t, the CA ends at %v", reported, ends)
+				}
+			})
+		})
+	}
+}

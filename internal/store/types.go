@@ -133,6 +133,8 @@ type Revision struct {
 	Committed   time.Time `json:"committed"`
 	// Instead is why a standby issued it, and not the first issuer of its spec; "": the first did.
 	Instead string `json:"instead,omitempty"`
+	// IssuerEnds is the end of the CA's own certificate where it comes with or before that of the leaf; zero: it comes later.
+	IssuerEnds time.Time `json:"issuerEnds,omitzero"`
 	// Unmet is the preferred chain that the CA did not offer; "": it did, or none was preferred.
 	Unmet string `json:"unmetChain,omitempty"`
 	// Offered names the topmost issuers of the chains that it offered instead; nil unless Unmet is set.
