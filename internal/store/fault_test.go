@@ -46,6 +46,7 @@ type disk struct {
 	count   int
 	trace   []string
 	unclean map[string]bool // files whose fsync failed
+	dated   map[string]bool // those of them of which only the times were not durable
 }
 
 func (d *disk) step(op, path string, do func() error) error {
@@ -61,6 +62,7 @@ func (d *disk) step(op, path string, do func() error) error {
 	}
 	if op == "sync" && d.isFile(path) {
 		d.unclean[path] = true
+		d.dated[path] = d.holds(path)
 	}
 	return &fs.PathError{Op: op, Path: path, Err: d.err}
 }
@@ -80,6 +82,10 @@ func (d *disk) perform(op, path string, do func() error) error {
 	}
 	err := do()
 	switch op {
+	case "chtimes": // which are set again: what is to be synced is no longer what the failed fsync was about
+		if err == nil && d.dated[path] {
+			delete(d.unclean, path)
+		}
 	case "create", "mkdir", "symlink":
 		if err == nil {
 			d.made(path)
@@ -139,7 +145,7 @@ func prepared(t *testing.T, sc scenario) *platter {
 func strike(t *testing.T, base *platter, sc scenario, f fault, n int) bool {
 	dir := newDir(t)
 	base.restore(dir)
-	d := &disk{platter: newPlatter(t, dir), unclean: map[string]bool{}}
+	d := &disk{platter: newPlatter(t, dir), unclean: map[string]bool{}, dated: map[string]bool{}}
 	s, err := store.OpenWith(store.Config{Dir: dir}, d.step)
 	must(t, err)
 	d.fault, d.at, d.count, d.trace = f, n, 0, nil
@@ -184,7 +190,7 @@ func restart(t *testing.T, dir string, sc scenario) {
 func strikeTwice(t *testing.T, base *platter, sc scenario, first, second int) bool {
 	dir := newDir(t)
 	base.restore(dir)
-	d := &disk{platter: newPlatter(t, dir), unclean: map[string]bool{}}
+	d := &disk{platter: newPlatter(t, dir), unclean: map[string]bool{}, dated: map[string]bool{}}
 	s, err := store.OpenWith(store.Config{Dir: dir}, d.step)
 	must(t, err)
 	d.fault, d.at, d.count, d.trace = fault{err: errStopped, applied: true, lasting: true}, first, 0, nil

@@ -56,7 +56,10 @@ func (o ops) sync(f *os.File, p string) error {
 }
 
 // syncDir makes durable which names the folder holds.
-func (o ops) syncDir(p string) error {
+func (o ops) syncDir(p string) error { return o.syncFile(p) }
+
+// syncFile makes durable what a file holds, and its times.
+func (o ops) syncFile(p string) error {
 	f, err := o.root.Open(p)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // platter is the disk behind the page cache, at its worst: it holds nothing but what was synced. A file that was
@@ -22,6 +23,7 @@ type platter struct {
 // node is what the platter holds of an inode.
 type node struct {
 	data  []byte           // of a file, or the target of a link
+	time  time.Time        // of a file
 	names map[string]child // of a folder
 }
 
@@ -45,7 +47,7 @@ func (p *platter) sync(path string) {
 	if !info.IsDir() {
 		data, err := os.ReadFile(full)
 		must(p.t, err)
-		p.held[p.id(info)] = node{data: data}
+		p.held[p.id(info)] = node{data: data, time: info.ModTime()}
 		return
 	}
 	entries, err := os.ReadDir(full)
@@ -106,7 +108,20 @@ func (p *platter) restoreNode(to string, c child) {
 	default:
 		must(p.t, os.WriteFile(to, p.held[c.id].data, 0o600))
 		must(p.t, os.Chmod(to, c.mode.Perm()))
+		if at := p.held[c.id].time; !at.IsZero() { // else it was never synced
+			must(p.t, os.Chtimes(to, at, at))
+		}
 	}
+}
+
+// holds tells whether what a file holds is durable, whatever its times are.
+func (p *platter) holds(path string) bool {
+	info, err := os.Lstat(filepath.Join(p.root, path))
+	if err != nil {
+		return false
+	}
+	data, err := os.ReadFile(filepath.Join(p.root, path))
+	return err == nil && p.held[p.id(info)].data != nil && string(data) == string(p.held[p.id(info)].data)
 }
 
 func inode(info fs.FileInfo) uint64 { return info.Sys().(*syscall.Stat_t).Ino }

@@ -98,8 +98,21 @@ func (c *issuance) verify(t *testing.T, s *store.Store) {
 	case pending != nil && good.SHA256 == c.new.sum:
 		t.Error("the order of the newest revision is pending")
 	}
+	if served == c.new.sum {
+		c.verifyTimes(t, s, live)
+	}
 	if c.began && good.SHA256 != c.new.sum {
 		c.verifyKey(t, pending)
+	}
+}
+
+// verifyTimes checks that nobody saw an old time through the new link.
+func (c *issuance) verifyTimes(t *testing.T, s *store.Store, live int) {
+	t.Helper()
+	times := timesOf(t, s.Dir()+"/live/"+name)
+	only(t, times)
+	if before := timesOf(t, filepath.Join(s.Dir(), "certs", name, "rev", numberedRevision(live-1))); live > 1 {
+		wantLater(t, times, before)
 	}
 }
 
@@ -419,7 +432,7 @@ func TestFirstStartStoppedAnywhere(t *testing.T) {
 			for n, more := 1, true; more; n++ {
 				dir := newDir(t)
 				must(t, os.Mkdir(dir, 0o711))
-				d := &disk{platter: newPlatter(t, dir), fault: f, at: n, unclean: map[string]bool{}}
+				d := &disk{platter: newPlatter(t, dir), fault: f, at: n, unclean: map[string]bool{}, dated: map[string]bool{}}
 				s, err := store.OpenWith(store.Config{Dir: dir}, d.step)
 				if more = d.count >= n; err == nil {
 					must(t, s.Close())

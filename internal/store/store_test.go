@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/hex"
+	"fmt"
 	"io/fs"
 	"math/big"
 	"os"
@@ -161,3 +162,68 @@ func flip(t testing.TB, p string, at int) {
 	data[at] ^= 1
 	must(t, os.WriteFile(p, data, 0)) // the mode stays
 }
+
+// commit takes a certificate from Begin to Commit.
+func commit(t testing.TB, s *store.Store, p pair) store.Revision {
+	t.Helper()
+	must(t, s.Begin(name, p.key, store.Order{Issuer: "ca"}))
+	rev, err := s.Commit(name, p.chain, store.Revision{})
+	must(t, err)
+	return rev
+}
+
+// age moves the time of a file, or of all files in a folder, away from now.
+func age(t testing.TB, path string, by time.Duration) {
+	t.Helper()
+	files, err := filepath.Glob(path + "/*")
+	must(t, err)
+	if len(files) == 0 {
+		files = []string{path}
+	}
+	at := time.Now().Add(by)
+	for _, f := range files {
+		must(t, os.Chtimes(f, at, at))
+	}
+}
+
+// timesOf are those of the files in a folder, which may be named by a link.
+func timesOf(t testing.TB, dir string) map[string]time.Time {
+	t.Helper()
+	times := map[string]time.Time{}
+	files, err := filepath.Glob(dir + "/*")
+	must(t, err)
+	for _, f := range files {
+		info, err := os.Stat(f)
+		must(t, err)
+		times[filepath.Base(f)] = info.ModTime()
+	}
+	return times
+}
+
+// only is the one time that all files have.
+func only(t testing.TB, times map[string]time.Time) (at time.Time) {
+	t.Helper()
+	for base, its := range times {
+		if !at.IsZero() && !its.Equal(at) {
+			t.Errorf("%s has the time %v, and another file %v", base, its, at)
+		}
+		at = its
+	}
+	return at
+}
+
+// wantLater wants each file to be newer by a whole second than any of those before.
+func wantLater(t testing.TB, times, before map[string]time.Time) {
+	t.Helper()
+	at := only(t, times)
+	for base, old := range before {
+		if at.Unix() <= old.Unix() || at.Sub(old) < time.Second {
+			t.Errorf("%s had the time %v, and the files have %v", base, old, at)
+		}
+	}
+}
+
+func numberedRevision(n int) string { return fmt.Sprintf("%04d", n) }
+
+// cut takes a line of a trace apart.
+func cut(line string) (op, path string, ok bool) { return strings.Cut(line, " ") }

@@ -53,6 +53,16 @@ func TestIssuanceCostsNoMoreThanItMust(t *testing.T) {
 		"rename certs/www.example.com/.pending.old.tmp",
 		"remove certs/www.example.com/.pending.old.tmp",
 		// Activate
+		"chtimes certs/www.example.com/rev/0001/privkey.pem",
+		"chtimes certs/www.example.com/rev/0001/cert.pem",
+		"chtimes certs/www.example.com/rev/0001/chain.pem",
+		"chtimes certs/www.example.com/rev/0001/fullchain.pem",
+		"chtimes certs/www.example.com/rev/0001/meta.json",
+		"sync certs/www.example.com/rev/0001/privkey.pem", // nobody sees an old time through the new link
+		"sync certs/www.example.com/rev/0001/cert.pem",
+		"sync certs/www.example.com/rev/0001/chain.pem",
+		"sync certs/www.example.com/rev/0001/fullchain.pem",
+		"sync certs/www.example.com/rev/0001/meta.json",
 		"symlink live/.www.example.com.tmp",
 		"rename live/www.example.com",
 		"sync live", // the old revision may be removed
