@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"acmed/internal/control"
+	"acmed/internal/doctor"
 	"acmed/internal/spec"
 	"acmed/internal/store"
 )
@@ -34,7 +35,8 @@ built-in issuer is known to refuse a certificate: acmed orders such a certificat
 type checked struct {
 	Files    int               `json:"files"`
 	Problems []control.Problem `json:"problems"`
-	State    []string          `json:"state,omitempty"` // what is wrong with the state folder
+	State    []string          `json:"state,omitempty"`    // what is wrong with the state folder
+	Warnings []string          `json:"warnings,omitempty"` // about files of deploy; they do not change the exit code
 }
 
 func (c checked) good() bool { return len(c.Problems)+len(c.State) == 0 }
@@ -54,6 +56,7 @@ func (a *app) check(files []string) error {
 	for _, p := range spec.CheckFiles(config, files) {
 		c.Problems = append(c.Problems, control.Problem(*p))
 	}
+	c.Warnings = shutOut(config, files)
 	if err := a.result(c, func(time.Time) string { return checkedText(c) }); err != nil {
 		return err
 	}
@@ -61,6 +64,42 @@ func (a *app) check(files []string) error {
 		return errReported
 	}
 	return nil
+}
+
+// shutOut warns of users and groups that the default access control list of a directory lets read, and whom the mode in
+// the spec shuts out.
+func shutOut(config *spec.Config, files []string) (warnings []string) {
+	for _, c := range toWarn(config, files) {
+		for _, f := range c.Deploy.Files {
+			if who := doctor.ShutOut(&f); who != "" {
+				warnings = append(warnings, fmt.Sprintf("%s: mode %#o of %s shuts out %s of the default access control list of %s: set mode \"0640\", or use setfacl on the file after its first deployment",
+					c.Name, uint32(f.FileMode()), f.Path, who, filepath.Dir(f.Path)))
+			}
+		}
+	}
+	return warnings
+}
+
+// toWarn returns the valid certificates in files, or all.
+func toWarn(config *spec.Config, files []string) (certs []*spec.Certificate) {
+	if len(files) == 0 {
+		if set, err := spec.Preview(spec.LoaderConfig{Config: config}); err == nil {
+			for _, c := range set.Certificates() {
+				certs = append(certs, c)
+			}
+		}
+		return certs
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		if c, err := spec.ParseCertificate(config, file, text, nil); err == nil {
+			certs = append(certs, c)
+		}
+	}
+	return certs
 }
 
 // toCheck returns what to check files with. Single files can be checked on a machine that has no acmed.yaml; one that

@@ -230,10 +230,14 @@ func reloadText(r control.ReloadResult) string {
 
 // checkedText is the answer of `acmed check`.
 func checkedText(c checked) string {
-	if c.good() {
-		return count(c.Files, "file") + ", all good\n"
+	warnings := ""
+	if len(c.Warnings) > 0 {
+		warnings = "warnings:\n  " + strings.Join(c.Warnings, "\n  ") + "\n"
 	}
-	text := problemsText(c.Problems)
+	if c.good() {
+		return count(c.Files, "file") + ", all good\n" + warnings
+	}
+	text := problemsText(c.Problems) + warnings
 	if len(c.State) > 0 {
 		text += "wrong in the state folder:\n  " + strings.Join(c.State, "\n  ") + "\n"
 	}

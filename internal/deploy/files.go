@@ -34,9 +34,12 @@ type placement struct {
 	path    string
 	perms   perms
 	data    []byte
-	kept    bool  // by an attempt that was interrupted
-	changes bool  // what is there is not what it shall be
-	err     error // what went wrong with it
+	from    inherited
+	time    time.Time // that it gets
+	kept    bool      // by an attempt that was interrupted
+	changes bool      // what is there is not what it shall be
+	note    string    // what is worth knowing about it
+	err     error     // what went wrong with it
 }
 
 // content makes what a file holds.
@@ -62,12 +65,7 @@ func content(f spec.File, job *Job) ([]byte, error) {
 // permsOf resolves the owner and group of a file. A file with a key inside is its owner's alone unless the spec says
 // otherwise.
 func permsOf(f spec.File) (p perms, err error) {
-	p.uid, p.gid, p.mode = uint32(os.Geteuid()), uint32(os.Getegid()), fs.FileMode(f.Mode)
-	if p.mode == 0 {
-		if p.mode = 0o644; f.Content == "privkey" || f.Content == "combined" || f.Content == "pkcs12" {
-			p.mode = 0o600
-		}
-	}
+	p.uid, p.gid, p.mode = uint32(os.Geteuid()), uint32(os.Getegid()), f.FileMode()
 	if f.Owner != "" {
 		p.uid, err = lookUp(f.Owner, "user", func(name string) (string, error) {
 			u, err := user.Lookup(name)
@@ -130,6 +128,9 @@ func (p *placement) prepare(f spec.File, job *Job) (err error) {
 		if p.kept, err = dir.holds(oldName(base), noneName(base)); err != nil {
 			return err
 		}
+		if p.from, err = dir.inherit(base, p.perms); err != nil {
+			return err
+		}
 		same, err := p.unchanged(dir, base)
 		p.changes = !same
 		return err
@@ -151,7 +152,7 @@ func (p *placement) create(disk ops, dir *folder, name string) error {
 		return err
 	}
 	if err = disk.write(f, p.data); err == nil {
-		err = disk.own(f, p.perms)
+		p.note, err = disk.dress(f, p.perms, p.from, p.time)
 	}
 	if err == nil {
 		err = disk.sync(f)
@@ -172,11 +173,23 @@ func (p *placement) unchanged(dir *folder, base string) (bool, error) {
 	default:
 		return false, &blocked{p.path + " is no file", "remove it, or name another path"}
 	}
-	if st.Uid != p.perms.uid || st.Gid != p.perms.gid || fs.FileMode(st.Mode&0o7777) != p.perms.mode {
+	if st.Uid != p.perms.uid || st.Gid != p.perms.gid || !p.rightMode(fs.FileMode(st.Mode&0o7777)) {
 		return false, nil
 	}
 	old, err := readEntry(dir, base, int64(len(p.data)))
 	return err == nil && bytes.Equal(old, p.data), nil // what cannot be read is replaced
+}
+
+// rightMode tells whether a file that has this mode lets in those that it should. Where it has a list, its mode shows the
+// mask in place of the group, and the list says all about both.
+func (p *placement) rightMode(mode fs.FileMode) bool {
+	if p.from.stale || p.from.dropped != nil {
+		return false
+	}
+	if p.from.list != nil {
+		return mode&^0o070 == p.perms.mode&^0o070
+	}
+	return mode == p.perms.mode
 }
 
 // readEntry reads a little more than so much of a regular file. Nothing else can hold it up: who owns the folder may

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"acmed/internal/spec"
+	"acmed/internal/store"
 )
 
 // The files of a job are accepted together or not at all, for a key is of no use with the certificate of another one.
@@ -44,10 +45,25 @@ func (w *work) prepare(disk ops) bool {
 		p.err = p.prepare(w.deploy.Files[p.target.Index], w.job)
 		sound = sound && p.err == nil
 	}
+	w.date()
 	if !sound || w.files[0].kept {
 		return sound
 	}
 	return w.each(func(p *placement) error { return p.settle(disk) })
+}
+
+// date gives all files one time, which is newer than those of the files that they replace: see store.Newer.
+func (w *work) date() {
+	var newest time.Time
+	for _, p := range w.files {
+		if p.from.time.After(newest) {
+			newest = p.from.time
+		}
+	}
+	at := store.Newer(time.Now().Add(store.Settling), newest)
+	for _, p := range w.files {
+		p.time = at
+	}
 }
 
 // write gives all files their content, or tells that it could not.
@@ -90,6 +106,10 @@ func (w *work) end(r Result) {
 		case p.err != nil:
 			w.took(p.target, took, failed(p.err))
 		case r.OK || r.Problem != "":
+			r := r
+			if r.OK {
+				r.Note = p.note
+			}
 			w.took(p.target, took, r)
 		}
 	}

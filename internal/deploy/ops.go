@@ -60,10 +60,11 @@ func (o ops) write(f *os.File, data []byte) error {
 	})
 }
 
-// own gives the file its owner and then its mode: it never belongs to one with the rights meant for another.
-func (o ops) own(f *os.File, p perms) error {
+// own gives the file its owner and then, with withMode, its mode: it never belongs to one with the rights meant for
+// another.
+func (o ops) own(f *os.File, p perms, withMode bool) error {
 	return o.perform("own", f.Name(), func() error {
-		if err := f.Chown(int(p.uid), int(p.gid)); err != nil {
+		if err := f.Chown(int(p.uid), int(p.gid)); err != nil || !withMode {
 			return err
 		}
 		return f.Chmod(p.mode)

@@ -8,8 +8,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
+	"acmed/internal/acl"
 	"acmed/internal/spec"
 )
 
@@ -69,8 +71,8 @@ func account(name string) (reader, error) {
 	return r, nil
 }
 
-// barrier is what keeps a reader from a file: the first folder on the way that it may not pass, or the file itself. It
-// is "" when nothing does. It goes by mode bits; an access control list may let in whom they keep out.
+// barrier is what keeps a reader from a file: the first directory on the way that it may not pass, or the file itself. It
+// is "" when nothing does. Access control lists count as they do for the kernel.
 func barrier(path string, r reader) (string, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -87,27 +89,81 @@ func barrier(path string, r reader) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		need := fs.FileMode(0o4)
+		need := acl.Read
 		if info.IsDir() {
-			need = 0o1
+			need = acl.Pass
 		}
-		if r.class(info)&need == 0 {
+		allowed, err := r.allowed(step, info)
+		if err != nil {
+			return "", err
+		}
+		if allowed&need == 0 {
 			return step, nil
 		}
 	}
 	return "", nil
 }
 
-// class are the three bits that apply to a reader: the first of owner, group and others that it belongs to.
-func (r reader) class(info fs.FileInfo) fs.FileMode {
-	st, mode := info.Sys().(*syscall.Stat_t), info.Mode().Perm()
-	switch {
-	case r.uid == int(st.Uid):
-		return mode >> 6 & 7
-	case slices.Contains(r.groups, int(st.Gid)):
-		return mode >> 3 & 7
+// allowed returns what a reader may do with a file or directory, by its access control list or its mode.
+func (r reader) allowed(path string, info fs.FileInfo) (uint16, error) {
+	list, err := listOf(path, info)
+	st := info.Sys().(*syscall.Stat_t)
+	return list.Allows(r.uid, r.groups, st.Uid, st.Gid), err
+}
+
+// listOf returns the access control list of a file, or one that says what its mode says.
+func listOf(path string, info fs.FileInfo) (acl.List, error) {
+	list, err := acl.Access(path)
+	if list == nil {
+		list = acl.OfMode(info.Mode())
 	}
-	return mode & 7
+	return list, err
+}
+
+// whoReads names everybody who may read a file, as far as the file itself says.
+func whoReads(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	list, err := listOf(path, info)
+	st := info.Sys().(*syscall.Stat_t)
+	return strings.Join(append([]string{"root"}, list.Readers(st.Uid, st.Gid)...), ", "), err
+}
+
+// showReaders reports who may read a deployed file, if it holds a key or has an access control list.
+func (k *check) showReaders(c *spec.Certificate, f spec.File) {
+	list, err := acl.Access(f.Path)
+	if err != nil || list == nil && !f.HoldsKey() {
+		return // access has said what could not be looked at
+	}
+	who, err := whoReads(f.Path)
+	if err != nil {
+		return
+	}
+	how := ""
+	if list != nil {
+		how = fmt.Sprintf(" (access control list %v)", list)
+	}
+	k.good("delivery", c.Name, "%s can be read by %s%s", f.Path, who, how)
+}
+
+// ShutOut names the users and groups that the default access control list of a directory lets read, and whom the mode of
+// a file that is deployed to it shuts out: a mode that gives the group nothing leaves nothing of such a list. It is ""
+// if there are none. A file that is there with a list keeps that.
+func ShutOut(f *spec.File) string {
+	own, _ := acl.Access(f.Path) // of a file that cannot be seen, the list of its directory counts
+	list, err := acl.Default(filepath.Dir(f.Path))
+	if err != nil || own != nil || f.FileMode()&0o040 != 0 {
+		return ""
+	}
+	var names []string
+	for _, e := range list.Named() {
+		if e.Perm&acl.Read != 0 {
+			names = append(names, e.Who())
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // access looks whether those for whom a copy is made get at it.
@@ -122,7 +178,7 @@ func (k *check) access(c *spec.Certificate, f spec.File) {
 		case err != nil:
 			k.bad(Skipped, "delivery", c.Name, "run acmed doctor as root", "%v", err)
 		case at != "" && at != f.Path:
-			k.bad(Warning, "delivery", c.Name, "chmod or chgrp "+at+", or have the file elsewhere; an access control list is not looked at", "%s cannot reach %s: %s does not let it pass", r.who, f.Path, at)
+			k.bad(Warning, "delivery", c.Name, "chmod or chgrp "+at+", or have the file elsewhere", "%s cannot reach %s: %s does not let it pass", r.who, f.Path, at)
 		case at != "":
 			k.bad(Warning, "delivery", c.Name, "set mode, owner or group under deploy.files", "%s cannot read %s", r.who, f.Path)
 		}

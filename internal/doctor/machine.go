@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"acmed/internal/acl"
 	"acmed/internal/spec"
 )
 
@@ -155,10 +156,11 @@ func (k *check) file(c *spec.Certificate, f spec.File) {
 	if want, err := account(f.Owner); err == nil && f.Owner != "" && int(info.Sys().(*syscall.Stat_t).Uid) != want.uid {
 		k.bad(Failure, "delivery", c.Name, "acmed deploy "+c.Name+" --wait", "%s does not belong to %s", f.Path, f.Owner)
 	}
-	if f.Mode != 0 && uint32(info.Mode().Perm()) != f.Mode {
+	if list, _ := acl.Access(f.Path); list == nil && f.Mode != 0 && uint32(info.Mode().Perm()) != f.Mode { // a list says more than a mode
 		k.bad(Failure, "delivery", c.Name, "acmed deploy "+c.Name+" --wait", "%s has mode %#o and not %#o", f.Path, info.Mode().Perm(), f.Mode)
 	}
 	k.access(c, f)
+	k.showReaders(c, f)
 }
 
 func (k *check) consumer(ctx context.Context, c *spec.Certificate, unit string) {

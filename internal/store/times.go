@@ -7,6 +7,10 @@ import (
 	"time"
 )
 
+// Settling is how long it may take until readers meet files whose time has been chosen: they are made durable first. A
+// server that looks at the old files until then must find the new ones newer than that look.
+const Settling = 250 * time.Millisecond
+
 // Newer returns the time that files get at now when the files that they replace have the time before. Servers compare
 // whole seconds, either with the file that they have or with the clock when they last read files. The result is
 // therefore in a second that has not begun yet, and at least one whole second after before.
@@ -28,7 +32,7 @@ func (s *Store) freshen(name, dir string) error {
 	bases := slices.DeleteFunc([]string{privkeyFile, certFile, chainFile, fullchainFile, metaFile}, func(base string) bool {
 		return !s.exists(path.Join(dir, base))
 	})
-	at := Newer(time.Now(), s.latest(liveLink(name)))
+	at := Newer(time.Now().Add(Settling), s.latest(liveLink(name)))
 	for _, base := range bases {
 		// File systems that cannot set times, such as some of FUSE, must not stop a renewal.
 		if err := s.disk.chtimes(path.Join(dir, base), at); err != nil && !errors.Is(err, errors.ErrUnsupported) {

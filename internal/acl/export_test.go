@@ -1,0 +1,4 @@
+package acl
+
+// Parse is parse.
+var Parse = parse
