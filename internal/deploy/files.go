@@ -132,7 +132,9 @@ func (p *placement) prepare(f spec.File, job *Job) (err error) {
 			return err
 		}
 		same, err := p.unchanged(dir, base)
-		p.changes = !same
+		if p.changes = !same; err == nil && p.changes && dir.mounted(base) {
+			return mountedOver(p.path)
+		}
 		return err
 	})
 }
@@ -234,7 +236,11 @@ func (p *placement) keep(disk ops, durably bool) error {
 func (p *placement) place(disk ops) error {
 	return p.at(func(dir *folder, base string) error {
 		if p.changes {
-			if err := disk.rename(dir, newName(base), base); err != nil {
+			err := disk.rename(dir, newName(base), base)
+			if errors.Is(err, unix.EBUSY) {
+				return mountedOver(p.path)
+			}
+			if err != nil {
 				return err
 			}
 		}

@@ -6,6 +6,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,6 +64,8 @@ type Config struct {
 	Resolvers []string
 	// Own are the addresses of this machine; nil: those of its interfaces.
 	Own []netip.Addr
+	// Proc is where the kernel shows processes; "": /proc.
+	Proc string
 	// Port80 is where this machine answers the CA; nil: port 80 on loopback.
 	Port80 []string
 }
@@ -90,7 +93,7 @@ func Run(ctx context.Context, c Config, report func(Finding)) error {
 	if err := k.prepare(); err != nil {
 		return err
 	}
-	for _, look := range []func(context.Context){k.files, k.readable, k.issuers, k.names, k.port80, k.providers, k.deliveries, k.units} {
+	for _, look := range []func(context.Context){k.files, k.readable, k.issuers, k.names, k.port80, k.providers, k.deliveries, k.mounts, k.units} {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -115,6 +118,7 @@ func (k *check) prepare() (err error) {
 			return err
 		}
 	}
+	k.Proc = cmp.Or(k.Proc, "/proc")
 	if k.Port80 == nil {
 		k.Port80 = []string{"127.0.0.1:80", "[::1]:80"}
 	}

@@ -59,6 +59,7 @@ func patient(t *testing.T, names ...string) doctor.Config {
 		},
 		Resolvers: []string{server.Addr}, Own: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")},
 		Port80: []string{strings.TrimPrefix(responder.URL, "http://")},
+		Proc:   t.TempDir(), // no processes
 		Unit: func(context.Context, string) (doctor.Unit, error) {
 			return doctor.Unit{Loaded: true, Active: "active"}, nil
 		},
