@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -109,9 +110,21 @@ func packages() []string {
 	}
 }
 
+// more are packages whose installation needs a system that is whole, and their configuration.
+func more() []string {
+	return []string{
+		"dovecot-managesieved", "dovecot-lmtpd", "inn2", "inspircd", "mariadb-server", "nut-server", "prometheus-node-exporter",
+		"prosody", "vsftpd", "ejabberd", "hitch", "ocserv", "rabbitmq-server",
+	}
+}
+
 // servers are the units of packages that a machine does not start by itself: the tests do.
 func servers() []string {
-	return []string{"nginx", "apache2", "haproxy", "postfix", "dovecot", "postgresql"}
+	return []string{
+		"nginx", "apache2", "haproxy", "postfix", "dovecot", "postgresql",
+		"inn2", "inspircd", "mariadb", "nut-server", "nut.target", "prometheus-node-exporter", "prosody", "vsftpd",
+		"ejabberd", "hitch", "ocserv", "rabbitmq-server",
+	}
 }
 
 // cache outlives the tests. CI may keep it.
@@ -119,7 +132,7 @@ func cache() string { return filepath.Join("..", "..", ".cache", "e2e") }
 
 // rootfs is where the files of a release are; a machine never writes there. Other packages are another root.
 func rootfs(release string) string {
-	sum := sha256.Sum256([]byte(strings.Join(packages(), " ")))
+	sum := sha256.Sum256([]byte(strings.Join(slices.Concat(packages(), more()), " ")))
 	return filepath.Join(cache(), fmt.Sprintf("%s-%x", release, sum[:4]))
 }
 
@@ -133,12 +146,28 @@ func bootstrap(release string) error {
 	}
 	err := host("debootstrap", "--variant=minbase", "--include="+strings.Join(packages(), ","), release, unfinished)
 	if err == nil {
+		err = installMore(unfinished)
+	}
+	if err == nil {
 		err = host("systemctl", append([]string{"--root=" + unfinished, "disable"}, servers()...)...)
 	}
 	if err != nil {
 		return err
 	}
 	return os.Rename(unfinished, rootfs(release))
+}
+
+// installMore installs into a system of files. Nothing is started there; inn2 wants a host name with a domain.
+func installMore(root string) error {
+	policy := filepath.Join(root, "usr/sbin/policy-rc.d")
+	err := errors.Join(
+		os.WriteFile(policy, []byte("#!/bin/sh\nexit 101\n"), 0o755),
+		os.WriteFile(filepath.Join(root, "etc/hosts"), []byte("127.0.0.1 news.example.com localhost\n"), 0o644))
+	if err != nil {
+		return err
+	}
+	const install = `hostname news.example.com && exec chroot "$0" apt-get -qy --no-install-recommends install "$@"`
+	return errors.Join(host("unshare", append([]string{"--uts", "sh", "-c", install, root}, more()...)...), os.Remove(policy))
 }
 
 func host(name string, args ...string) error {
