@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -96,6 +97,7 @@ func (m *machine) servedThrough(d documented, name, spec string) {
 	for _, file := range regexp.MustCompile(`path: ([^,]+),`).FindAllStringSubmatch(spec, -1) {
 		m.eventually(patience, file[1]+" is there", func() error { _, err := m.try("ls", file[1]); return err })
 	}
+	m.eventually(patience, "its reload is over", func() error { return m.reloaded(name) }) // a server that starts just now may end with a HUP
 	m.run("systemctl", "restart", d.unit)
 	s := server{name: name, address: d.address, startTLS: d.startTLS}
 	m.eventually(4*patience, "the first certificate is delivered", func() error { return m.delivered(name, m.live(name)) })
@@ -104,6 +106,20 @@ func (m *machine) servedThrough(d documented, name, spec string) {
 	m.run("acmed", "renew", name, "--wait")
 	m.eventually(4*patience, "the renewal is delivered", func() error { return m.delivered(name, before+1) })
 	m.eventually(patience, "the server serves it", func() error { return m.serves(s) })
+}
+
+// reloaded is nil once all units have been reloaded, or were found not to run.
+func (m *machine) reloaded(name string) error {
+	c, err := m.status(name)
+	if err != nil {
+		return err
+	}
+	for _, target := range c.Targets {
+		if strings.HasPrefix(target.Key, "reload ") && !target.Accepted {
+			return fmt.Errorf("%+v", target)
+		}
+	}
+	return nil
 }
 
 // live is the number of the revision that is live.
