@@ -14,7 +14,7 @@ import (
 )
 
 // accessAttribute of a deployed file holds the owner, group and mode that its spec had at that deployment, see
-// perms.String. It tells a spec that was changed from a file that was changed by hand.
+// perms.String. It distinguishes a spec that was changed from a file that was changed by hand.
 const accessAttribute = "user.acmed.access"
 
 // securityLabels are the labels of Linux security modules. Other attributes in the security namespace belong to the
@@ -88,7 +88,7 @@ func labelsOf(path string) map[string][]byte {
 }
 
 // dress gives a new file all that is not its content: owner, group and mode, or the list that it inherits, its labels and
-// its time. The note is about what it could not have. Whoever the file was not meant for can open it at no moment.
+// its time. The note is about what it could not have. At no moment can anybody open the file who may not read it in the end.
 func (o ops) dress(f *os.File, p perms, h inherited, at time.Time) (note string, err error) {
 	if err := o.own(f, p, h.list == nil); err != nil {
 		return "", err

@@ -208,7 +208,7 @@ func TestALinkHandsOnNothingOfWhatItLeadsTo(t *testing.T) {
 	}
 }
 
-func TestANewFileHasTheDefaultListOfItsFolderWithinItsMode(t *testing.T) {
+func TestANewFileHasTheDefaultListOfItsDirectoryWithinItsMode(t *testing.T) {
 	for mode, want := range map[uint32]string{0o640: "user:4001:r--", 0o600: "user:4001:---"} {
 		dir, e := folderFor(t), newExecutor(t, nil)
 		if err := unix.Setxattr(dir, "system.posix_acl_default", listed(acl.NamedUser, 5, 5).Encode(), 0); err != nil {

@@ -28,14 +28,14 @@ func TestAMountInThePlaceOfAFileIsNamed(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			j := job(t, "www.example.com", spec.Deploy{Files: []spec.File{{Path: dir + "/tls", Content: content}, {Path: dir + "/beside", Content: "cert"}}})
+			j := job(t, "www.example.com", spec.Deploy{Files: []spec.File{{Path: dir + "/tls", Content: content}, {Path: dir + "/other", Content: "cert"}}})
 			results := one(t, newExecutor(t, nil), j)
 			r := results["file "+dir+"/tls"]
 			if r.OK || !strings.HasPrefix(r.Problem, dir+"/tls is a mount point of ") || !strings.Contains(r.Problem, "/elsewhere from ") || !strings.Contains(r.Hint, "mount its directory "+dir+" instead of the file") {
 				t.Errorf("%+v", r)
 			}
-			if beside := results["file "+dir+"/beside"]; !beside.Withdrawn || read(t, dir+"/beside") != "" || read(t, dir+"/elsewhere") != "old" {
-				t.Errorf("%+v", beside)
+			if other := results["file "+dir+"/other"]; !other.Withdrawn || read(t, dir+"/other") != "" || read(t, dir+"/elsewhere") != "old" {
+				t.Errorf("%+v", other)
 			}
 			if left := names(t, dir); len(left) != 2 {
 				t.Errorf("left behind: %v", left)

@@ -26,8 +26,8 @@ func stateful(t *testing.T) (c doctor.Config, dir string) {
 	c = patient(t, "www.example.com")
 	c.Settings.StateDir, c.Proc = dir+"/state", ""
 	c.Set.Certificate("one").Deploy.Files = []spec.File{{Path: dir + "/tls/crt", Content: "cert"}}
-	for _, folder := range []string{"/state/live", "/state/certs/one/rev/0007", "/tls", "/target"} {
-		if err := os.MkdirAll(dir+folder, 0o755); err != nil {
+	for _, sub := range []string{"/state/live", "/state/certs/one/rev/0007", "/tls", "/target"} {
+		if err := os.MkdirAll(dir+sub, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}

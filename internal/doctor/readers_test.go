@@ -98,8 +98,8 @@ func TestDoctorShowsWhoReadsAKey(t *testing.T) {
 			k.Set.Certificate("one").Deploy.Files = []spec.File{{Path: path, Content: c.content, Mode: uint32(c.mode)}}
 			var said []string
 			err := doctor.Run(t.Context(), k, func(f doctor.Finding) {
-				if strings.HasPrefix(f.Text, path+" can be read by root") {
-					said = append(said, strings.TrimPrefix(f.Text, path+" can be read by root"))
+				if rest, ok := strings.CutPrefix(f.Text, path+" can be read by root"); ok {
+					said = append(said, rest)
 				} else if f.Check == "delivery" {
 					t.Errorf("%+v", f)
 				}

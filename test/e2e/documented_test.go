@@ -75,14 +75,13 @@ func (m *machine) asDocumented(d documented, blocks []block) {
 	m.run("acmed", "reload")
 	m.issued(name)
 	for _, b := range blocks {
-		switch spec := strings.HasPrefix(b.path, "/etc/acmed/certs.d/"); {
-		case b.path == "":
+		if b.path == "" {
 			m.run("bash", "-euc", b.text)
-		default:
-			m.write(b.path, b.text)
-			if spec {
-				m.servedThrough(d, name, b.text)
-			}
+			continue
+		}
+		m.write(b.path, b.text)
+		if strings.HasPrefix(b.path, "/etc/acmed/certs.d/") {
+			m.servedThrough(d, name, b.text)
 		}
 	}
 	m.run("systemctl", "stop", d.unit)
