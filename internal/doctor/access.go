@@ -47,6 +47,26 @@ func readers(f spec.File) (all []reader, err error) {
 	return all, nil
 }
 
+// listed are the users and groups that the access control list of a file lets read.
+func listed(path string) (all []reader) {
+	list, err := acl.Access(path)
+	if err != nil {
+		return nil // showReaders has nothing to show either
+	}
+	for _, e := range list.Named() {
+		switch {
+		case e.Perm&acl.Read == 0 || e.ID == 0:
+		case e.Tag == acl.NamedGroup:
+			all = append(all, reader{e.Who(), -1, []int{int(e.ID)}})
+		default:
+			if r, err := account(strconv.FormatUint(uint64(e.ID), 10)); err == nil {
+				all = append(all, r)
+			}
+		}
+	}
+	return all
+}
+
 // account looks a user up by name or number.
 func account(name string) (reader, error) {
 	u, err := user.Lookup(name)
@@ -173,7 +193,7 @@ func (k *check) access(c *spec.Certificate, f spec.File) {
 		k.bad(Failure, "delivery", c.Name, "correct owner and group in the spec, or make the user", "%s: %v", f.Path, err)
 		return
 	}
-	for _, r := range all {
+	for _, r := range append(all, listed(f.Path)...) {
 		switch at, err := barrier(f.Path, r); {
 		case err != nil:
 			k.bad(Skipped, "delivery", c.Name, "run acmed doctor as root", "%v", err)

@@ -87,8 +87,9 @@ func TestDoctorShowsWhoReadsAKey(t *testing.T) {
 		"a certificate without":          {"cert", 0o644, nil, ""},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			path := t.TempDir() + "/key"
-			if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chmod(path, c.mode)); err != nil {
+			dir := t.TempDir()
+			path := dir + "/key"
+			if err := errors.Join(os.Chmod(dir, 0o711), os.Chmod(filepath.Dir(dir), 0o711), os.WriteFile(path, nil, 0o600), os.Chmod(path, c.mode)); err != nil {
 				t.Fatal(err)
 			}
 			if c.list != nil {
@@ -108,6 +109,28 @@ func TestDoctorShowsWhoReadsAKey(t *testing.T) {
 				t.Errorf("it says %q, %v; want %q", said, err, c.want)
 			}
 		})
+	}
+}
+
+// TestWhoIsListedAndDoesNotGetThere is about lists on files in directories that let nobody else pass.
+func TestWhoIsListedAndDoesNotGetThere(t *testing.T) {
+	for _, tag := range []acl.Tag{acl.NamedUser, acl.NamedGroup} {
+		top := t.TempDir()
+		dir := top + "/dir"
+		if err := errors.Join(os.Chmod(top, 0o711), os.Chmod(filepath.Dir(top), 0o711), os.Mkdir(dir, 0o700), os.WriteFile(dir+"/key", nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		setList(t, dir+"/key", letIn(tag, 4001, 4, 0, 4))
+		k := patient(t, "www.example.com")
+		k.Set.Certificate("one").Deploy.Files = []spec.File{{Path: dir + "/key", Content: "privkey"}}
+		want := map[acl.Tag]string{acl.NamedUser: "user 4001", acl.NamedGroup: "group:4001"}[tag] + " cannot reach " + dir + "/key: " + dir + " does not let it pass"
+		if got := trouble(t, k); !slices.Equal(got, []string{"warning delivery one: " + want}) {
+			t.Errorf("got %q", got)
+		}
+		setList(t, dir, letIn(tag, 4001, 1, 0, 1))
+		if got := trouble(t, k); len(got) > 0 {
+			t.Errorf("once they pass: %q", got)
+		}
 	}
 }
 
