@@ -21,6 +21,7 @@ func TestReadersByAccessControlLists(t *testing.T) {
 		m := serve(t, release, startCA(t, pebble.Options{HTTPPort: 80}), byResponder())
 		m.run("install", "-d", "/srv/tls")
 		m.write(spec, "deploy: {files: [{path: "+key+", content: privkey}, {path: /srv/tls/crt, content: cert}]}\n")
+		m.eventually(patience, "it is there", func() error { _, err := m.try("ls", key); return err })
 		m.eventually(patience, "it is delivered", func() error { return m.delivered(name, 1) })
 		const www = 33 // www-data
 		reads := func() error { _, err := m.try("runuser", "-u", "www-data", "--", "cat", key); return err }
