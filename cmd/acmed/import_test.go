@@ -31,13 +31,13 @@ func sampleImport() *migrate.Plan {
 		},
 		Certificates: []migrate.Step{
 			{Name: "www.example.com", Issuer: "letsencrypt", Key: "ECDSA-256", NotAfter: in(60 * day), Action: migrate.Import, From: conf + "www.example.com.conf", Notes: []migrate.Note{
-				{What: "pre_hook = systemctl stop nginx", Do: "see whether it is still needed"}, {What: "must_staple: CAs have given up OCSP"},
+				{What: "pre_hook is set", Do: "check whether it is still needed"}, {What: "must_staple: CAs have given up OCSP"},
 			}},
 			{Name: "old.example.com-0001", Former: "Old.example.com-0001", Issuer: "letsencrypt", Key: "RSA-2048", Action: migrate.Order, Why: "it expired on 2026-08-30"},
 			{Name: "wildcard.example.com", Former: "*.example.com", Issuer: "letsencrypt", Action: migrate.Refuse, Why: "challenge.provider: unknown provider cloudflare"},
 			{Name: "there.example.com", Action: migrate.Present, Why: "there is a spec of that name"},
 		},
-		Notes: []migrate.Note{{What: "cli.ini says deploy-hook = /bin/push", Do: "write it into the specs if it still counts"}},
+		Notes: []migrate.Note{{What: "cli.ini sets deploy-hook", Do: "write it into the specs if it still counts"}},
 		Next: migrate.Next{
 			Paths: []migrate.Path{{Old: "/etc/letsencrypt/live/NAME", New: "/var/lib/acmed/live/NAME"}},
 			Stop:  "systemctl disable --now certbot.timer, and what crontabs run certbot",

@@ -9,9 +9,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"acmed/internal/acme"
+	"acmed/internal/spec"
 	"acmed/internal/store"
 )
 
@@ -38,7 +40,7 @@ func (p *Plan) Apply(report func(done int)) error {
 	}
 	for i := range p.Certificates {
 		if s := &p.Certificates[i]; s.does() {
-			if err := create(s.SpecFile, s.Spec); err != nil {
+			if err := createHiding(s.have.Want.Deploy.Run, s.SpecFile, s.Spec, gid); err != nil {
 				return fmt.Errorf("writing the spec of %s: %w", s.Name, err)
 			}
 		}
@@ -119,6 +121,15 @@ func (s *Step) revision() store.Revision {
 
 // create writes a file that is not there, whole or not at all.
 func create(file, text string) error { return createFor(file, text, 0o644, -1) }
+
+// createHiding creates a file with command lines, which may hold a password: only root and the group of the daemon may
+// read one that has a command with arguments.
+func createHiding(commands []spec.Run, file, text string, gid int) error {
+	if slices.ContainsFunc(commands, func(r spec.Run) bool { return len(r.Command) > 1 }) {
+		return createFor(file, text, 0o640, gid)
+	}
+	return create(file, text)
+}
 
 // createFor writes one that, where root does it, belongs to a group; -1: to that of the process.
 func createFor(file, text string, mode fs.FileMode, gid int) (err error) {

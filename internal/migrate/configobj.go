@@ -1,7 +1,6 @@
 package migrate
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 )
@@ -45,6 +44,7 @@ type configObj struct {
 	lines []string // those to come
 	at    int      // the number of the line below
 	line  string
+	key   string     // that is being read; "": none
 	open  []*section // from the outermost to the one that keys go to
 }
 
@@ -54,11 +54,12 @@ func (p *configObj) next() bool {
 	}
 	p.line, p.lines = strings.TrimSpace(p.lines[0]), p.lines[1:]
 	p.at++
+	p.key = ""
 	return true
 }
 
-func (p *configObj) fault(format string, args ...any) error {
-	return &SyntaxError{p.file, p.at, fmt.Sprintf(format, args...)}
+func (p *configObj) fault(problem string) error {
+	return &SyntaxError{File: p.file, Line: p.at, Key: p.key, Problem: problem}
 }
 
 func (p *configObj) statement() error {
@@ -81,7 +82,7 @@ func (p *configObj) header() error {
 	case !closed || rest != "" && rest[0] != '#' || strings.ContainsAny(name, "[]"):
 		return p.fault("not the head of a section")
 	case depth > len(p.open) || depth > maxDepth:
-		return p.fault("section %q is too deep", name)
+		return p.fault("a section that is too deep")
 	}
 	name, err := p.unquote(name)
 	if err != nil {
@@ -89,7 +90,7 @@ func (p *configObj) header() error {
 	}
 	parent := p.open[depth-1]
 	if parent.sections[name] != nil {
-		return p.fault("section %q again", name)
+		return p.fault("a section of that name again")
 	}
 	s := newSection()
 	parent.sections[name] = s
@@ -106,9 +107,10 @@ func (p *configObj) assignment() error {
 	if err != nil {
 		return err
 	}
+	p.key = keyName(key)
 	s := p.open[len(p.open)-1]
 	if _, twice := s.values[key]; twice {
-		return p.fault("%q again", key)
+		return p.fault("set again")
 	}
 	at := p.at
 	v, err := p.value(strings.TrimSpace(value))
@@ -116,7 +118,7 @@ func (p *configObj) assignment() error {
 		return err
 	}
 	if slices.ContainsFunc(v.words, func(w string) bool { return strings.Contains(w, "%(") }) {
-		return p.fault("%q has a %%(…)s in it, which is not supported: write out what it stands for", key)
+		return p.fault("a %(…)s in it, which is not supported: write out what it stands for")
 	}
 	v.line = at
 	s.values[key] = v
@@ -169,7 +171,7 @@ func (p *configObj) value(s string) (setting, error) {
 		rest = strings.TrimSpace(rest)
 		if s, v.list = strings.CutPrefix(rest, ","); !v.list {
 			if rest != "" && rest[0] != '#' {
-				return v, p.fault("%q behind a value", abbreviate(rest))
+				return v, p.fault("text behind a value")
 			}
 			break
 		}
@@ -210,7 +212,7 @@ func (p *configObj) long(s, quote string) (setting, error) {
 		text.WriteString(inside)
 		if closed {
 			if rest = strings.TrimSpace(rest); rest != "" && rest[0] != '#' {
-				return setting{}, p.fault("%q behind a value", abbreviate(rest))
+				return setting{}, p.fault("text behind a value")
 			}
 			return setting{words: []string{text.String()}}, nil
 		}

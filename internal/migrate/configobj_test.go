@@ -52,16 +52,16 @@ func TestWhatConfigObjWouldNotWriteIsRefused(t *testing.T) {
 	}{
 		"a line of prose":              {"a = 1\nprose", "x.conf:2: neither a section nor a key with a value"},
 		"no key":                       {"= word", "x.conf:1: neither a section nor a key with a value"},
-		"a key twice":                  {"a = 1\na = 2", `x.conf:2: "a" again`},
-		"a section twice":              {"[a]\n[b]\n[a]", `x.conf:3: section "a" again`},
+		"a key twice":                  {"a = 1\na = 2", "x.conf:2: a: set again"},
+		"a section twice":              {"[a]\n[b]\n[a]", "x.conf:3: a section of that name again"},
 		"a section without its end":    {"[a", "x.conf:1: not the head of a section"},
 		"words behind a section":       {"[a] b", "x.conf:1: not the head of a section"},
-		"a section too deep":           {"[[a]]", `x.conf:1: section "a" is too deep`},
-		"a quote without its end":      {`a = "word`, "x.conf:1: a quote without its end"},
-		"a long quote without its end": {"a = '''one\ntwo", "x.conf:2: a quote without its end"},
-		"words behind a quote":         {`a = "b" c`, `x.conf:1: "c" behind a value`},
-		"words behind a long quote":    {`a = """b""" c`, `x.conf:1: "c" behind a value`},
-		"interpolation":                {"a = %(b)s", `x.conf:1: "a" has a %(…)s in it, which is not supported: write out what it stands for`},
+		"a section too deep":           {"[[a]]", "x.conf:1: a section that is too deep"},
+		"a quote without its end":      {`a = "word`, "x.conf:1: a: a quote without its end"},
+		"a long quote without its end": {"a = '''one\ntwo", "x.conf:2: a: a quote without its end"},
+		"words behind a quote":         {`a = "b" c`, "x.conf:1: a: text behind a value"},
+		"words behind a long quote":    {`a = """b""" c`, "x.conf:1: a: text behind a value"},
+		"interpolation":                {"a = %(b)s", `x.conf:1: a: a %(…)s in it, which is not supported: write out what it stands for`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := migrate.ParseConfigObj("x.conf", tt.text)

@@ -3,6 +3,7 @@ package migrate
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -30,6 +31,7 @@ type ProviderFile struct {
 	SecretFile string `json:"secretFile,omitempty"`
 	text       string
 	secret     []byte
+	commands   []spec.Run
 }
 
 // algorithms are those of TSIG that acmed knows.
@@ -41,8 +43,10 @@ func update(name, from, server, port, key, algorithm, secret string) (*Provider,
 	switch {
 	case server == "":
 		return nil, fmt.Errorf("%s names no server", from)
+	case key != "" && algorithm == "hmac-md5":
+		return nil, fmt.Errorf("%s asks for hmac-md5, which is not safe: give the zone a key of hmac-sha256", from)
 	case key != "" && !algorithms.MatchString(algorithm):
-		return nil, fmt.Errorf("%s asks for %q, which is not safe: give the zone a key of hmac-sha256", from, abbreviate(algorithm))
+		return nil, fmt.Errorf("%s asks for an algorithm that acmed does not know: give the zone a key of hmac-sha256", from)
 	case key != "" && secret == "":
 		return nil, fmt.Errorf("%s has no secret", from)
 	}
@@ -62,21 +66,17 @@ func (t *certbotParams) rfc2136(file string) (*Provider, error) {
 	if !filepath.IsAbs(file) {
 		return nil, fmt.Errorf("the credentials are not known")
 	}
-	dir, err := openTree(filepath.Dir(file))
+	const from = "the file that dns_rfc2136_credentials names"
+	text, err := textAt(file)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reading %s: %w", from, err)
 	}
-	defer dir.close()
-	text, err := dir.text(filepath.Base(file), maxText)
-	if err != nil {
-		return nil, err
-	}
-	ini, err := parseConfigObj(file, text)
+	ini, err := parseConfigObj("rfc2136.ini", text)
 	if err != nil {
 		return nil, err
 	}
 	get := func(key string) string { return ini.get("dns_rfc2136_" + key) }
-	return update("rfc2136", file, get("server"), get("port"), get("name"), cmp.Or(get("algorithm"), "hmac-md5"), get("secret"))
+	return update("rfc2136", from, get("server"), get("port"), get("name"), cmp.Or(get("algorithm"), "hmac-md5"), get("secret"))
 }
 
 // manualHooks makes a provider of certbot's hooks.
@@ -99,6 +99,20 @@ func (a *acmeSh) dynamic(c *Certificate) {
 	c.Provider = provider
 }
 
+// textAt reads a file of settings that another one names. Its error does not hold the path.
+func textAt(file string) (string, error) {
+	dir, err := openTree(filepath.Dir(file))
+	if err != nil {
+		return "", valueFault(err)
+	}
+	defer dir.close()
+	text, err := dir.text(filepath.Base(file), maxText)
+	if err != nil {
+		return "", valueFault(errors.Unwrap(err)) // without the path that about adds
+	}
+	return text, nil
+}
+
 // tsigKey is a key as tsig-keygen writes it.
 var tsigKey = regexp.MustCompile(`(?s)^\s*key\s+"?([^"\s{]+)"?\s*\{\s*algorithm\s+"?([\w-]+)"?;\s*secret\s+"([A-Za-z0-9+/=]+)";\s*\};\s*$`)
 
@@ -109,18 +123,13 @@ func (a *acmeSh) nsupdate() (*Provider, error) {
 	if !filepath.IsAbs(file) {
 		return nil, fmt.Errorf("%s names no file of a key", from)
 	}
-	dir, err := openTree(filepath.Dir(file))
+	text, err := textAt(file)
 	if err != nil {
-		return nil, err
-	}
-	defer dir.close()
-	text, err := dir.text(filepath.Base(file), maxText)
-	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reading the file that NSUPDATE_KEY names: %w", err)
 	}
 	m := tsigKey.FindStringSubmatch(text)
 	if m == nil {
-		return nil, fmt.Errorf("%s is not what tsig-keygen writes", file)
+		return nil, errors.New("the file that NSUPDATE_KEY names is not what tsig-keygen writes")
 	}
 	return update("nsupdate", from, cmp.Or(get("SERVER"), "localhost"), get("SERVER_PORT"), m[1], m[2], m[3])
 }
@@ -152,6 +161,9 @@ func (p *planner) providerFile(want *Provider, n int) ProviderFile {
 		f.SecretFile = filepath.Join(filepath.Dir(p.config.File), "secrets", "tsig-"+name)
 	}
 	f.text = providerText(p.Client, &f, &want.Way)
+	if e := want.Way.Exec; e != nil {
+		f.commands = []spec.Run{{Command: e.Command}, {Command: e.CleanUp}}
+	}
 	return f
 }
 
@@ -195,7 +207,7 @@ func (f *ProviderFile) write(gid int) error {
 			}
 		}
 	}
-	if err := create(f.File, f.text); err != nil {
+	if err := createHiding(f.commands, f.File, f.text, gid); err != nil {
 		return fmt.Errorf("writing DNS provider %s: %w", f.Name, err)
 	}
 	return nil

@@ -83,7 +83,8 @@ func TestAProviderThatIsThereIsUsed(t *testing.T) {
 
 func TestCredentialsThatCannotBeUsed(t *testing.T) {
 	for name, tt := range map[string]struct{ ini, note string }{
-		"MD5":       {strings.Replace(iniText, "HMAC-SHA512", "HMAC-MD5", 1), `asks for "hmac-md5", which is not safe`},
+		"MD5":       {strings.Replace(iniText, "HMAC-SHA512", "HMAC-MD5", 1), "asks for hmac-md5, which is not safe"},
+		"no TSIG":   {strings.Replace(iniText, "HMAC-SHA512", "HMAC-SHA3", 1), "asks for an algorithm that acmed does not know"},
 		"no server": {"dns_rfc2136_name = acme.\n", "names no server"},
 		"no secret": {"dns_rfc2136_server = ::1\ndns_rfc2136_name = a\ndns_rfc2136_algorithm = HMAC-SHA256\n", "has no secret"},
 		"prose":     {"prose", "rfc2136.ini:1: neither a section nor a key with a value"},

@@ -150,20 +150,36 @@ func (c *Certificate) take(key crypto.Signer, chain [][]byte, now time.Time) {
 // pair reads a key and a chain, of one file or several, for the certificate.
 func (t *tree) pair(c *Certificate, keyFile string, now time.Time, chainFiles ...string) {
 	key, err := t.key(keyFile)
+	var chain [][]byte
+	for _, file := range chainFiles {
+		data, readErr := t.read(file, maxPEM)
+		err = cmp.Or(err, readErr)
+		chain = append(chain, parseChain(data)...)
+	}
+	c.taken(key, chain, err, now)
+}
+
+// taken is take for a key and a chain that may not have been read whole.
+func (c *Certificate) taken(key crypto.Signer, chain [][]byte, err error, now time.Time) {
+	c.leaf = leafOf(chain)
 	if err != nil {
 		c.Unfit = err.Error()
 		return
 	}
-	var chain [][]byte
-	for _, file := range chainFiles {
-		data, err := t.read(file, maxPEM)
-		if err != nil {
-			c.Unfit = err.Error()
-			return
-		}
-		chain = append(chain, parseChain(data)...)
-	}
 	c.take(key, chain, now)
+}
+
+// fromLeaf has the names and the kind of key of a certificate that cannot be served asked for again, for a client that
+// keeps them nowhere else.
+func (c *Certificate) fromLeaf() {
+	if c.Pair != nil || c.leaf == nil {
+		return
+	}
+	c.Want.DNSNames, c.Want.IPAddresses = namesOf(c.leaf, c.Name)
+	if kind := kindOf(c.leaf.PublicKey); kind.Algorithm != "" {
+		kind.RotationPolicy = c.Want.PrivateKey.RotationPolicy
+		c.Want.PrivateKey = kind
+	}
 }
 
 // key reads a private key.
@@ -256,7 +272,7 @@ func parseJWK(data []byte) (crypto.Signer, error) {
 	case "EC":
 		return k.ecdsa()
 	}
-	return nil, fmt.Errorf("a key of type %q is not supported", abbreviate(k.Type))
+	return nil, errors.New("kty: a type of key that is not supported")
 }
 
 func (k *jwk) rsa() (crypto.Signer, error) {
@@ -281,7 +297,7 @@ func (k *jwk) rsa() (crypto.Signer, error) {
 func (k *jwk) ecdsa() (crypto.Signer, error) {
 	curve := map[string]elliptic.Curve{"P-256": elliptic.P256(), "P-384": elliptic.P384()}[k.Curve]
 	if curve == nil {
-		return nil, fmt.Errorf("the curve %q is not supported", abbreviate(k.Curve))
+		return nil, errors.New("crv: a curve that is not supported")
 	}
 	size := (curve.Params().BitSize + 7) / 8
 	if len(k.D) > size {
@@ -308,10 +324,16 @@ func (c *Certificate) compare(names []string) {
 	}
 	var want Certificate
 	want.wantNames(names)
-	if a, b := identifiers(&want.Want), identifiers(&c.Want); !slices.Equal(sorted(a), sorted(b)) {
-		c.note("write the names that are wanted into dnsNames, and acmed orders a certificate for them",
-			"the certificate has the names %s, wanted were %s", abbreviate(strings.Join(b, " ")), abbreviate(strings.Join(a, " ")))
+	a, b := sorted(identifiers(&want.Want)), sorted(identifiers(&c.Want))
+	if slices.Equal(a, b) {
+		return
 	}
+	if slices.ContainsFunc(want.Want.DNSNames, func(name string) bool { _, err := spec.ParseDNSName(name); return err != nil }) {
+		c.note("write the names that are wanted into dnsNames", "not every name that is wanted is a DNS name")
+		return
+	}
+	c.note("write the names that are wanted into dnsNames, and acmed orders a certificate for them",
+		"the certificate has the names %s, wanted were %s", abbreviate(strings.Join(b, " ")), abbreviate(strings.Join(a, " ")))
 }
 
 func sorted(s []string) []string { return slices.Compact(slices.Sorted(slices.Values(s))) }

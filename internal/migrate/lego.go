@@ -73,6 +73,10 @@ func (l *lego) certificate(name string) Certificate {
 		c.Account = l.found.Accounts[i].URL
 	}
 	l.pair(&c, "certificates/"+name+".key", l.now, l.chain(name)...)
+	if len(about.Domains) == 0 {
+		c.fromLeaf()
+	}
+	l.wildcard(&c)
 	return c
 }
 
@@ -90,7 +94,7 @@ func (t *tree) decode(file string, v any) error {
 	data, err := t.read(file, maxText)
 	if err == nil {
 		if err = json.Unmarshal(data, v); err != nil {
-			err = t.about(file, err)
+			err = t.about(file, valueFault(err))
 		}
 	}
 	return err
@@ -137,7 +141,7 @@ func (l *lego) readAccounts() error {
 			dir := path.Join("accounts", host, id)
 			a, err := l.account(dir, host, id)
 			if err != nil {
-				l.found.note("acmed makes an account of its own", "%v", err)
+				l.found.note(ownAccount, "%v", err)
 				continue
 			}
 			l.found.Accounts = append(l.found.Accounts, *a)

@@ -10,6 +10,7 @@ package migrate
 import (
 	"cmp"
 	"crypto"
+	"crypto/x509"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -57,6 +58,7 @@ type Certificate struct {
 	Pair      *Pair            // nil: there is none that could be served
 	Unfit     string           // why there is none
 	Notes     []Note
+	leaf      *x509.Certificate // of the chain that the client has; nil: none
 }
 
 // Pair is a key with a chain that was issued for it.
@@ -112,9 +114,10 @@ func Clients() map[string]string {
 // reading is one look at a client's folder.
 type reading struct {
 	*tree
-	known  []*spec.Issuer // to acmed
-	server string         // of Options
-	now    time.Time
+	known     []*spec.Issuer // to acmed
+	providers []string       // names of DNS providers that acmed has
+	server    string         // of Options
+	now       time.Time
 }
 
 // read looks into the folder of the client, and returns its absolute path, too.
@@ -128,7 +131,7 @@ func (c *client) read(o *Options, known []*spec.Issuer) (*Found, string, error) 
 		return nil, "", fmt.Errorf("importing from %s: %w; name its folder with --dir", c.name, err)
 	}
 	defer t.close()
-	found, err := c.look(&reading{tree: t, known: known, server: o.Server, now: o.Now})
+	found, err := c.look(&reading{tree: t, known: known, providers: providersIn(o.Config.DNSDir), server: o.Server, now: o.Now})
 	if err != nil {
 		return nil, "", fmt.Errorf("importing from %s: %w", c.name, err)
 	}

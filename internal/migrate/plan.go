@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"acmed/internal/spec"
@@ -196,7 +195,7 @@ func (p *planner) certificate(c Certificate) (Step, error) {
 		return s, nil
 	}
 	if !isDirectory(c.Directory) {
-		s.Action, s.Why = Refuse, cmp.Or(c.Unfit, fmt.Sprintf("the CA's directory is no https URL: %q", abbreviate(c.Directory)))
+		s.Action, s.Why = Refuse, cmp.Or(c.Unfit, "the CA's directory is not an https URL")
 		return s, nil
 	}
 	if err := p.clash(&s); err != nil || s.Action != "" {
@@ -232,12 +231,11 @@ func (p *planner) clash(s *Step) error {
 
 // settle says what is done.
 func (p *planner) settle(s *Step) {
-	want := s.have.Want
+	want := &s.have.Want
 	s.Issuer = p.issuer(s.have.Directory, s.have.CABundle).Name
 	want.Issuers = []string{s.Issuer}
 	if s.have.Provider != nil {
 		want.Challenge = spec.Challenge{Type: "dns-01", Provider: p.provider(s.have.Provider)}
-		s.have.Want.Challenge = want.Challenge
 	}
 	s.Key, s.Action = want.PrivateKey.String(), Import
 	if s.have.Pair == nil {
@@ -245,34 +243,7 @@ func (p *planner) settle(s *Step) {
 	} else {
 		s.NotAfter = s.have.Pair.Chain.Chain[0].NotAfter
 	}
-	s.Spec = specText(p.Client, s, &want, &p.config.Defaults)
-}
-
-// judge refuses what would be a bad spec, alone or beside the others.
-func (p *planner) judge() error {
-	texts := map[string][]byte{}
-	for i := range p.Certificates {
-		if s := &p.Certificates[i]; s.does() {
-			texts[s.SpecFile] = []byte(s.Spec)
-		}
-	}
-	issuers := slices.Collect(issuersOf(p.set))
-	for _, i := range p.issuers {
-		if p.set.Issuer(i.Name) != i {
-			issuers = append(issuers, i)
-		}
-	}
-	set, _, err := spec.Draft(p.config, spec.NewSet(certificatesOf(p.set), issuers, p.allProviders()...), texts)
-	if err != nil {
-		return err
-	}
-	for _, problem := range set.Problems {
-		i := slices.IndexFunc(p.Certificates, func(s Step) bool { return s.does() && s.SpecFile == problem.File })
-		if i >= 0 { // the first that is said about a file
-			p.Certificates[i].Action, p.Certificates[i].Why = Refuse, strings.TrimPrefix(problem.Field+": ", ": ")+problem.Problem
-		}
-	}
-	return nil
+	s.Spec = specText(p.Client, s, want, &p.config.Defaults)
 }
 
 func certificatesOf(set *spec.Set) (out []*spec.Certificate) {
@@ -356,23 +327,4 @@ func identifiers(c *spec.Certificate) []string {
 		names = append(names, a.String())
 	}
 	return names
-}
-
-// Name makes a name that acmed accepts of what another client calls a certificate.
-func Name(s string) string {
-	s = strings.ToLower(s)
-	if rest, wild := strings.CutPrefix(s, "*."); wild {
-		s = "wildcard." + rest
-	}
-	s = strings.Map(func(r rune) rune {
-		if 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '.' || r == '_' || r == '-' {
-			return r
-		}
-		return '-'
-	}, s)
-	for strings.Contains(s, "..") {
-		s = strings.ReplaceAll(s, "..", ".")
-	}
-	s = strings.Trim(s[:min(len(s), 128)], "._-")
-	return cmp.Or(s, "unnamed")
 }

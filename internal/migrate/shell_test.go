@@ -21,6 +21,10 @@ func TestAssignmentsAreRead(t *testing.T) {
 		"an export":                  {"export KEY=word", "word"},
 		"a # in a word":              {"KEY=a#b", "a#b"},
 		"a character that is quoted": {`KEY=a\ b`, "a b"},
+		"single quotes over lines":   {"KEY='one\ntwo'", "one\ntwo"},
+		"double quotes over lines":   {"KEY=\"one\n$BASE\" # both", "one\n/base"},
+		"a line that goes on":        {"KEY=a\\\nb", "ab"},
+		"quotes that go on":          {"KEY=\"a\\\nb\"", "ab"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			vars := map[string]string{"BASE": "/base"}
@@ -37,16 +41,16 @@ func TestAssignmentsAreRead(t *testing.T) {
 func TestShellCodeIsNeitherExecutedNorInTheWay(t *testing.T) {
 	for line, want := range map[string]string{
 		"if true; then":        "x:2: not an assignment",
-		"KEY=$(id)":            "x:2: shell code",
-		"KEY=`id`":             "x:2: shell code",
-		`KEY="$(id)"`:          "x:2: shell code",
-		`KEY="` + "`id`" + `"`: "x:2: shell code",
-		"KEY=a;id":             "x:2: shell code",
-		"KEY=a id":             "x:2: a word behind the value",
-		"KEY=$OTHER":           "x:2: $OTHER is not known here",
-		"KEY='a":               "x:2: a quote without its end",
-		`KEY="a`:               "x:2: a quote without its end",
-		"KEY=${BASE:-x}":       "x:2: shell code",
+		"KEY=$(id)":            "x:2: KEY: shell code",
+		"KEY=`id`":             "x:2: KEY: shell code",
+		`KEY="$(id)"`:          "x:2: KEY: shell code",
+		`KEY="` + "`id`" + `"`: "x:2: KEY: shell code",
+		"KEY=a;id":             "x:2: KEY: shell code",
+		"KEY=a id":             "x:2: KEY: a word behind the value",
+		"KEY=$OTHER":           "x:2: KEY: a variable that is not set here",
+		"KEY='a":               "x:2: KEY: a quote without its end",
+		`KEY="a`:               "x:2: KEY: a quote without its end",
+		"KEY=${BASE:-x}":       "x:2: KEY: shell code",
 	} {
 		t.Run(line, func(t *testing.T) {
 			vars := map[string]string{}
@@ -75,7 +79,7 @@ func FuzzParseShell(f *testing.F) {
 func TestVariablesDoNotGrowWithoutEnd(t *testing.T) {
 	text := "A=" + strings.Repeat("a", 1000) + "\nB=" + strings.Repeat("$A", 20_000) + "\nC=\"" + strings.Repeat("$A", 20_000) + "\"\n"
 	errs := migrate.ParseShell("x", text, map[string]string{})
-	if len(errs) != 2 || errs[0].Error() != "x:2: a value that is too long" || errs[1].Error() != "x:3: a value that is too long" {
+	if len(errs) != 2 || errs[0].Error() != "x:2: B: a value that is too long" || errs[1].Error() != "x:3: C: a value that is too long" {
 		t.Errorf("got %v", errs)
 	}
 }

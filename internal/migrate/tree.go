@@ -20,10 +20,11 @@ const (
 	maxEntries = 50_000    // of a folder
 )
 
-// tree is another client's folder. Links are followed as long as they stay inside.
+// tree is another client's directory. It follows links as long as they stay inside, absolute ones too.
 type tree struct {
 	dir  string // absolute
 	root *os.Root
+	also []string // other paths of the same directory, which absolute links in it may have
 }
 
 func openTree(dir string) (*tree, error) {
@@ -35,7 +36,11 @@ func openTree(dir string) (*tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tree{abs, root}, nil
+	t := &tree{dir: abs, root: root}
+	if real, err := filepath.EvalSymlinks(abs); err == nil && real != abs {
+		t.also = append(t.also, real)
+	}
+	return t, nil
 }
 
 func (t *tree) close() { _ = t.root.Close() } // nothing was written
@@ -43,15 +48,13 @@ func (t *tree) close() { _ = t.root.Close() } // nothing was written
 // path is the absolute path of p.
 func (t *tree) path(p string) string { return filepath.Join(t.dir, p) }
 
-// below is the path in the tree of what an absolute path names there.
-func (t *tree) below(abs string) (string, bool) {
-	rel, err := filepath.Rel(t.dir, abs)
-	return rel, err == nil && filepath.IsLocal(rel)
-}
-
 // read returns the content of a regular file of a fair size.
 func (t *tree) read(p string, most int64) ([]byte, error) {
-	f, err := t.root.OpenFile(p, os.O_RDONLY|syscall.O_NONBLOCK, 0) // O_NONBLOCK: a FIFO must not hold us up
+	where, err := t.resolve(p)
+	if err != nil {
+		return nil, t.about(p, err)
+	}
+	f, err := t.root.OpenFile(where, os.O_RDONLY|syscall.O_NONBLOCK, 0) // O_NONBLOCK: a FIFO must not hold us up
 	if err != nil {
 		return nil, t.about(p, err)
 	}
@@ -92,7 +95,11 @@ func (t *tree) about(p string, err error) error {
 
 // list returns the sorted names in a folder; none when it does not exist.
 func (t *tree) list(p string) ([]string, error) {
-	f, err := t.root.Open(p)
+	where, err := t.resolve(p)
+	if err != nil {
+		return nil, t.about(p, err)
+	}
+	f, err := t.root.Open(where)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -113,20 +120,17 @@ func (t *tree) list(p string) ([]string, error) {
 	return names, nil
 }
 
-// programs lists the files in a folder that somebody may execute.
-func (t *tree) programs(p string) ([]string, error) {
-	names, err := t.list(p)
-	return slices.DeleteFunc(names, func(name string) bool {
-		info, err := t.root.Stat(filepath.Join(p, name))
-		return err != nil || !info.Mode().IsRegular() || info.Mode()&0o111 == 0 || strings.HasSuffix(name, "~")
-	}), err
-}
-
-// SyntaxError is a line of another client's file that cannot be understood.
+// SyntaxError is a line of another client's file that cannot be understood. It never holds a value of that file.
 type SyntaxError struct {
 	File    string
 	Line    int
+	Key     string // that the line sets; "": unknown
 	Problem string
 }
 
-func (e *SyntaxError) Error() string { return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Problem) }
+func (e *SyntaxError) Error() string {
+	if e.Key != "" {
+		return fmt.Sprintf("%s:%d: %s: %s", e.File, e.Line, e.Key, e.Problem)
+	}
+	return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Problem)
+}

@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"net/url"
+	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -24,9 +25,15 @@ var (
 	plainWords = regexp.MustCompile(`^/[\w./+-]+(?: [\w./+=:@,-]+)*$`)
 )
 
-// hook makes delivery of a command line that a shell was to run after a renewal.
-func (c *Certificate) hook(command string) {
+// doesNothing is a command line without a command: empty, empty quotes, or the shell's no-ops.
+var doesNothing = regexp.MustCompile(`^(?:""|''|:|true|/bin/true|/usr/bin/true|#.*)?$`)
+
+// hook makes deployment of a command line that key sets for a shell to run after a renewal.
+func (c *Certificate) hook(key, command string) {
 	command = strings.TrimSpace(command)
+	if doesNothing.MatchString(command) {
+		return
+	}
 	if m := systemctl.FindStringSubmatch(command); m != nil {
 		c.reload(strings.Fields(m[1])...)
 		return
@@ -37,15 +44,22 @@ func (c *Certificate) hook(command string) {
 			return
 		}
 	}
-	c.run(words(command)...)
+	argv := words(command)
+	if argv[0] == shell && !strings.ContainsFunc(command, unicode.IsControl) {
+		c.note("move it into a program if it holds a secret", "%s becomes a command of deploy.run, which status and logs show", keyName(key))
+	}
+	c.run(key, argv...)
 }
+
+// shell runs the command lines that are more than a program with plain words.
+const shell = "/bin/sh"
 
 // words is the argv of a command line that a shell was to run.
 func words(command string) []string {
 	if plainWords.MatchString(command) {
 		return strings.Fields(command)
 	}
-	return []string{"/bin/sh", "-c", command}
+	return []string{shell, "-c", command}
 }
 
 // reload has systemd units reloaded.
@@ -60,14 +74,17 @@ func (c *Certificate) reload(units ...string) {
 	}
 }
 
-// run has a command run. A spec holds no lines in lines.
-func (c *Certificate) run(words ...string) {
+// run has a command run that key asks for. A spec holds no lines in lines.
+func (c *Certificate) run(key string, words ...string) {
 	if slices.ContainsFunc(words, func(word string) bool { return strings.ContainsFunc(word, unicode.IsControl) }) {
-		c.note("put it into a file, and name that in deploy.run", "a hook of several lines: %s", abbreviate(strings.Join(words, " ")))
+		c.note("write it to a file, and name that file in deploy.run", "%s is a hook of several lines", keyName(key))
 		return
 	}
 	c.Want.Deploy.Run = append(c.Want.Deploy.Run, spec.Run{Command: words, Timeout: hookTimeout})
 }
+
+// webrootNote is how the note of a webroot begins.
+const webrootNote = "proofs are written to "
 
 // webroot has proofs written below the folder of a web server.
 func (c *Certificate) webroot(folder string) {
@@ -75,7 +92,7 @@ func (c *Certificate) webroot(folder string) {
 	proofs := path.Join(c.Want.Challenge.Webroot, ".well-known/acme-challenge")
 	c.note("install -d -o acmed "+proofs+", and ReadWritePaths="+proofs+" in acmed.service (systemctl edit acmed); "+
 		"or include acmed's snippet in the web server, and remove challenge.webroot from the spec",
-		"proofs are written to %s, which acmed.service may not yet", proofs)
+		webrootNote+"%s, which acmed.service may not yet", proofs)
 }
 
 // snippet is for a client that had edited the web server's configuration for each proof.
@@ -84,18 +101,11 @@ func (c *Certificate) snippet(server string) {
 		"%s answered for the other client; acmed edits no web server", server)
 }
 
-// namesFrom takes the names from a certificate that cannot be served any more.
-func (c *Certificate) namesFrom(chain [][]byte) {
-	if leaf := leafOf(chain); leaf != nil {
-		c.Want.DNSNames, c.Want.IPAddresses = namesOf(leaf, c.Name)
-	}
-}
-
 // accountURL believes a URL of an account only at the CA itself; without one acmed asks the CA, by the key.
 func accountURL(s, directory string) string {
 	u, err := url.Parse(s)
 	d, derr := url.Parse(directory)
-	if err != nil || derr != nil || u.Scheme != "https" || u.Host != d.Host {
+	if err != nil || derr != nil || u.Scheme != "https" || u.Host != d.Host || u.User != nil {
 		return ""
 	}
 	return u.String()
@@ -121,4 +131,33 @@ func shellQuote(s string) string {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// wildcard has a certificate with a wildcard validated by dns-01, for a client that does not write down by which
+// provider: by the only one that acmed has.
+func (r *reading) wildcard(c *Certificate) {
+	if !slices.ContainsFunc(c.Want.DNSNames, func(name string) bool { return strings.HasPrefix(name, "*.") }) {
+		return
+	}
+	provider := "dns"
+	if len(r.providers) == 1 {
+		provider = r.providers[0]
+	} else {
+		c.note("write the provider to dns.d/dns.yaml", "a wildcard is validated by dns-01, and the DNS provider is not known")
+	}
+	c.Want.Challenge = spec.Challenge{Type: "dns-01", Provider: provider}
+}
+
+// providersIn are the names of the files of DNS providers.
+func providersIn(dir string) (names []string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil // there need not be any
+	}
+	for _, e := range entries {
+		if name, ok := strings.CutSuffix(e.Name(), ".yaml"); ok && name != "" && name[0] != '.' {
+			names = append(names, name)
+		}
+	}
+	return names
 }

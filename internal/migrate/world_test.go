@@ -181,16 +181,46 @@ func (w *world) apply(client string) *migrate.Plan {
 	if err := p.Apply(func(int) {}); err != nil {
 		w.t.Fatal(err)
 	}
+	w.isSound()
+	if after := w.snapshot(); fmt.Sprint(after) != fmt.Sprint(before) {
+		w.t.Error("the client's folder was changed")
+	}
+	return p
+}
+
+// isSound checks what acmed has.
+func (w *world) isSound() {
+	w.t.Helper()
 	for _, err := range store.Check(w.config.StateDir) {
 		w.t.Error(err)
 	}
 	for _, p := range spec.CheckFiles(w.config, nil) {
 		w.t.Error(p)
 	}
-	if after := w.snapshot(); fmt.Sprint(after) != fmt.Sprint(before) {
-		w.t.Error("the client's folder was changed")
+}
+
+// remove takes a file of the client's away.
+func (w *world) remove(name string) {
+	w.t.Helper()
+	if err := os.Remove(filepath.Join(w.dir, name)); err != nil {
+		w.t.Fatal(err)
 	}
-	return p
+}
+
+// acmeSh adds a certificate of acme.sh's.
+func (w *world) acmeSh(folder, conf string, names ...string) {
+	name, key := strings.TrimSuffix(filepath.Base(folder), "_ecc"), ecKey(w.t)
+	w.write(folder+"/"+name+".conf", conf)
+	w.write(folder+"/"+name+".key", keyPEM(w.t, key))
+	w.write(folder+"/fullchain.cer", w.issue(key, 60*24*time.Hour, names...))
+}
+
+// legoCertificate adds a certificate as version 4 of lego writes it: without its further names.
+func (w *world) legoCertificate(host string, left time.Duration, about string, names ...string) {
+	key, base := ecKey(w.t), "certificates/"+strings.ReplaceAll(host, "*", "_")
+	w.write(base+".key", keyPEM(w.t, key))
+	w.write(base+".crt", w.issue(key, left, names...))
+	w.write(base+".json", `{"domain": "`+host+`", `+about+`"certUrl": "https://acme-v02.api.letsencrypt.org/acme/cert/1"}`)
 }
 
 // snapshot is the content of the client's folder.
@@ -252,3 +282,23 @@ func ecJWK(t *testing.T, key *ecdsa.PrivateKey) string {
 	}
 	return `{"kty": "EC", "crv": "P-256", "d": "` + base64.RawURLEncoding.EncodeToString(d) + `"}`
 }
+
+// copyTree copies a directory of testdata.
+func (w *world) copyTree(name string) {
+	w.t.Helper()
+	if err := os.CopyFS(w.dir, os.DirFS(filepath.Join("testdata", name))); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// at looks with the directory of a CA.
+func (w *world) at(client, server string) *migrate.Plan {
+	w.t.Helper()
+	p, err := migrate.Look(migrate.Options{Client: client, Dir: w.dir, Server: server, Config: w.config, Now: w.now})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return p
+}
+
+func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }

@@ -297,6 +297,19 @@ func obtainWithCertbot(t *testing.T, m *migration) {
 	if err := os.Remove(m.site.Path("hooked")); err != nil { // certbot runs it as well
 		t.Fatal(err)
 	}
+	m.linkAccounts(t)
+}
+
+// linkAccounts puts an absolute link in the place of certbot's accounts, as certbot does where it began with ACME v1.
+func (m *migration) linkAccounts(t *testing.T) {
+	accounts, err := filepath.Glob(filepath.Join(m.dir, "accounts/*/*"))
+	if err != nil || len(accounts) != 1 {
+		t.Fatalf("the accounts: %v, %v", accounts, err)
+	}
+	old := filepath.Join(m.dir, "accounts/old")
+	if err := errors.Join(os.Rename(accounts[0], old), os.Symlink(old, accounts[0])); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // obtainWithDehydrated obtains two certificates, one under another name and with a hook.
@@ -305,15 +318,16 @@ func obtainWithDehydrated(t *testing.T, m *migration) {
 	if err := os.MkdirAll(proofs, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	m.site.Write(t, "client/config", "CA="+m.ca.DirectoryURL+"\nWELLKNOWN="+proofs+"\nCONTACT_EMAIL=pki@example.com\n")
-	m.site.Write(t, "client/domains.txt", "a.example.com www.a.example.com\nb.example.com > bee\n")
-	m.site.Write(t, "client/certs/bee/config", "HOOK="+m.hook+"\n")
+	certs := m.site.Path("elsewhere")
+	m.site.Write(t, "client/config", "CA="+m.ca.DirectoryURL+"\nWELLKNOWN="+proofs+"\nCONTACT_EMAIL=pki@example.com\nCERTDIR="+certs+"\n")
+	m.site.Write(t, "client/domains.txt", "A.example.com WWW.a.Example.com\nb.example.com > Bee\n")
+	m.site.Write(t, "elsewhere/bee/config", "HOOK="+m.hook+"\n")
 	stop := m.listen(t, http.FileServer(http.Dir(m.www)))
 	m.other(t, "dehydrated", "--config", filepath.Join(m.dir, "config"), "--register", "--accept-terms")
 	m.other(t, "dehydrated", "--config", filepath.Join(m.dir, "config"), "--cron")
 	stop()
 	for _, name := range []string{"a.example.com", "bee"} {
-		m.issued[name] = filepath.Join(m.dir, "certs", name, "fullchain.pem")
+		m.issued[name] = filepath.Join(certs, name, "fullchain.pem")
 	}
 	m.hooked = "bee"
 	if err := os.Remove(m.site.Path("hooked")); err != nil { // dehydrated runs it as well, and for other things
