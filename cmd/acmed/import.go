@@ -59,12 +59,20 @@ it with --apply. For that, acmed must be stopped, and whoever runs it must be ab
 			return a.takeOver(o, apply)
 		},
 	}
-	cmd.Flags().StringVar(&o.Dir, "dir", dir, client+"'s `FOLDER`")
-	if client == "lego" {
-		cmd.Flags().StringVar(&o.Server, "server", "", "the CA's directory `URL`, which lego does not write down")
+	cmd.Flags().StringVar(&o.Dir, "dir", dir, placeOf(client))
+	if slices.Contains([]string{"caddy", "lego", "traefik"}, client) {
+		cmd.Flags().StringVar(&o.Server, "server", "", "the CA's directory `URL`, where "+client+" does not write it down")
 	}
 	cmd.Flags().BoolVar(&apply, "apply", false, "do it")
 	return cmd
+}
+
+// placeOf describes the value of --dir.
+func placeOf(client string) string {
+	if client == "traefik" {
+		return "storage `FILE` of Traefik's resolvers, or a directory of them"
+	}
+	return client + "'s `FOLDER`"
 }
 
 // imported is the answer of `acmed import`.

@@ -12,7 +12,9 @@ import (
 func TestAnExpiredCertificateKeepsItsNamesAndItsKindOfKey(t *testing.T) {
 	names := []string{"c.example.com", "a.example.com", "b.example.com"}
 	for client, add := range map[string]func(w *world){
-		"lego": func(w *world) { w.legoCertificate("c.example.com", -day, "", names...) },
+		"lego":    func(w *world) { w.legoCertificate("c.example.com", -day, "", names...) },
+		"caddy":   func(w *world) { w.caddySite(caddyCA, "c.example.com", "", -day, names...) },
+		"traefik": func(w *world) { w.traefikFile("le", w.traefikEntry("c.example.com", nil, -day, names...)) },
 		"certbot": func(w *world) {
 			w.lineage("c.example.com", ecKey(w.t), -day, "authenticator = standalone", names...)
 		},
@@ -41,7 +43,9 @@ func TestAWildcardIsValidatedByDNS(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for client, add := range map[string]func(w *world){
-				"lego": func(w *world) { w.legoCertificate("*.example.com", 60*day, "", "*.example.com") },
+				"caddy":   func(w *world) { w.caddySite(caddyCA, "wildcard_.example.com", "", 60*day, "*.example.com") },
+				"traefik": func(w *world) { w.traefikFile("le", w.traefikEntry("*.example.com", nil, 60*day, "*.example.com")) },
+				"lego":    func(w *world) { w.legoCertificate("*.example.com", 60*day, "", "*.example.com") },
 			} {
 				w := newWorld(t)
 				if err := os.MkdirAll(w.config.DNSDir, 0o755); err != nil {

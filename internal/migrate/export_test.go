@@ -1,5 +1,11 @@
 package migrate
 
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
 // Section is a parsed file, for tests.
 type Section struct{ s *section }
 
@@ -25,3 +31,13 @@ var (
 	ParseKey   = parseKey
 	Scalar     = scalar
 )
+
+// InTraefik returns what a storage of Traefik's holds.
+func InTraefik(data []byte, now time.Time) (*Found, error) {
+	t := &traefik{reading: &reading{tree: &tree{dir: "/"}, now: now}, found: &Found{}, names: map[string]bool{}}
+	stores, err := traefikStores(data)
+	for _, resolver := range slices.Sorted(maps.Keys(stores)) {
+		t.resolver("acme.json", resolver, stores[resolver])
+	}
+	return t.found, err
+}

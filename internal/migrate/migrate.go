@@ -93,12 +93,17 @@ type client struct {
 	look      func(r *reading) (*Found, error)
 }
 
+// traefikName is the client whose --dir may be a file.
+const traefikName = "traefik"
+
 func clients() []client {
 	return []client{
 		{"acme.sh", "~/.acme.sh", "crontab -e, and remove the line with acme.sh --cron", readAcmeSh},
+		{"caddy", "/var/lib/caddy/.local/share/caddy", "write tls CERTIFICATE KEY into each site of the Caddyfile, and systemctl reload caddy", readCaddy},
 		{"certbot", "/etc/letsencrypt", "systemctl disable --now certbot.timer, and what crontabs run certbot", readCertbot},
 		{"dehydrated", "/etc/dehydrated", "the cron job or timer that runs dehydrated", readDehydrated},
 		{"lego", ".lego", "the cron job or timer that runs lego", readLego},
+		{traefikName, "/etc/traefik/acme.json", "remove certResolver from Traefik's routers and entry points, and restart it", readTraefik},
 	}
 }
 
@@ -114,6 +119,7 @@ func Clients() map[string]string {
 // reading is one look at a client's folder.
 type reading struct {
 	*tree
+	file      string         // that was named, for a client that has but one; "": a directory was named
 	known     []*spec.Issuer // to acmed
 	providers []string       // names of DNS providers that acmed has
 	server    string         // of Options
@@ -126,12 +132,16 @@ func (c *client) read(o *Options, known []*spec.Issuer) (*Found, string, error) 
 	if rest, ours := strings.CutPrefix(dir, "~/"); ours {
 		dir = filepath.Join(os.Getenv("HOME"), rest)
 	}
+	file := ""
+	if c.name == traefikName {
+		dir, file = split(dir)
+	}
 	t, err := openTree(dir)
 	if err != nil {
 		return nil, "", fmt.Errorf("importing from %s: %w; name its folder with --dir", c.name, err)
 	}
 	defer t.close()
-	found, err := c.look(&reading{tree: t, known: known, providers: providersIn(o.Config.DNSDir), server: o.Server, now: o.Now})
+	found, err := c.look(&reading{tree: t, file: file, known: known, providers: providersIn(o.Config.DNSDir), server: o.Server, now: o.Now})
 	if err != nil {
 		return nil, "", fmt.Errorf("importing from %s: %w", c.name, err)
 	}

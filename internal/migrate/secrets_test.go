@@ -64,9 +64,11 @@ func legitimate() map[string][]string {
 			"Le_Domain", "Le_Alt", "Le_API", "Le_Webroot", "Le_RealKeyPath", "Le_RealCertPath", "Le_RealFullChainPath", "Le_ReloadCmd", "Le_RenewHook",
 			"Le_Preferred_Chain", "Le_Profile", "CA_BUNDLE", "CA_EMAIL", "ACCOUNT_URL", "ACCOUNT_EMAIL",
 		},
+		"caddy":      {"an element", "ca", "account", "location"},
 		"certbot":    {"server", "privkey", "fullchain", "renew_hook", "preferred_chain", "required_profile", "webroot_path", "www.example.com", "an element", "uri"},
 		"dehydrated": {"CA", "HOOK", "CERTDIR", "PREFERRED_CHAIN", "WELLKNOWN", "DOMAINS_TXT", "url", "an element"},
 		"lego":       {"domain", "an element", "server", "uri", "preferredChain", "profile", "email"},
+		"traefik":    {"main", "an element", "uri", "Email"},
 	}
 }
 
@@ -75,6 +77,8 @@ func everySetting(t *testing.T, client string) *world {
 	switch client {
 	case "acme.sh":
 		return everyAcmeSh(t)
+	case "caddy":
+		return caddyTree(t, "caddy-2.11")
 	case "certbot":
 		return everyCertbot(t)
 	case "dehydrated":
@@ -84,12 +88,14 @@ func everySetting(t *testing.T, client string) *world {
 		w.edit("config", "CONFIG_D=x\nDOMAINS_D=x\n", "")
 		w.write("domains.txt", "a.example.com\n")
 		return w
-	default:
+	case "lego":
 		w := newWorld(t)
 		w.write("accounts/acme-v02.api.letsencrypt.org/a/account.json", `{"email": "a@example.com", "keyType": "x", "frobnicate": "x", "registration": {"body": {"status": "valid", "contact": ["mailto:a@example.com"]}, "uri": "`+certbotURL+`"}}`)
 		w.write("accounts/acme-v02.api.letsencrypt.org/a/keys/a.key", keyPEM(t, ecKey(t)))
 		w.legoCertificate("a.example.com", 60*day, `"certStableUrl": "x", "token": "x", "preferredChain": "x", "profile": "x", `, "a.example.com")
 		return w
+	default:
+		return traefikTree(t)
 	}
 }
 

@@ -27,6 +27,7 @@ func TestImport(t *testing.T) {
 		name   string
 		obtain func(t *testing.T, m *migration)
 	}{
+		{"caddy", obtainWithCaddy},
 		{"certbot", obtainWithCertbot},
 		{"dehydrated", obtainWithDehydrated},
 		{"lego", obtainWithLego},
@@ -346,4 +347,36 @@ func obtainWithLego(t *testing.T, m *migration) {
 	}
 	run("l.example.com")
 	run("alone.example.com", "--no-bundle")
+}
+
+// obtainWithCaddy has Caddy obtain two certificates, one after the other: at the same time, it may register two accounts.
+func obtainWithCaddy(t *testing.T, m *migration) {
+	obtainSiteWithCaddy(t, m, "caddy.example.com")
+	obtainSiteWithCaddy(t, m, "www.caddy.example.com")
+}
+
+func obtainSiteWithCaddy(t *testing.T, m *migration, name string) {
+	t.Helper()
+	_, tlsPort, err := net.SplitHostPort(m.ca.TLSAddr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.site.Write(t, "Caddyfile", "{\n\tadmin off\n\tskip_install_trust\n\tstorage file_system "+m.dir+"\n\temail pki@example.com\n\tacme_ca "+m.ca.DirectoryURL+
+		"\n\tacme_ca_root "+m.ca.RootsFile+"\n\thttp_port "+m.port+"\n\thttps_port "+tlsPort+"\n}\n"+name+" {\n\trespond ok\n}\n")
+	cmd := exec.CommandContext(t.Context(), "caddy", "run", "--config", m.site.Path("Caddyfile"), "--adapter", "caddyfile")
+	cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	site.Eventually(t, "Caddy has a certificate for "+name, func() bool {
+		files, err := filepath.Glob(filepath.Join(m.dir, "certificates/*", name, name+".json"))
+		if err == nil && len(files) == 1 {
+			m.issued[name] = strings.TrimSuffix(files[0], ".json") + ".crt"
+		}
+		return m.issued[name] != ""
+	})
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Error(err)
+	}
+	_ = cmd.Wait() // its exit status is that of an interrupted program
 }
