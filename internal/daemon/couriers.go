@@ -81,18 +81,18 @@ func (c *couriers) helped() bool {
 
 // deliver is for the reconciler.
 func (c *couriers) deliver(d reconcile.Delivery) {
-	c.queue.Add(deploy.Request{Order: deploy.Order{Name: d.Name, Done: d.Done, Wait: d.Wait}, Want: d.Want, Leaf: d.Leaf, Revision: d.Revision})
+	c.queue.Add(deploy.Request{Order: deploy.Order{Name: d.Name, Done: d.Done, Wait: d.Wait, Ended: d.Ended, Again: d.Again}, Want: d.Want, Leaf: d.Leaf, Revision: d.Revision})
 }
 
 // delivery is what a request came from.
 func delivery(r deploy.Request) reconcile.Delivery {
-	return reconcile.Delivery{Name: r.Name, Want: r.Want, Revision: r.Revision, Leaf: r.Leaf, Done: r.Done, Wait: r.Wait}
+	return reconcile.Delivery{Name: r.Name, Want: r.Want, Revision: r.Revision, Leaf: r.Leaf, Done: r.Done, Wait: r.Wait, Ended: r.Ended, Again: r.Again}
 }
 
 func outcomes(a deploy.Answer) (out []reconcile.Outcome) {
 	for _, r := range a.Results {
 		out = append(out, reconcile.Outcome{
-			Key: r.Key, Fingerprint: r.Fingerprint, OK: r.OK, Withdrawn: r.Withdrawn, Note: r.Note, Problem: r.Problem, Hint: r.Hint,
+			Key: r.Key, Fingerprint: r.Fingerprint, OK: r.OK, Ended: r.Ended, Withdrawn: r.Withdrawn, Note: r.Note, Problem: r.Problem, Hint: r.Hint,
 			Output: r.Output, Took: r.Took, Served: r.NotAfter,
 		})
 	}

@@ -26,6 +26,10 @@ type Order struct {
 	// Wait are the fingerprints of those whose next try is later: they are left alone as well, and what comes after
 	// them is not begun.
 	Wait []string `json:"wait,omitempty"`
+	// Ended are those whose unit ended with an earlier reload or restart and has accepted none since.
+	Ended []string `json:"ended,omitempty"`
+	// Again are those of Ended whose unit ended with this very certificate: once it runs again, it has read it.
+	Again []string `json:"again,omitempty"`
 }
 
 // Result is what came of one target. Targets that were not tried have none.
@@ -39,6 +43,7 @@ type Result struct {
 	Output      string        `json:"output,omitempty"`   // the last of what a command said, up to 64 KiB
 	Took        time.Duration `json:"took"`               // nanoseconds
 	NotAfter    time.Time     `json:"notAfter,omitzero"`  // of a probe: the end of the leaf that is served
+	Ended       bool          `json:"ended,omitzero"`     // without OK, of a unit: it ended with the reload or restart
 	Withdrawn   bool          `json:"withdrawn,omitzero"` // without OK, of a file: what it held before is back, since a check failed
 }
 

@@ -16,13 +16,6 @@ import (
 	"acmed/internal/spec"
 )
 
-// Units reloads systemd units.
-type Units interface {
-	// Reload has a unit read its files again and waits for the result. The note is what is worth knowing of a success:
-	// a unit that does not run needs no reload.
-	Reload(ctx context.Context, unit string) (note string, err error)
-}
-
 // ExecutorConfig is what an Executor works with.
 type ExecutorConfig struct {
 	Units Units       // required
@@ -206,34 +199,6 @@ func atOnce(n int, f func(i int)) {
 		})
 	}
 	all.Wait()
-}
-
-// reload reloads each distinct unit once.
-func (e *Executor) reload(ctx context.Context, works []*work) {
-	unit := func(w *work, t spec.Target) string { return w.deploy.Reload[t.Index] }
-	for _, group := range grouped(works, spec.StageReload, unit) {
-		began := time.Now()
-		r := e.reloadOne(ctx, unit(group[0].w, group[0].t))
-		if !r.OK && ctx.Err() != nil {
-			return // nobody knows what came of it
-		}
-		for _, m := range group {
-			m.w.took(m.t, time.Since(began), r)
-		}
-	}
-}
-
-func (e *Executor) reloadOne(ctx context.Context, unit string) Result {
-	ctx, cancel := context.WithTimeout(ctx, reloadLimit)
-	defer cancel()
-	if ctx.Err() != nil {
-		return Result{}
-	}
-	note, err := e.units.Reload(ctx, unit)
-	if err != nil {
-		return failed(err)
-	}
-	return Result{OK: true, Note: note}
 }
 
 // run runs the commands of each job one after the other, those of several jobs at once.

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"acmed/internal/deploy"
@@ -294,4 +295,87 @@ func until(t *testing.T, e *deploy.Executor, j deploy.Job, file string) []deploy
 	}
 	cancel()
 	return <-done
+}
+
+func TestManyCertificatesCostOneRestart(t *testing.T) {
+	u := &units{}
+	jobs := make([]deploy.Job, 0, 40)
+	for i, d := range map[int]spec.Deploy{
+		0: {Restart: []string{"a.service", "b.service"}},
+		1: {Reload: []string{"a.service"}}, // which reads the files when it restarts
+		2: {Restart: []string{"a.service"}},
+		3: {Reload: []string{"c.service"}},
+	} {
+		j := job(t, fmt.Sprintf("host%d.example.com", i), d)
+		jobs = append(jobs, j)
+	}
+	for _, a := range newExecutor(t, u).Deploy(t.Context(), jobs) {
+		for _, r := range a.Results {
+			if !r.OK {
+				t.Errorf("%s: %+v", a.Name, r)
+			}
+		}
+	}
+	slices.Sort(u.restarts)
+	if want := []string{"a.service", "b.service"}; !slices.Equal(u.restarts, want) || !slices.Equal(u.reloads, []string{"c.service"}) {
+		t.Errorf("restarted %v, want %v; reloaded %v", u.restarts, want, u.reloads)
+	}
+}
+
+func TestWhatCameOfAUnitBeforeReachesSystemd(t *testing.T) {
+	d := spec.Deploy{Reload: []string{"a.service", "b.service"}}
+	for sentence, c := range map[string]struct {
+		ended, again   []string // units, of the first of two certificates
+		second         bool     // that the other one has the same marks
+		aEnded, aAgain bool     // of what systemd is asked about a.service
+	}{
+		"nothing":                               {},
+		"it ended":                              {ended: []string{"a.service"}, second: true, aEnded: true},
+		"it ended with one of two certificates": {ended: []string{"a.service"}, aEnded: true},
+		"it has read this very certificate":     {ended: []string{"a.service"}, again: []string{"a.service"}, second: true, aEnded: true, aAgain: true},
+		"it has read one of two: the other is still to": {ended: []string{"a.service"}, again: []string{"a.service"}, aEnded: true},
+		"another unit ended":                            {ended: []string{"b.service"}, again: []string{"b.service"}, second: true},
+	} {
+		u := &units{}
+		jobs := []deploy.Job{job(t, "www.example.com", d), job(t, "mail.example.com", d)}
+		for i := range jobs {
+			for _, target := range d.Targets(jobs[i].Leaf) {
+				if unit, _ := d.Unit(target); i == 0 || c.second {
+					if slices.Contains(c.ended, unit) {
+						jobs[i].Ended = append(jobs[i].Ended, target.Fingerprint)
+					}
+					if slices.Contains(c.again, unit) {
+						jobs[i].Again = append(jobs[i].Again, target.Fingerprint)
+					}
+				}
+			}
+		}
+		newExecutor(t, u).Deploy(t.Context(), jobs)
+		if len(u.changes) != 2 || u.changes[0].Unit != "a.service" || u.changes[0].Ended != c.aEnded || u.changes[0].Again != c.aAgain {
+			t.Errorf("%s: systemd is asked %+v", sentence, u.changes)
+		}
+	}
+}
+
+func TestAUnitThatEndedIsNoOrdinaryFailure(t *testing.T) {
+	e, err := deploy.NewExecutor(deploy.ExecutorConfig{Units: deploy.UnitsOf(&fakeManager{
+		units:  map[string]unit{"a.service": running(1), "b.service": running(2), "c.service": running(3)},
+		script: []event{{time.Second, map[string]unit{"b.service": down(2, "failed", true)}}},
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		got := one(t, e, job(t, "www.example.com", spec.Deploy{Reload: []string{"a.service", "b.service", "c.service"}, Run: []spec.Run{{Command: sh("exit 1"), Timeout: time.Minute}}}))
+		if r := got["reload b.service"]; r.OK || !r.Ended || r.Hint == "" || !strings.Contains(r.Problem, "b.service ended within 5s") {
+			t.Errorf("got %+v", r)
+		}
+		if !got["reload a.service"].OK || !got["reload c.service"].OK || len(got) != 3 {
+			t.Errorf("got %+v", got)
+		}
+		if took := time.Since(began); took > 8*time.Second {
+			t.Errorf("three units take %v: each is waited for by itself", took)
+		}
+	})
 }

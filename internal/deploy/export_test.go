@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"io"
 	"path/filepath"
 	"time"
@@ -25,11 +26,22 @@ func NewProber(limit, attempt time.Duration) *Prober { return &Prober{limit: lim
 // StartTLS is startTLS.
 func StartTLS(conn io.ReadWriter, protocol string) error { return startTLS(conn, protocol) }
 
-// StateOf judges the states of a unit.
-func StateOf(unit, load, active string) (running bool, err error) { return stateOf(unit, load, active) }
+// UnitState is unitState.
+type UnitState = unitState
 
-// JudgeReload judges the result of a job.
-func JudgeReload(unit, result string) (note string, err error) { return judge(unit, result) }
+// Manager is manager.
+type Manager = manager
+
+// UnitsOf has units changed by another systemd.
+func UnitsOf(m Manager) Units {
+	return systemd{func(context.Context) (manager, error) { return m, nil }}
+}
+
+// StateFrom reads properties.
+func StateFrom(p map[string]any, now uint64) UnitState { return stateFrom(p, now) }
+
+// Ended reports whether an error is that of a unit that ended.
+func Ended(err error) bool { _, ok := errors.AsType[*endedUnit](err); return ok }
 
 // ReadEntry reads what is at a path, as it is read to be compared.
 func ReadEntry(path string) ([]byte, error) {
@@ -40,3 +52,6 @@ func ReadEntry(path string) ([]byte, error) {
 	defer dir.close()
 	return readEntry(dir, filepath.Base(path), 1<<10)
 }
+
+// ErrJobEndless is errJobEndless.
+var ErrJobEndless = errJobEndless

@@ -63,7 +63,7 @@ func (r Result) kind() string {
 	return "other"
 }
 
-func kinds() []string { return []string{"file", "check", "reload", "run", "probe"} }
+func kinds() []string { return []string{"file", "check", "reload", "restart", "run", "probe"} }
 
 // The values of the label result.
 const (

@@ -39,6 +39,8 @@ acmed_deploy_targets_total{kind="probe",result="accepted"} 0
 acmed_deploy_targets_total{kind="probe",result="failed"} 0
 acmed_deploy_targets_total{kind="reload",result="accepted"} 0
 acmed_deploy_targets_total{kind="reload",result="failed"} 0
+acmed_deploy_targets_total{kind="restart",result="accepted"} 0
+acmed_deploy_targets_total{kind="restart",result="failed"} 0
 acmed_deploy_targets_total{kind="run",result="accepted"} 0
 acmed_deploy_targets_total{kind="run",result="failed"} 1
 # HELP acmed_deploys_refused_total Deliveries of a certificate that could not begin.

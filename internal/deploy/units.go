@@ -2,94 +2,152 @@ package deploy
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"os"
+	"slices"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
 )
 
-// systemd reloads units over D-Bus.
-type systemd struct{}
+// Units has systemd give units their new certificate.
+type Units interface {
+	// Change has a unit read its files again and waits for the result of systemd's job. The function that it returns
+	// waits until the unit has lived with them for a while. It returns an error unless the unit has accepted them; the note
+	// is what is worth knowing of a success: a unit that does not run needs nothing.
+	Change(ctx context.Context, c UnitChange) (settle func(context.Context) (note string, err error))
+}
 
-// Systemd gives the units of this machine. Each reload connects anew: they are rare.
-func Systemd() Units { return systemd{} }
+// UnitChange is what a unit has to do about a new certificate.
+type UnitChange struct {
+	Unit    string
+	Restart bool // a restart rather than a reload
+	// Ended is for a unit that ended with an earlier change and has accepted none since: while it is down, it has accepted
+	// nothing.
+	Ended bool
+	// Again is for one that ended with a change to this very certificate: once it runs again, it has read it.
+	Again bool
+	// Live is since when the certificate has been live. A reload since then that ended the unit, be it by whom it may, is
+	// no reason to take the unit for one that was stopped: who asked for it may have been killed before it was noted.
+	// Zero: not known.
+	Live time.Time
+}
 
-// Reload implements Units.
-func (systemd) Reload(ctx context.Context, unit string) (note string, err error) {
-	conn, err := connect(ctx)
+// manager is the part of systemd that is needed.
+type manager interface {
+	// Look returns the state of a unit, loaded or not.
+	Look(ctx context.Context, unit string) (unitState, error)
+	// Change reloads a unit, or restarts it if it runs, and returns the result of the job.
+	Change(ctx context.Context, unit string, restart bool) (result string, err error)
+	Close()
+}
+
+// systemd connects anew for each change: they are rare.
+type systemd struct {
+	connect func(context.Context) (manager, error)
+}
+
+// Systemd gives the units of this machine.
+func Systemd() Units { return systemd{connect} }
+
+// Change implements Units.
+func (s systemd) Change(ctx context.Context, c UnitChange) func(context.Context) (string, error) {
+	m, err := s.connect(ctx)
 	if err != nil {
-		return "", &blocked{"systemd cannot be asked to reload " + unit + ": " + err.Error(),
-			"run acmed where systemd is, or use deploy.run in place of deploy.reload"}
+		return settled("", c.still(&blocked{"calling systemd for " + c.Unit + ": " + err.Error(),
+			"run acmed where systemd is, or use deploy.run in place of deploy.reload"}))
 	}
-	defer conn.Close()
-	running, err := isRunning(ctx, conn, unit)
+	w := &unitWatch{manager: m, change: c}
+	over, note, err := w.begin(ctx)
+	if err != nil && !w.asked {
+		err = c.still(err)
+	}
+	if err != nil || over {
+		m.Close()
+		return settled(note, err)
+	}
+	w.begun = time.Now()
+	return func(ctx context.Context) (string, error) {
+		defer m.Close()
+		return w.settle(ctx)
+	}
+}
+
+// still remembers of a unit that had ended that it has, when an error kept it from being looked at.
+func (c UnitChange) still(err error) error {
+	if _, known := errors.AsType[*endedUnit](err); known || !c.Ended {
+		return err
+	}
+	b, ok := errors.AsType[*blocked](err)
+	if !ok {
+		b = &blocked{err.Error(), "journalctl -u " + c.Unit}
+	}
+	return &endedUnit{b}
+}
+
+// settled is the end of a change of which there is nothing to wait for.
+func settled(note string, err error) func(context.Context) (string, error) {
+	return func(context.Context) (string, error) { return note, err }
+}
+
+// bus is systemd, over D-Bus.
+type bus struct{ conn *dbus.Conn }
+
+// connect takes systemd's own socket where it lets us, which needs no message bus.
+func connect(ctx context.Context) (manager, error) {
+	if os.Geteuid() == 0 {
+		if conn, err := dbus.NewSystemdConnectionContext(ctx); err == nil {
+			return bus{conn}, nil
+		}
+	}
+	conn, err := dbus.NewSystemConnectionContext(ctx)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	if !running {
-		return notRunning, nil
+	return bus{conn}, nil
+}
+
+func (b bus) Close() { b.conn.Close() }
+
+// Look implements manager.
+func (b bus) Look(ctx context.Context, unit string) (unitState, error) {
+	for {
+		all, err := b.conn.GetAllPropertiesContext(ctx, unit)
+		if err != nil {
+			return unitState{}, err
+		}
+		s := stateFrom(properties(all), monotonic())
+		if s.Job == "" {
+			return s, nil
+		}
+		jobs, err := b.conn.ListJobsContext(ctx)
+		if err != nil {
+			return unitState{}, err
+		}
+		if i := slices.IndexFunc(jobs, func(j dbus.JobStatus) bool { return j.Unit == unit }); i >= 0 {
+			s.Job = jobs[i].JobType
+			return s, nil
+		} // else it has ended since
 	}
+}
+
+// Change implements manager.
+func (b bus) Change(ctx context.Context, unit string, restart bool) (string, error) {
 	result := make(chan string, 1) // or go-systemd stalls
-	if _, err := conn.ReloadOrTryRestartUnitContext(ctx, unit, "replace", result); err != nil {
-		return "", &blocked{"asking systemd to reload " + unit + ": " + err.Error(), "see that acmed may: the helper does it as root (acmed-deploy.socket)"}
+	start := b.conn.ReloadOrTryRestartUnitContext
+	if restart {
+		start = b.conn.TryRestartUnitContext
+	}
+	if _, err := start(ctx, unit, "replace", result); err != nil {
+		return "", err
 	}
 	select {
 	case r := <-result:
-		return judge(unit, r)
+		return r, nil
 	case <-ctx.Done():
-		return "", &blocked{"the reload of " + unit + " does not end", "systemctl status " + unit + "; journalctl -u " + unit}
+		return "", errors.Join(errJobEndless, ctx.Err())
 	}
 }
 
-// notRunning is the note on a unit that has nothing to read again: it reads its files when it starts.
-const notRunning = "not running"
-
-// connect takes systemd's own socket where it lets us, which needs no message bus.
-func connect(ctx context.Context) (*dbus.Conn, error) {
-	if os.Geteuid() == 0 {
-		if conn, err := dbus.NewSystemdConnectionContext(ctx); err == nil {
-			return conn, nil
-		}
-	}
-	return dbus.NewSystemConnectionContext(ctx)
-}
-
-// isRunning tells whether a unit can be reloaded.
-func isRunning(ctx context.Context, conn *dbus.Conn, unit string) (bool, error) {
-	properties, err := conn.GetUnitPropertiesContext(ctx, unit)
-	if err != nil {
-		return false, fmt.Errorf("asking systemd about %s: %w", unit, err)
-	}
-	load, _ := properties["LoadState"].(string)
-	state, _ := properties["ActiveState"].(string)
-	return stateOf(unit, load, state)
-}
-
-// stateOf judges the states that systemd tells of a unit.
-func stateOf(unit, load, active string) (running bool, err error) {
-	switch load {
-	case "loaded":
-	case "masked":
-		return false, &blocked{unit + " is masked", "systemctl unmask " + unit + ", or take it out of the spec"}
-	case "not-found":
-		return false, &blocked{"systemd does not know the unit " + unit, "systemctl list-units tells what there is; write the name with its suffix"}
-	default:
-		return false, &blocked{fmt.Sprintf("systemd cannot read the unit %s: %s", unit, load), "systemctl status " + unit}
-	}
-	switch active {
-	case "inactive", "failed", "deactivating":
-		return false, nil
-	}
-	return true, nil
-}
-
-// judge words the result of a job.
-func judge(unit, result string) (note string, err error) {
-	switch result {
-	case "done":
-		return "", nil
-	case "skipped":
-		return notRunning, nil
-	}
-	return "", &blocked{fmt.Sprintf("the reload of %s ended with %q", unit, result), "journalctl -u " + unit + " tells why"}
-}
+// errJobEndless is returned by Change when the time is up before the job has ended.
+var errJobEndless = errors.New("the job does not end")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -113,10 +114,11 @@ func (o *Order) check(verb string) error {
 	if !orderName.MatchString(o.Name) || strings.Contains(o.Name, "..") {
 		return fmt.Errorf("%.140q is not the name of a certificate", o.Name)
 	}
-	if verb == verbAccept && len(o.Done)+len(o.Wait) > 0 {
-		return errors.New("done and wait are for " + verbDeploy + " only")
+	lists := [][]string{o.Done, o.Wait, o.Ended, o.Again}
+	if verb == verbAccept && len(slices.Concat(lists...)) > 0 {
+		return errors.New("done, wait, ended and again are for " + verbDeploy + " only")
 	}
-	for _, list := range [][]string{o.Done, o.Wait} {
+	for _, list := range lists {
 		for _, f := range list {
 			if !orderFingerprint.MatchString(f) {
 				return fmt.Errorf("%.40q is not a fingerprint", f)
@@ -129,7 +131,7 @@ func (o *Order) check(verb string) error {
 // size is at least how many bytes the order takes in a request.
 func (o *Order) size() int {
 	const fields, each = 64, 35 // the keys and their punctuation; a fingerprint with quotes and comma
-	return fields + len(o.Name) + each*(len(o.Done)+len(o.Wait))
+	return fields + len(o.Name) + each*(len(o.Done)+len(o.Wait)+len(o.Ended)+len(o.Again))
 }
 
 // split cuts orders into requests. They have passed check, for one that has not spoils its request for the others.

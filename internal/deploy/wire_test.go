@@ -46,6 +46,9 @@ func TestRequestsAreRefused(t *testing.T) {
 		"the same name twice":           {`{"verb":"deploy","orders":[{"name":"a"},{"name":"a"}]}`, "named twice"},
 		"a fingerprint that is none":    {`{"verb":"deploy","orders":[{"name":"a","done":["x"]}]}`, "not a fingerprint"},
 		"another one":                   {`{"verb":"deploy","orders":[{"name":"a","wait":["` + strings.ToUpper(fingerprint) + `"]}]}`, "not a fingerprint"},
+		"an end that is none":           {`{"verb":"deploy","orders":[{"name":"a","ended":["/etc/shadow"]}]}`, "not a fingerprint"},
+		"a second try that is none":     {`{"verb":"deploy","orders":[{"name":"a","again":["nginx.service"]}]}`, "not a fingerprint"},
+		"ends to accept":                {`{"verb":"accept","orders":[{"name":"a","ended":["` + fingerprint + `"]}]}`, "for deploy only"},
 		"fingerprints to accept":        {`{"verb":"accept","orders":[{"name":"a","done":["` + fingerprint + `"]}]}`, "for deploy only"},
 		"a megabyte and a byte":         {strings.Repeat(" ", 1<<20+1), "over 1048576 bytes"},
 	} {
@@ -62,6 +65,8 @@ func TestRequestsHoldAsMuchAsTheyMay(t *testing.T) {
 		for range i / 10 {
 			orders[i].Done = append(orders[i].Done, fingerprint)
 			orders[i].Wait = append(orders[i].Wait, fingerprint)
+			orders[i].Ended = append(orders[i].Ended, fingerprint)
+			orders[i].Again = append(orders[i].Again, fingerprint)
 		}
 	}
 	total := 0
@@ -71,7 +76,7 @@ func TestRequestsHoldAsMuchAsTheyMay(t *testing.T) {
 			t.Errorf("%d orders in %d bytes", counts[i], sizes[i])
 		}
 	}
-	if total != len(orders) || len(counts) < 4 || len(counts) > 8 {
+	if total != len(orders) || len(counts) < 4 || len(counts) > 16 {
 		t.Errorf("%d orders in %d", total, counts)
 	}
 }
@@ -102,6 +107,7 @@ func FuzzRequest(f *testing.F) {
 	for _, text := range []string{
 		`{"verb":"accept","orders":[{"name":"www.example.com"}]}`,
 		`{"verb":"deploy","orders":[{"name":"a","done":["` + fingerprint + `"],"wait":[]},{"name":"b-c_d.e"}]}`,
+		`{"verb":"deploy","orders":[{"name":"a","ended":["` + fingerprint + `"],"again":["` + fingerprint + `"]}]}`,
 		`{"verb":"deploy","orders":[{"name":"../a"}]}`, `{"Verb":"deploy","ORDERS":[{"Name":"a"}]}`, `{"verb":"deploy","orders":null}`,
 		`[[[[[[`, "{}{}", "\ufeff{}", `{"verb":"accept","orders":[{"name":"a"}]}` + "\x00",
 		recordRequest("present", proof(site)), `{"verb":"cleanup","record":{"name":"a."}}`, `{"verb":"present","record":null}`,

@@ -90,13 +90,26 @@ type units struct {
 	mu       sync.Mutex
 	problems map[string]string
 	reloads  []string
+	restarts []string
+	changes  []deploy.UnitChange
 	hang     string // "": it does not, else the file that says so
 }
 
-func (u *units) Reload(ctx context.Context, unit string) (string, error) {
+func (u *units) Change(ctx context.Context, c deploy.UnitChange) func(context.Context) (string, error) {
+	note, err := u.change(ctx, c)
+	return func(context.Context) (string, error) { return note, err }
+}
+
+func (u *units) change(ctx context.Context, c deploy.UnitChange) (string, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.reloads = append(u.reloads, unit)
+	unit := c.Unit
+	u.changes = append(u.changes, c)
+	if c.Restart {
+		u.restarts = append(u.restarts, unit)
+	} else {
+		u.reloads = append(u.reloads, unit)
+	}
 	if u.hang != "" {
 		err := os.WriteFile(u.hang, nil, 0o600)
 		<-ctx.Done()

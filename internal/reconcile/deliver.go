@@ -18,12 +18,15 @@ type Delivery struct {
 	Revision   int      // that live points at
 	Leaf       string   // SHA-256 checksum of its leaf, hex
 	Done, Wait []string // fingerprints of targets: those that have accepted it, and those whose next try is later
+	Ended      []string // those whose unit ended with an earlier delivery
+	Again      []string // those of Ended whose unit ended with this certificate
 }
 
 // Outcome is what came of one target of a Delivery. Those that were not tried have none.
 type Outcome struct {
 	Key, Fingerprint string // spec.Target's
 	OK               bool
+	Ended            bool   // not OK, of a unit: it ended with its reload or restart
 	Withdrawn        bool   // not OK, but no failure: the target has what it had before, because a check failed
 	Note             string // with OK: what is worth knowing
 	Problem          string // without OK: what happened
@@ -66,7 +69,7 @@ func (v *visit) deliver() error {
 	v.r.mu.Unlock()
 	v.in.Delivering = true
 	v.log.Debug("delivering", zap.Int("revision", is.Number), zap.Int("targets", p.behind))
-	v.r.deploy(Delivery{Name: v.name, Want: v.in.Want, Revision: is.Number, Leaf: is.SHA256, Done: p.done, Wait: p.wait})
+	v.r.deploy(Delivery{Name: v.name, Want: v.in.Want, Revision: is.Number, Leaf: is.SHA256, Done: p.done, Wait: p.wait, Ended: p.ended, Again: p.again})
 	return nil
 }
 
@@ -112,7 +115,7 @@ func (v *visit) noteOutcomes(d *delivered) {
 	revisions := map[string]int{} // by fingerprint: who delivers looks at live himself, and may have found a newer one
 	for _, t := range v.in.Want.Deploy.Targets(d.Leaf) {
 		revisions[t.Fingerprint] = d.Revision
-		if k, ok := v.in.Have.Targets[t.Key]; ok {
+		if k := v.in.known(t); k != (store.Target{}) {
 			known[t.Key] = k
 		}
 	}
@@ -140,7 +143,7 @@ func (v *visit) noteOutcomes(d *delivered) {
 
 // notAccepted is what is known of a target once o has come of it.
 func (v *visit) notAccepted(t store.Target, o Outcome) store.Target {
-	f := store.Setback{Problem: o.Problem, Hint: o.Hint, Output: tail(o.Output, maxOutput)}
+	f := store.Setback{Problem: o.Problem, Hint: o.Hint, Output: tail(o.Output, maxOutput), Ended: o.Ended}
 	v.setback(&f, t.Failed, o.Fingerprint)
 	t.Failed = &f
 	if !o.Served.IsZero() {
@@ -215,11 +218,18 @@ func (v *visit) goBack(rev *store.Revision) error {
 	return nil
 }
 
-// forgetAccepted has every consumer served again, and at once.
+// forgetAccepted has every consumer served again, and at once. That a unit ended is not forgotten: while it is down, it
+// has accepted nothing.
 func (v *visit) forgetAccepted() {
 	targets := maps.Clone(v.in.Have.Targets)
 	for key, t := range targets {
-		t.Accepted, t.Failed = "", nil
+		t.Accepted = ""
+		if t.Failed != nil && t.Failed.Ended {
+			f := *t.Failed
+			f.RetryAt, t.Failed = v.now, &f
+		} else {
+			t.Failed = nil
+		}
 		targets[key] = t
 	}
 	v.in.Have.Targets, v.in.Have.Refused = targets, nil

@@ -292,3 +292,57 @@ func TestARollbackServesTheRevisionBefore(t *testing.T) {
 		}
 	})
 }
+
+// TestAUnitThatEndedIsRememberedUntilItHasAccepted looks at what deliveries tell of a unit that ended with its reload.
+func TestAUnitThatEndedIsRememberedUntilItHasAccepted(t *testing.T) {
+	restarted := func() *spec.Certificate {
+		c := consumedCert()
+		c.Deploy.Reload, c.Deploy.Restart = nil, []string{"a.service"}
+		return c
+	}
+	for sentence, test := range map[string]struct {
+		then func(*world, *consumers)
+		want string // of the next delivery
+	}{
+		"at the next try":          {func(*world, *consumers) { time.Sleep(time.Minute) }, "ended again "},
+		"after a restart of acmed": {func(w *world, _ *consumers) { w.stop(); w.run(); time.Sleep(time.Minute) }, "ended again "},
+		"when somebody asks for a try": {func(w *world, _ *consumers) {
+			_ = w.reconciler.Deploy(w.t.Context(), "www", false)
+			time.Sleep(time.Second)
+		}, "ended again "},
+		"when it is renewed, with another certificate": {func(w *world, _ *consumers) { w.renew(); time.Sleep(5 * time.Second) }, "ended "},
+		"when its files are edited, which it has to read": {func(w *world, _ *consumers) {
+			c := consumedCert()
+			c.Deploy.Files[0].Group = "tls"
+			w.want(c)
+			time.Sleep(5 * time.Second)
+		}, "ended "},
+		"when it is restarted from now on":                         {func(w *world, _ *consumers) { w.want(restarted()); time.Sleep(5 * time.Second) }, "ended "},
+		"when the next try fails otherwise: then it has not ended": {func(_ *world, c *consumers) { c.down = nil; time.Sleep(10 * time.Minute) }, ""},
+		"when it has accepted the certificate: then it is forgotten": {func(w *world, c *consumers) {
+			c.mend("reload a.service")
+			time.Sleep(time.Minute)
+			w.renew()
+			time.Sleep(time.Minute)
+		}, ""},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			bubble(t, acmetest.Config{OrderGap: -1}, func(w *world) {
+				c := newConsumers(w)
+				c.fail("reload a.service", "a.service ended with its reload")
+				c.down = map[string]bool{"reload a.service": true, "restart a.service": true}
+				w.want(consumedCert())
+				w.run()
+				time.Sleep(5 * time.Second)
+				w.expect("www", reconcile.PhaseDeploying, reconcile.Undelivered)
+				if c.flags != "" {
+					t.Errorf("the first delivery says %q", c.flags)
+				}
+				test.then(w, c)
+				if c.flags != test.want {
+					t.Errorf("it says %q, want %q", c.flags, test.want)
+				}
+			})
+		})
+	}
+}

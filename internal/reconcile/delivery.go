@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"strings"
 	"time"
 
 	"acmed/internal/spec"
@@ -157,6 +158,32 @@ func handover(in *Input, now time.Time) (Decision, bool) {
 	return Decision{Do: Wait, Why: Undelivered, At: p.retry, Detail: p.detail}, true
 }
 
+// noteEnd takes note of a unit that ended.
+func (p *progress) noteEnd(t spec.Target, f *store.Setback) {
+	if f == nil || !f.Ended {
+		return
+	}
+	p.ended = append(p.ended, t.Fingerprint)
+	if f.Fingerprint == t.Fingerprint {
+		p.again = append(p.again, t.Fingerprint)
+	}
+}
+
+// known is what is known of a target. Of a unit that ended with its reload that is known, too, when the spec has it
+// restarted from now on, as it should, and the other way round.
+func (in *Input) known(t spec.Target) store.Target {
+	known, ok := in.Have.Targets[t.Key]
+	if ok || t.Stage != spec.StageReload {
+		return known
+	}
+	verb, unit, _ := strings.Cut(t.Key, " ")
+	other := map[string]string{"reload": "restart ", "restart": "reload "}[verb] + unit
+	if f := in.Have.Targets[other].Failed; f != nil && f.Ended {
+		return store.Target{Failed: f}
+	}
+	return store.Target{}
+}
+
 // refusedYet tells whether the check has failed and is not to be asked again yet.
 func refusedYet(in *Input, now time.Time) bool {
 	f := checkFailure(in)
@@ -171,6 +198,8 @@ func named(want *spec.Certificate, is *store.Revision) bool {
 // progress is how far a revision has come with its consumers.
 type progress struct {
 	done, wait []string  // fingerprints: accepted; not to be tried yet
+	ended      []string  // of those whose unit ended with an earlier delivery
+	again      []string  // of those of them whose unit ended with this certificate
 	behind     int       // consumers that have not accepted it
 	due        bool      // one of them can be tried now
 	retry      time.Time // else the first of them
@@ -182,13 +211,14 @@ func progressOf(in *Input, is *store.Revision, now time.Time) (p progress) {
 	waits := func(f *store.Setback) bool { return f != nil && believable(f.RetryAt, now).After(now) }
 	blocked := spec.StageProbe + 1 // the stages beyond cannot be reached
 	for _, t := range in.targets(is) {
-		known := in.Have.Targets[t.Key]
+		known := in.known(t)
 		if known.Accepted == t.Fingerprint {
 			p.done = append(p.done, t.Fingerprint)
 			continue
 		}
 		p.behind++
 		f := known.Failed
+		p.noteEnd(t, f)
 		if f == nil || f.Fingerprint != t.Fingerprint || !waits(f) {
 			p.due = p.due || t.Stage <= blocked
 			continue

@@ -2,6 +2,7 @@ package reconcile_test
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -193,6 +194,8 @@ type consumers struct {
 	problems map[string]string // by the key of a target
 	refusal  string            // why nobody can be asked
 	served   []string          // "KEY REVISION" of what was accepted
+	down     map[string]bool   // by key: its unit ends, and stays down
+	flags    string            // of the last delivery: "ended again", without what is not set
 	asked    int
 }
 
@@ -210,6 +213,7 @@ func (c *consumers) deliver(d reconcile.Delivery) {
 		c.w.reconciler.Delivered(d, nil, &store.Setback{Problem: c.refusal, Hint: "mend it"})
 		return
 	}
+	c.flags = strings.Repeat("ended ", len(d.Ended)) + strings.Repeat("again ", len(d.Again))
 	var out []reconcile.Outcome
 	stage, stopped := spec.StageFiles, false
 	for _, t := range d.Want.Deploy.Targets(d.Leaf) {
@@ -231,7 +235,7 @@ func (c *consumers) deliver(d reconcile.Delivery) {
 				}
 				c.served = c.served[:len(c.served)-len(out)]
 			}
-			out = append(out, reconcile.Outcome{Key: t.Key, Fingerprint: t.Fingerprint, Problem: c.problems[t.Key], Output: "some words"})
+			out = append(out, reconcile.Outcome{Key: t.Key, Fingerprint: t.Fingerprint, Problem: c.problems[t.Key], Output: "some words", Ended: c.down[t.Key]})
 		default:
 			c.served = append(c.served, t.Key+" "+string('0'+rune(d.Revision)))
 			out = append(out, reconcile.Outcome{Key: t.Key, Fingerprint: t.Fingerprint, OK: true})

@@ -21,15 +21,22 @@ var deployDefaults = []field[Deploy]{
 		func(d *Deploy) *[]string { return &d.Check }, argvKind),
 	key("reload", "systemd units, with their suffix",
 		func(d *Deploy) *[]string { return &d.Reload }, list("a list of systemd units", unitKind)),
+	key("restart", "systemd units that need a restart: a reload does not give them a new certificate",
+		func(d *Deploy) *[]string { return &d.Restart }, list("a list of systemd units", unitKind)),
 	key("run", "commands to run after the reload",
 		func(d *Deploy) *[]Run { return &d.Run }, list("a list of commands", runKind)),
 	key("window", "when a new certificate may go live; `{}` undoes a default",
 		func(d *Deploy) **Window { return &d.Window }, pointer(windowKind)),
 }
 
-// checkDeploy refuses a path that is written twice.
-func checkDeploy(v value, _ *Deploy) {
+// checkDeploy refuses a path or a unit that is written twice.
+func checkDeploy(v value, d *Deploy) {
 	checkArgv(v.at("check"))
+	for _, unit := range v.at("restart").elements() {
+		if v.has("reload") && slices.Contains(d.Reload, unit.Value) {
+			unit.fault(unit.Value+" is under reload, too", "remove it there: a restart reads everything that a reload reads")
+		}
+	}
 	seen := map[string]bool{}
 	for _, e := range v.at("files").elements() {
 		path := e.at("path")

@@ -225,6 +225,7 @@ func shareCertificate(c, like *Certificate) {
 	share(&c.Labels, like.Labels)
 	share(&c.Deploy.Check, like.Deploy.Check)
 	share(&c.Deploy.Reload, like.Deploy.Reload)
+	share(&c.Deploy.Restart, like.Deploy.Restart)
 	share(&c.Deploy.Run, like.Deploy.Run)
 	share(&c.Deploy.Probe, like.Deploy.Probe)
 	share(&c.Deploy.Window, like.Deploy.Window)

@@ -37,7 +37,7 @@ func TestLoadConfigWithEveryKey(t *testing.T) {
 			Placeholder:    true,
 			Deploy: spec.Deploy{
 				Check:  []string{"nginx", "-t"},
-				Reload: []string{"nginx.service"},
+				Reload: []string{"nginx.service"}, Restart: []string{"vsftpd.service"},
 				Run:    []spec.Run{{Command: []string{"/bin/true"}, Timeout: time.Minute}},
 				Window: &spec.Window{Start: "02:00", Duration: 4 * time.Hour},
 			},
@@ -138,7 +138,7 @@ func TestParseCertificateWithEveryKey(t *testing.T) {
 				{Path: "/etc/tomcat/tls.p12", Content: "pkcs12", Owner: "tomcat", PasswordFile: "/etc/acmed/secrets/p12"},
 			},
 			Check:  []string{"nginx", "-t"},
-			Reload: []string{"nginx.service", "postfix@-.service"},
+			Reload: []string{"nginx.service", "postfix@-.service"}, Restart: []string{"unbound.service"},
 			Run: []spec.Run{
 				{Command: []string{"/usr/local/lib/push-cert", ""}, Timeout: 90 * time.Second, User: "deploy"},
 				{Command: []string{"/bin/true"}, Timeout: time.Minute},
@@ -166,17 +166,18 @@ func TestKeysReplaceTheirDefaults(t *testing.T) {
 		Deploy:     spec.Deploy{Reload: []string{"a.service"}, Window: &spec.Window{Start: "01:00", Duration: time.Hour}},
 	}
 	for text, edit := range map[string]func(*spec.Certificate){
-		"":                             func(*spec.Certificate) {},
-		"profile: ''":                  func(c *spec.Certificate) { c.Profile = "" },
-		"challenge: {}":                func(c *spec.Certificate) { c.Challenge = spec.Challenge{Type: "http-01"} },
-		"placeholder: true":            func(c *spec.Certificate) { c.Placeholder = true },
-		"renew: {before: 2d}":          func(c *spec.Certificate) { c.Renew = spec.Renew{Before: 48 * time.Hour, ARI: true} },
-		"privateKey: {size: 384}":      func(c *spec.Certificate) { c.PrivateKey = spec.PrivateKey{"ECDSA", 384, "Always"} },
-		"privateKey: {algorithm: RSA}": func(c *spec.Certificate) { c.PrivateKey = spec.PrivateKey{"RSA", 2048, "Always"} },
-		"deploy: {check: [a]}":         func(c *spec.Certificate) { c.Deploy.Check = []string{"a"} },
-		"deploy: {reload: []}":         func(c *spec.Certificate) { c.Deploy.Reload = []string{} },
-		"deploy: {window: {}}":         func(c *spec.Certificate) { c.Deploy.Window = nil },
-		"issuers: [other]":             func(c *spec.Certificate) { c.Issuers = []string{"other"} },
+		"":                               func(*spec.Certificate) {},
+		"profile: ''":                    func(c *spec.Certificate) { c.Profile = "" },
+		"challenge: {}":                  func(c *spec.Certificate) { c.Challenge = spec.Challenge{Type: "http-01"} },
+		"placeholder: true":              func(c *spec.Certificate) { c.Placeholder = true },
+		"renew: {before: 2d}":            func(c *spec.Certificate) { c.Renew = spec.Renew{Before: 48 * time.Hour, ARI: true} },
+		"privateKey: {size: 384}":        func(c *spec.Certificate) { c.PrivateKey = spec.PrivateKey{"ECDSA", 384, "Always"} },
+		"privateKey: {algorithm: RSA}":   func(c *spec.Certificate) { c.PrivateKey = spec.PrivateKey{"RSA", 2048, "Always"} },
+		"deploy: {check: [a]}":           func(c *spec.Certificate) { c.Deploy.Check = []string{"a"} },
+		"deploy: {reload: []}":           func(c *spec.Certificate) { c.Deploy.Reload = []string{} },
+		"deploy: {restart: [b.service]}": func(c *spec.Certificate) { c.Deploy.Restart = []string{"b.service"} },
+		"deploy: {window: {}}":           func(c *spec.Certificate) { c.Deploy.Window = nil },
+		"issuers: [other]":               func(c *spec.Certificate) { c.Issuers = []string{"other"} },
 		"ipAddresses: [192.0.2.1]": func(c *spec.Certificate) {
 			c.DNSNames, c.IPAddresses = nil, []netip.Addr{netip.MustParseAddr("192.0.2.1")}
 		},

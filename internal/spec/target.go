@@ -26,7 +26,7 @@ const (
 type Target struct {
 	Key         string // unique in its certificate, for people and for records: "file /etc/tls.pem", "reload nginx.service", …
 	Stage       Stage
-	Index       int    // in the list of its stage
+	Index       int    // in the list of its stage; of StageReload, see Deploy.Unit
 	Fingerprint string // changes whenever the target has to be served again
 }
 
@@ -47,13 +47,34 @@ func (d *Deploy) Targets(leaf string) []Target {
 	for i, unit := range d.Reload {
 		t.add(StageReload, i, "reload "+unit, unit, d.Files)
 	}
+	for i, unit := range d.Restart {
+		t.add(StageReload, len(d.Reload)+i, "restart "+unit, []string{"restart", unit}, d.Files)
+	}
 	for i, r := range d.Run {
 		t.add(StageRun, i, "run "+strings.Join(r.Command, " "), r, d.Files)
 	}
 	for i, p := range d.Probe {
-		t.add(StageProbe, i, probeKey(p), p, []any{d.Files, d.Reload, d.Run})
+		t.add(StageProbe, i, probeKey(p), p, d.seen())
 	}
 	return t.list
+}
+
+// seen is what a probe may see a change of. A list that came later counts where it is not empty: what accepted a
+// certificate before an upgrade has accepted it.
+func (d *Deploy) seen() []any {
+	seen := []any{d.Files, d.Reload, d.Run}
+	if len(d.Restart) > 0 {
+		seen = append(seen, d.Restart)
+	}
+	return seen
+}
+
+// Unit is the unit of a target of StageReload, and whether it is to be restarted.
+func (d *Deploy) Unit(t Target) (unit string, restart bool) {
+	if i := t.Index - len(d.Reload); i >= 0 {
+		return d.Restart[i], true
+	}
+	return d.Reload[t.Index], false
 }
 
 func probeKey(p Probe) string {

@@ -1,6 +1,7 @@
 package spec_test
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -11,11 +12,12 @@ import (
 
 func full() spec.Deploy {
 	return spec.Deploy{
-		Files:  []spec.File{{Path: "/a", Content: "privkey"}, {Path: "/b", Content: "fullchain"}},
-		Check:  []string{"nginx", "-t"},
-		Reload: []string{"nginx.service"},
-		Run:    []spec.Run{{Command: []string{"push", "it"}, Timeout: time.Minute}},
-		Probe:  []spec.Probe{{Address: "127.0.0.1:25", StartTLS: "smtp"}},
+		Files:   []spec.File{{Path: "/a", Content: "privkey"}, {Path: "/b", Content: "fullchain"}},
+		Check:   []string{"nginx", "-t"},
+		Reload:  []string{"nginx.service"},
+		Restart: []string{"unbound.service"},
+		Run:     []spec.Run{{Command: []string{"push", "it"}, Timeout: time.Minute}},
+		Probe:   []spec.Probe{{Address: "127.0.0.1:25", StartTLS: "smtp"}},
 	}
 }
 
@@ -28,7 +30,7 @@ func keysOf(targets []spec.Target) (keys []string) {
 
 func TestTargetsAreListedInTheOrderOfTheStages(t *testing.T) {
 	d := full()
-	want := []string{"file /a", "file /b", "check", "reload nginx.service", "run push it", "probe 127.0.0.1:25 smtp"}
+	want := []string{"file /a", "file /b", "check", "reload nginx.service", "restart unbound.service", "run push it", "probe 127.0.0.1:25 smtp"}
 	if got := keysOf(d.Targets("leaf")); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -45,10 +47,16 @@ func TestTargetsAreServedAgainWhen(t *testing.T) {
 		"nothing changes: none": {func(*spec.Deploy) {}, nil},
 		"a file changes: it, and whoever may read it": {
 			func(d *spec.Deploy) { d.Files[0].Group = "ssl" },
-			[]string{"file /a", "check", "reload nginx.service", "run push it", "probe 127.0.0.1:25 smtp"},
+			[]string{"file /a", "check", "reload nginx.service", "restart unbound.service", "run push it", "probe 127.0.0.1:25 smtp"},
 		},
-		"a check changes: it alone":                            {func(d *spec.Deploy) { d.Check = []string{"true"} }, []string{"check"}},
-		"a unit comes: it, and what may see it":                {func(d *spec.Deploy) { d.Reload = append(d.Reload, "b.service") }, []string{"reload b.service", "probe 127.0.0.1:25 smtp"}},
+		"a check changes: it alone":             {func(d *spec.Deploy) { d.Check = []string{"true"} }, []string{"check"}},
+		"a unit comes: it, and what may see it": {func(d *spec.Deploy) { d.Reload = append(d.Reload, "b.service") }, []string{"reload b.service", "probe 127.0.0.1:25 smtp"}},
+		"a unit is restarted in place of a reload: it, and what may see it": {func(d *spec.Deploy) {
+			d.Reload, d.Restart = nil, append(d.Restart, "nginx.service")
+		}, []string{"restart nginx.service", "probe 127.0.0.1:25 smtp"}},
+		"a unit that is restarted comes: it, and what may see it": {func(d *spec.Deploy) {
+			d.Restart = append(d.Restart, "vsftpd.service")
+		}, []string{"restart vsftpd.service", "probe 127.0.0.1:25 smtp"}},
 		"a command changes: it, and what may see it":           {func(d *spec.Deploy) { d.Run[0].User = "www" }, []string{"run push it", "probe 127.0.0.1:25 smtp"}},
 		"a probe comes: it alone":                              {func(d *spec.Deploy) { d.Probe = append(d.Probe, spec.Probe{Address: "a:1"}) }, []string{"probe a:1"}},
 		"the window changes: none":                             {func(d *spec.Deploy) { d.Window = &spec.Window{Start: "02:00"} }, nil},
@@ -75,6 +83,32 @@ func TestTargetsAreServedAgainWhen(t *testing.T) {
 			if slices.Contains(known, target.Fingerprint) {
 				t.Errorf("%s is not served another certificate", target.Key)
 			}
+		}
+	}
+}
+
+func TestTargetsSayWhichUnitIsRestarted(t *testing.T) {
+	d := spec.Deploy{Reload: []string{"a.service", "b.service"}, Restart: []string{"c.service"}}
+	got := map[string]bool{}
+	for _, target := range d.Targets("leaf") {
+		unit, restart := d.Unit(target)
+		got[unit] = restart
+	}
+	if want := map[string]bool{"a.service": false, "b.service": false, "c.service": true}; !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestAnUpgradeServesNobodyAgain(t *testing.T) {
+	d := full()
+	d.Restart = nil
+	for _, target := range d.Targets("leaf") {
+		if want, known := map[string]string{
+			"reload nginx.service":    "e5d16dcf09354269a2f534cc9dda3242",
+			"run push it":             "a735a85380999ef593a14f2008173896",
+			"probe 127.0.0.1:25 smtp": "049b19d9d3e1d68d2e4b3e45a3fffa05",
+		}[target.Key]; known && target.Fingerprint != want {
+			t.Errorf("the fingerprint of %s is %s: a stored one would no longer match", target.Key, target.Fingerprint)
 		}
 	}
 }

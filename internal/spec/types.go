@@ -170,14 +170,16 @@ type Deploy struct {
 	Files  []File
 	Check  []string // argv
 	Reload []string // systemd units
-	Run    []Run
-	Probe  []Probe
-	Window *Window // nil: at any time
+	// Restart are systemd units that a reload does not give a new certificate.
+	Restart []string
+	Run     []Run
+	Probe   []Probe
+	Window  *Window // nil: at any time
 }
 
 // Wanted tells whether there is anything to do.
 func (d *Deploy) Wanted() bool {
-	return len(d.Files)+len(d.Check)+len(d.Reload)+len(d.Run)+len(d.Probe) > 0 || d.Window != nil
+	return len(d.Files)+len(d.Check)+len(d.Reload)+len(d.Restart)+len(d.Run)+len(d.Probe) > 0 || d.Window != nil
 }
 
 // File is one copy for a consumer.

@@ -191,6 +191,7 @@ func parseMode(s string) (uint32, *fault) {
 var (
 	unitName       = regexp.MustCompile(`^[A-Za-z0-9:_.\\@-]{1,255}$`)
 	unitSuffix     = regexp.MustCompile(`[^@]\.(service|socket|target|path|timer|mount|automount|swap|slice|scope|device)$`)
+	unitTemplate   = regexp.MustCompile(`@\.(service|socket|target|path|timer|mount|automount|swap|slice|scope|device)$`)
 	accountName    = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_.-]{0,63}\$?|[0-9]{1,10})$`)
 	credentialName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,255}$`)
 	clockTime      = regexp.MustCompile(`^([01][0-9]|2[0-3]):[0-5][0-9]$`)
@@ -200,6 +201,8 @@ func parseUnit(s string) (string, *fault) {
 	switch {
 	case !unitName.MatchString(s):
 		return "", &fault{fmt.Sprintf("%q is not the name of a systemd unit", shorten(s)), "such as nginx.service"}
+	case unitTemplate.MatchString(s):
+		return "", &fault{fmt.Sprintf("%q is a template, and no unit", s), "name an instance, such as " + strings.Replace(s, "@.", "@NAME.", 1)}
 	case !unitSuffix.MatchString(s):
 		return "", &fault{fmt.Sprintf("%q lacks the suffix of a systemd unit", s), "write " + s + ".service"}
 	}

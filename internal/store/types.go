@@ -74,6 +74,7 @@ type Setback struct {
 	Problem     string    `json:"problem"`
 	Hint        string    `json:"hint,omitempty"`
 	Output      string    `json:"output,omitempty"` // the end of what a command said
+	Ended       bool      `json:"ended,omitzero"`   // of a unit: it ended with its reload or restart
 }
 
 // ARI is the CA's renewal advice for the certificate with ID CertID (RFC 9773).
