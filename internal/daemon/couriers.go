@@ -48,13 +48,25 @@ func newCouriers(config *spec.Config, d *daemon) (c *couriers, err error) {
 		return nil, err
 	}
 	c.queue, err = deploy.NewQueue(deploy.QueueConfig{
-		Courier: c.courier, Probe: new(deploy.Prober).Probe, Log: d.log,
+		Courier: c.courier, Probe: probe(d), Log: d.log,
 		Done: func(r deploy.Request, a deploy.Answer) {
 			d.metrics.deploy.Observe(a)
 			d.reconciler.Delivered(delivery(r), outcomes(a), refused(a))
 		},
 	})
 	return c, err
+}
+
+// probe looks for the revision that a request is about.
+func probe(d *daemon) func(context.Context, deploy.Request, spec.Target) deploy.Result {
+	prober := new(deploy.Prober)
+	return func(ctx context.Context, r deploy.Request, t spec.Target) deploy.Result {
+		files, err := d.store.Files(r.Name, r.Revision)
+		if err != nil {
+			return deploy.Result{Key: t.Key, Fingerprint: t.Fingerprint, Problem: err.Error(), Hint: "it is tried again"}
+		}
+		return prober.Probe(ctx, r.Want, t, files)
+	}
 }
 
 // courier is the helper where somebody listens on its socket, or should: a socket that is there and does not answer is

@@ -24,7 +24,7 @@ func RunCommand(ctx context.Context, argv []string, timeout, grace time.Duration
 func NewProber(limit, attempt time.Duration) *Prober { return &Prober{limit: limit, attempt: attempt} }
 
 // StartTLS is startTLS.
-func StartTLS(conn io.ReadWriter, protocol string) error { return startTLS(conn, protocol) }
+func StartTLS(conn io.ReadWriter, protocol, name string) error { return startTLS(conn, protocol, name) }
 
 // UnitState is unitState.
 type UnitState = unitState

@@ -1,20 +1,22 @@
 package deploy
 
 import (
+	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"acmed/internal/spec"
+	"acmed/internal/store"
 )
 
 // Prober looks whether servers serve the certificate that they were given. The zero value is ready.
@@ -23,19 +25,24 @@ type Prober struct {
 	attempt time.Duration // for one connection; zero: 3 s
 }
 
-// Probe connects to every address of a target, for up to ten seconds or until each shows the leaf with this SHA-256
-// checksum: a reload takes a moment.
-func (p *Prober) Probe(ctx context.Context, want *spec.Certificate, t spec.Target, leaf string) Result {
+// Probe connects to every address of a target, for up to ten seconds or until each shows the certificate of these files
+// and its chain: a reload takes a moment.
+func (p *Prober) Probe(ctx context.Context, want *spec.Certificate, t spec.Target, files store.Files) Result {
 	began := time.Now()
-	r := p.probe(ctx, want, want.Deploy.Probe[t.Index], leaf)
+	var r Result
+	if chain, err := readChain(files); err != nil {
+		r = failed(err)
+	} else {
+		r = p.probe(ctx, want, want.Deploy.Probe[t.Index], chain)
+	}
 	r.Key, r.Fingerprint, r.Took = t.Key, t.Fingerprint, time.Since(began)
 	return r
 }
 
-func (p *Prober) probe(ctx context.Context, want *spec.Certificate, at spec.Probe, leaf string) Result {
+func (p *Prober) probe(ctx context.Context, want *spec.Certificate, at spec.Probe, chain []*x509.Certificate) Result {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(p.limit, 10*time.Second))
 	defer cancel()
-	look := look{Probe: at, key: want.PrivateKey.Algorithm, leaf: leaf, attempt: cmp.Or(p.attempt, 3*time.Second)}
+	look := look{Probe: at, want: want, chain: chain, attempt: cmp.Or(p.attempt, 3*time.Second)}
 	if look.ServerName == "" && len(want.DNSNames) > 0 {
 		look.ServerName = strings.TrimPrefix(want.DNSNames[0], "*.")
 	}
@@ -60,8 +67,8 @@ func (p *Prober) probe(ctx context.Context, want *spec.Certificate, at spec.Prob
 // look is one way of looking at a server.
 type look struct {
 	spec.Probe
-	key     string // algorithm of the leaf's key: "ECDSA" or "RSA"
-	leaf    string
+	want    *spec.Certificate
+	chain   []*x509.Certificate // the leaf and what is above it
 	attempt time.Duration
 }
 
@@ -94,35 +101,80 @@ func (l look) everywhere(ctx context.Context) Result {
 // at looks at one address. A server may have a certificate for each type of key: the one in question is asked for once
 // more when another is shown.
 func (l look) at(ctx context.Context, address string) Result {
-	served, err := l.connect(ctx, address, &tls.Config{})
-	if err == nil && !l.is(served) {
-		again, aerr := l.connect(ctx, address, &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: suitesFor(l.key)})
+	shown, err := l.connect(ctx, address, &tls.Config{})
+	if len(shown) > 0 && !l.is(shown) {
+		again, aerr := l.connect(ctx, address, &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: suitesFor(l.want.PrivateKey.Algorithm)})
 		if aerr == nil && l.is(again) {
-			served = again
+			shown, err = again, nil
 		}
 	}
 	switch {
-	case err != nil:
+	case len(shown) == 0:
 		return unreachable(err, l.StartTLS)
-	case !l.is(served):
-		return Result{
-			Problem: fmt.Sprintf("serves another certificate (serial %x, for %s, until %s)", served.SerialNumber, nameOf(served), served.NotAfter.Format(time.DateOnly)),
-			Hint:    "see that its configuration names the files of this certificate, and that deploy.reload names its unit", NotAfter: served.NotAfter,
-		}
+	case !l.is(shown):
+		return l.another(shown[0])
+	case err != nil:
+		return Result{Problem: "shows the certificate, but the handshake fails: " + oneLine(err.Error()),
+			Hint: "see that the server reads the key of this certificate: a key that it has kept, or that is in another file, fails like this", NotAfter: shown[0].NotAfter}
 	}
-	return Result{OK: true, NotAfter: served.NotAfter}
+	if problem := lacks(shown, l.chain[1:]); problem != "" {
+		return Result{Problem: problem, Hint: "have the server send fullchain.pem, or renew the chain that it has in a file of its own: deploy.files with content: chain",
+			NotAfter: shown[0].NotAfter}
+	}
+	return Result{OK: true, NotAfter: shown[0].NotAfter}
 }
 
-func (l look) is(c *x509.Certificate) bool {
-	sum := sha256.Sum256(c.Raw)
-	return hex.EncodeToString(sum[:]) == l.leaf
+// is reports whether the leaf is shown.
+func (l look) is(shown []*x509.Certificate) bool { return len(shown) > 0 && shown[0].Equal(l.chain[0]) }
+
+// another is the result of a server that shows another leaf.
+func (l look) another(served *x509.Certificate) Result {
+	r := Result{
+		Problem: fmt.Sprintf("serves another certificate (serial %x, for %s, until %s)", served.SerialNumber, nameOf(served), served.NotAfter.Format(time.DateOnly)),
+		Hint:    "see that its configuration names the files of this certificate, and that deploy.reload names its unit", NotAfter: served.NotAfter,
+	}
+	if units := strings.Join(l.want.Deploy.Reload, ", "); units != "" && l.old(served) {
+		r.Hint = "the reload worked, and the server still has the certificate that it read before: it may need a restart; if it does, write restart: in place of reload: for its unit (" + units + ")"
+	}
+	return r
+}
+
+// old reports whether a leaf is for a name or address of this one: the server has kept it.
+func (l look) old(served *x509.Certificate) bool {
+	shares := func(name string) bool { return slices.Contains(served.DNSNames, name) }
+	return slices.ContainsFunc(l.want.DNSNames, shares) || slices.ContainsFunc(l.want.IPAddresses, func(a netip.Addr) bool {
+		return slices.ContainsFunc(served.IPAddresses, net.IP(a.AsSlice()).Equal)
+	})
+}
+
+// lacks words which intermediates a server does not send; "": it sends them all, in any order and beside whatever else.
+func lacks(shown, chain []*x509.Certificate) string {
+	var missing []string
+	for _, want := range chain {
+		if selfSigned(want) || slices.ContainsFunc(shown, want.Equal) {
+			continue
+		}
+		i := slices.IndexFunc(shown, func(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, want.RawSubject) })
+		if i < 0 {
+			missing = append(missing, "does not send the intermediate "+nameOf(want))
+			continue
+		}
+		missing = append(missing, fmt.Sprintf("sends another %s (serial %x, until %s) than it was issued with (serial %x, until %s)", nameOf(want),
+			shown[i].SerialNumber, shown[i].NotAfter.Format(time.DateOnly), want.SerialNumber, want.NotAfter.Format(time.DateOnly)))
+	}
+	return strings.Join(missing, "; ")
+}
+
+// selfSigned reports whether a certificate is a root, which clients have.
+func selfSigned(c *x509.Certificate) bool {
+	return bytes.Equal(c.RawIssuer, c.RawSubject) && c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
 }
 
 func nameOf(c *x509.Certificate) string {
 	if len(c.DNSNames) > 0 {
 		return c.DNSNames[0]
 	}
-	return cmp.Or(c.Subject.CommonName, "no name")
+	return cmp.Or(c.Subject.CommonName, c.Subject.String(), "no name")
 }
 
 // suitesFor are the cipher suites of TLS 1.2 that need a key of that type.
@@ -135,8 +187,9 @@ func suitesFor(key string) (ids []uint16) {
 	return ids
 }
 
-// connect makes one TLS handshake and returns the leaf that is shown.
-func (l look) connect(ctx context.Context, address string, c *tls.Config) (leaf *x509.Certificate, err error) {
+// connect makes one TLS handshake and returns what is shown, also of one that fails later. One that a server ends because
+// it wants a certificate of the client has not failed: by then it has shown its own, and that it has the key.
+func (l look) connect(ctx context.Context, address string, c *tls.Config) (shown []*x509.Certificate, err error) {
 	ctx, cancel := context.WithTimeout(ctx, l.attempt)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
@@ -145,19 +198,34 @@ func (l look) connect(ctx context.Context, address string, c *tls.Config) (leaf 
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })() // ends whatever is under way
-	if err := startTLS(conn, l.StartTLS); err != nil {
+	if err := startTLS(conn, l.StartTLS, l.ServerName); err != nil {
 		return nil, err
+	}
+	proven := false
+	c.VerifyPeerCertificate = func(raw [][]byte, _ [][]*x509.Certificate) error {
+		for _, der := range raw {
+			one, err := x509.ParseCertificate(der)
+			if err != nil {
+				return err
+			}
+			shown = append(shown, one)
+		}
+		return nil
+	}
+	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		proven = true // it is asked for once the server's signature has been verified
+		return new(tls.Certificate), nil
 	}
 	// Whose certificate it is, is the question, and not whether this machine trusts its issuer: the caller compares it
 	// with the one that the CA has issued.
 	c.InsecureSkipVerify, c.ServerName = true, l.ServerName
 	c.MinVersion = tls.VersionTLS12
 	session := tls.Client(conn, c)
-	if err := session.HandshakeContext(ctx); err != nil {
-		return nil, err
+	if err := session.HandshakeContext(ctx); err != nil && !proven {
+		return shown, err
 	}
 	_ = session.Close() // politely; what the server thinks of it does not matter
-	return session.ConnectionState().PeerCertificates[0], nil
+	return shown, nil
 }
 
 // unreachable words why there was no handshake.

@@ -3,7 +3,12 @@ package deploy_test
 import (
 	"bufio"
 	"bytes"
+	"crypto"
+	"crypto/ecdsa"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
 	"io"
 	"net"
 	"strings"
@@ -74,8 +79,9 @@ func probed(t testing.TB, j deploy.Job, p spec.Probe) deploy.Result {
 	want := *j.Want
 	want.Deploy.Probe = []spec.Probe{p}
 	want.PrivateKey.Algorithm = "ECDSA"
-	target := want.Deploy.Targets(j.Leaf)[0]
-	r := deploy.NewProber(2*time.Second, time.Second).Probe(t.Context(), &want, target, j.Leaf)
+	targets := want.Deploy.Targets(j.Leaf)
+	target := targets[len(targets)-1]
+	r := deploy.NewProber(2*time.Second, time.Second).Probe(t.Context(), &want, target, j.Files)
 	if r.Key != target.Key || r.Fingerprint != target.Fingerprint || r.OK == (r.Problem != "") || r.OK == (r.Hint != "") {
 		t.Errorf("the result is %+v", r)
 	}
@@ -114,6 +120,38 @@ func TestProbes(t *testing.T) {
 		"ldap, refused":              {"ldap", lines(ldapAsk, strings.Replace(ldapOK, "\x0a\x01\x00", "\x0a\x01\x02", 1)), good, "does not start TLS by ldap: it answers with result code 2"},
 		"ldap, of endless length":    {"ldap", lines(ldapAsk, "\x30\x84\xff\xff\xff\xff"), good, "does not start TLS by ldap: its answer is no LDAP"},
 		"ldap, nonsense":             {"ldap", lines(ldapAsk, "\x30\x03abc"), good, "does not start TLS by ldap: its answer is no LDAP"},
+		"ftp":                        {"ftp", lines("", "220-hello\r\n 230 all\r\n220 there\r\n", "AUTH TLS\r\n", "234 go\r\n"), good, ""},
+		"ftp, refused":               {"ftp", lines("", "220 hello\r\n", "AUTH TLS\r\n", "530 log in first\r\n"), good, `does not start TLS by ftp: it says "530 log in first"`},
+		"ftp, too many users":        {"ftp", lines("", "421 later\r\n"), good, `does not start TLS by ftp: it says "421 later"`},
+		"irc":                        {"irc", lines("STARTTLS\r\n", ":irc.test NOTICE * :*** Looking up\r\n:irc.test 670 * :go\r\n"), good, ""},
+		"irc, refused":               {"irc", lines("STARTTLS\r\n", ":irc.test 691 * :no\r\n"), good, `does not start TLS by irc: it says ":irc.test 691`},
+		"irc, not known":             {"irc", lines("STARTTLS\r\n", ":irc.test 421 * STARTTLS :Unknown command\r\n"), good, "does not start TLS by irc"},
+		"irc, closed":                {"irc", lines("STARTTLS\r\n", "ERROR :Closing link\r\n"), good, "does not start TLS by irc"},
+		"lmtp":                       {"lmtp", lines("", "220 hello\r\n", "LHLO acmed.invalid\r\n", "250-a\r\n250 STARTTLS\r\n", "STARTTLS\r\n", "220 go\r\n"), good, ""},
+		"lmtp, refused":              {"lmtp", lines("", "220 hello\r\n", "LHLO acmed.invalid\r\n", "250 a\r\n", "STARTTLS\r\n", "502 no\r\n"), good, `does not start TLS by lmtp: it says "502 no"`},
+		"mysql":                      {"mysql", lines("", mysqlGreeting("8.0", 1<<11|1), mysqlAsks, ""), good, ""},
+		"mysql, a long version":      {"mysql", lines("", mysqlGreeting("5.5.5-10.11.6-MariaDB-0+deb12u1-log", 1<<11), mysqlAsks, ""), good, ""},
+		"mysql, without TLS":         {"mysql", lines("", mysqlGreeting("8.0", 1)), good, "does not start TLS by mysql: it offers no TLS"},
+		"mysql, blocked":             {"mysql", lines("", "\x12\x00\x00\x00\xff\x69\x04Host is blocked"), good, `does not start TLS by mysql: it says "Host is blocked"`},
+		"mysql, nonsense":            {"mysql", lines("", "220 hello"), good, "does not start TLS by mysql: its greeting is not that of MySQL"},
+		"mysql, no salt":             {"mysql", lines("", "\x05\x00\x00\x00\x0a8.0\x00"), good, "does not start TLS by mysql: its greeting is not that of MySQL"},
+		"nntp":                       {"nntp", lines("", "200 hello\r\n", "STARTTLS\r\n", "382 go\r\n"), good, ""},
+		"nntp, no posting":           {"nntp", lines("", "201 hello\r\n", "STARTTLS\r\n", "382 go\r\n"), good, ""},
+		"nntp, refused":              {"nntp", lines("", "200 hello\r\n", "STARTTLS\r\n", "580 no\r\n"), good, `does not start TLS by nntp: it says "580 no"`},
+		"nut":                        {"nut", lines("STARTTLS\n", "OK STARTTLS\n"), good, ""},
+		"nut, refused":               {"nut", lines("STARTTLS\n", "ERR FEATURE-NOT-CONFIGURED\n"), good, `does not start TLS by nut: it says "ERR FEATURE-NOT-CONFIGURED"`},
+		"sieve":                      {"sieve", lines("", "\"STARTTLS\"\r\nok \"hello\"\r\n", "STARTTLS\r\n", "OK \"go\"\r\n"), good, ""},
+		"sieve, refused":             {"sieve", lines("", "OK\r\n", "STARTTLS\r\n", "NO \"no\"\r\n"), good, `does not start TLS by sieve: it says "NO`},
+		"sieve, closed":              {"sieve", lines("", "BYE \"later\"\r\n"), good, "does not start TLS by sieve"},
+		"xmpp":                       {"xmpp", lines(xmppOpens("client"), xmppFeatures, xmppAsks, "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"), good, ""},
+		"xmpp, long-winded":          {"xmpp", lines(xmppOpens("client"), xmppFeatures, xmppAsks, "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'> </proceed >"), good, ""},
+		"xmpp, not offered":          {"xmpp", lines(xmppOpens("client"), strings.ReplaceAll(xmppFeatures, "starttls", "bind")), good, "does not start TLS by xmpp: it does not offer TLS"},
+		"xmpp, refused":              {"xmpp", lines(xmppOpens("client"), xmppFeatures, xmppAsks, "<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"), good, "does not start TLS by xmpp: it answers with <failure>"},
+		"xmpp, not that host":        {"xmpp", lines(xmppOpens("client"), "<stream:stream xmlns:stream='s'><stream:error><host-unknown/></stream:error>"), good, "does not start TLS by xmpp: it says <error>"},
+		"xmpp, nonsense":             {"xmpp", lines(xmppOpens("client"), "<a></b>"), good, "does not start TLS by xmpp: it says <a>"},
+		"xmpp, no XML":               {"xmpp", lines(xmppOpens("client"), "<stream:stream x></"), good, "does not start TLS by xmpp: its answer is no XML"},
+		"xmpp, endless":              {"xmpp", lines(xmppOpens("client"), "<stream:stream "+strings.Repeat(" ", 100000)), good, "does not start TLS by xmpp: it says more than 65536 bytes"},
+		"xmpp-server":                {"xmpp-server", lines(xmppOpens("server"), xmppFeatures, xmppAsks, "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"), good, ""},
 		"a dialogue that breaks off": {"imap", lines("", "* OK"), good, "does not answer in time"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
@@ -126,6 +164,162 @@ func TestProbes(t *testing.T) {
 				t.Errorf("it is said to end at %v", r.NotAfter)
 			}
 		})
+	}
+}
+
+// mysqlGreeting is the first packet of a server of that version, which offers what the flags say.
+func mysqlGreeting(version string, flags uint16) string {
+	packet := "\x0a" + version + "\x00" + "\x01\x00\x00\x00" + "12345678\x00" + string([]byte{byte(flags), byte(flags >> 8)}) + "\x21\x02\x00"
+	return string([]byte{byte(len(packet)), 0, 0, 0}) + packet
+}
+
+// What a client says to MySQL, and in XMPP.
+var mysqlAsks = "\x20\x00\x00\x01\x00\x8a\x00\x00\x00\x00\x00\x01\x21" + strings.Repeat("\x00", 23)
+
+const (
+	xmppFeatures = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' id='1'>" +
+		"<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls><mechanisms xmlns='m'><mechanism>PLAIN</mechanism></mechanisms></stream:features>"
+	xmppAsks = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
+)
+
+func xmppOpens(kind string) string {
+	return "<?xml version='1.0'?><stream:stream to='www.example.com' xmlns='jabber:" + kind + "' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
+}
+
+// tower is a leaf below intermediates, the topmost of which a root has signed: the keys, and the certificates in DER.
+func tower(t testing.TB, names ...string) (keys []*ecdsa.PrivateKey, ders [][]byte) {
+	t.Helper()
+	var issuer *x509.Certificate
+	var by *ecdsa.PrivateKey
+	for i := len(names) - 1; i >= 0; i-- {
+		key, der := sign(t, issuer, by, names[i], i > 0)
+		by, keys, ders = key, append([]*ecdsa.PrivateKey{key}, keys...), append([][]byte{der}, ders...)
+		var err error
+		if issuer, err = x509.ParseCertificate(der); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return keys, ders
+}
+
+// towerJob has a chain of two intermediates and their root.
+func towerJob(t testing.TB) (j deploy.Job, keys []*ecdsa.PrivateKey, ders [][]byte) {
+	t.Helper()
+	keys, ders = tower(t, "www.example.com", "R2", "R1", "Root")
+	j = job(t, "www.example.com", spec.Deploy{})
+	j.Files.Fullchain = nil
+	for _, der := range ders {
+		j.Files.Fullchain = append(j.Files.Fullchain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	}
+	return j, keys, ders
+}
+
+func TestTheServerHasToSendTheChain(t *testing.T) {
+	j, keys, ders := towerJob(t)
+	_, others := tower(t, "R2", "R1", "Another root") // of the same names: older, or signed by another root
+	leaf, r2, r1, root := ders[0], ders[1], ders[2], ders[3]
+	for sentence, c := range map[string]struct {
+		sent    [][]byte
+		problem []string // parts of it
+	}{
+		"all of it":                            {sent: [][]byte{leaf, r2, r1}},
+		"with the root":                        {sent: [][]byte{leaf, r2, r1, root}},
+		"in another order":                     {sent: [][]byte{leaf, r1, r2}},
+		"with a second cross-sign":             {sent: [][]byte{leaf, others[0], r2, r1, others[1]}},
+		"twice":                                {sent: [][]byte{leaf, r2, r2, r1, leaf}},
+		"without the topmost":                  {[][]byte{leaf, r2}, []string{"does not send the intermediate R1"}},
+		"without any":                          {[][]byte{leaf}, []string{"does not send the intermediate R2; does not send the intermediate R1"}},
+		"without the lower one, with the root": {[][]byte{leaf, r1, root}, []string{"does not send the intermediate R2"}},
+		"that of the certificate before":       {[][]byte{leaf, others[0], others[1]}, []string{"sends another R2 (serial ", "sends another R1 (serial ", "than it was issued with"}},
+		"an old one, and one of two":           {[][]byte{leaf, others[0], r1}, []string{"sends another R2 (serial "}},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			t.Parallel()
+			config := &tls.Config{Certificates: []tls.Certificate{{Certificate: c.sent, PrivateKey: keys[0]}}}
+			r := probed(t, j, spec.Probe{Address: serveTLS(t, "127.0.0.1:0", nil, config)})
+			if r.OK != (c.problem == nil) || r.NotAfter.IsZero() {
+				t.Errorf("got %+v", r)
+			}
+			for _, part := range c.problem {
+				if !strings.Contains(r.Problem, part) {
+					t.Errorf("got %q, want %q in it", r.Problem, part)
+				}
+			}
+		})
+	}
+}
+
+func TestAServerThatWantsACertificateOfTheClient(t *testing.T) {
+	j, other := job(t, "www.example.com", spec.Deploy{}), job(t, "other.example.com", spec.Deploy{})
+	for sentence, c := range map[string]struct {
+		config *tls.Config
+		served bool
+	}{
+		"by TLS 1.2":                           {&tls.Config{MaxVersion: tls.VersionTLS12, ClientAuth: tls.RequireAndVerifyClientCert}, true},
+		"by TLS 1.2, any":                      {&tls.Config{MaxVersion: tls.VersionTLS12, ClientAuth: tls.RequireAnyClientCert}, true},
+		"by TLS 1.2, if there is one":          {&tls.Config{MaxVersion: tls.VersionTLS12, ClientAuth: tls.VerifyClientCertIfGiven}, true},
+		"by TLS 1.3":                           {&tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAndVerifyClientCert}, true},
+		"by TLS 1.2, and shows another":        {&tls.Config{MaxVersion: tls.VersionTLS12, ClientAuth: tls.RequireAnyClientCert, Certificates: []tls.Certificate{pairOf(t, other)}}, false},
+		"by a policy of its own, after a look": {&tls.Config{MaxVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert, VerifyConnection: func(tls.ConnectionState) error { return errors.New("no") }}, true},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			t.Parallel()
+			if c.config.Certificates == nil {
+				c.config.Certificates = []tls.Certificate{pairOf(t, j)}
+			}
+			r := probed(t, j, spec.Probe{Address: serveTLS(t, "127.0.0.1:0", nil, c.config)})
+			if r.OK != c.served || r.NotAfter.IsZero() {
+				t.Errorf("got %+v", r)
+			}
+		})
+	}
+}
+
+// liar signs with another key than its certificate's.
+type liar struct {
+	crypto.Signer
+	public crypto.PublicKey
+}
+
+func (l liar) Public() crypto.PublicKey { return l.public }
+
+func TestTheNewCertificateWithAnotherKeyIsNotServed(t *testing.T) {
+	j := job(t, "www.example.com", spec.Deploy{})
+	pair, other := pairOf(t, j), pairOf(t, job(t, "www.example.com", spec.Deploy{}))
+	key := pair.PrivateKey.(crypto.Signer)
+	pair.PrivateKey = liar{other.PrivateKey.(crypto.Signer), key.Public()}
+	for sentence, version := range map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13} {
+		for _, auth := range []tls.ClientAuthType{tls.NoClientCert, tls.RequireAnyClientCert} {
+			config := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: version, MaxVersion: version, ClientAuth: auth}
+			r := probed(t, j, spec.Probe{Address: serveTLS(t, "127.0.0.1:0", nil, config)})
+			if r.OK || !strings.HasPrefix(r.Problem, "shows the certificate, but the handshake fails: ") {
+				t.Errorf("%s: %+v", sentence, r)
+			}
+		}
+	}
+}
+
+func TestTheHintOfAServerThatKeepsItsOldCertificate(t *testing.T) {
+	j, old, other := job(t, "www.example.com", spec.Deploy{}), job(t, "www.example.com", spec.Deploy{}), job(t, "other.example.com", spec.Deploy{})
+	restart, names := "restart: in place of reload: for its unit (vsftpd.service, unbound.service)", "see that its configuration names the files"
+	for sentence, c := range map[string]struct {
+		serves deploy.Job
+		deploy spec.Deploy
+		hint   string
+	}{
+		"a reload did not do":                       {old, spec.Deploy{Reload: []string{"vsftpd.service", "unbound.service"}}, restart},
+		"it is not reloaded":                        {old, spec.Deploy{}, names},
+		"it is restarted":                           {old, spec.Deploy{Restart: []string{"vsftpd.service"}}, names},
+		"it serves the certificate of another site": {other, spec.Deploy{Reload: []string{"vsftpd.service"}}, names},
+	} {
+		want := *j.Want
+		want.Deploy = c.deploy
+		j := j
+		j.Want = &want
+		r := probed(t, j, spec.Probe{Address: serveTLS(t, "127.0.0.1:0", nil, &tls.Config{Certificates: []tls.Certificate{pairOf(t, c.serves)}})})
+		if r.OK || !strings.Contains(r.Hint, c.hint) {
+			t.Errorf("%s: %+v", sentence, r)
+		}
 	}
 }
 
@@ -183,7 +377,7 @@ func TestAServerThatNeedsAMoment(t *testing.T) {
 	}})
 	want := *j.Want
 	want.Deploy.Probe = []spec.Probe{{Address: address}}
-	if r := new(deploy.Prober).Probe(t.Context(), &want, want.Deploy.Targets(j.Leaf)[0], j.Leaf); !r.OK {
+	if r := new(deploy.Prober).Probe(t.Context(), &want, want.Deploy.Targets(j.Leaf)[0], j.Files); !r.OK {
 		t.Errorf("%+v", r)
 	}
 }
@@ -194,14 +388,14 @@ type conversation struct{ io.Reader }
 func (conversation) Write(p []byte) (int, error) { return len(p), nil }
 
 func FuzzStartTLS(f *testing.F) {
-	for _, protocol := range []string{"smtp", "imap", "pop3", "ldap", "postgres"} {
-		for _, seed := range []string{"", "S", "220 a\r\n250 b\r\n220 c\r\n", "* OK\r\na OK\r\n", "+OK\r\n+OK\r\n", "\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00", "\x30\x84\xff\xff\xff\xff"} {
+	for _, protocol := range []string{"smtp", "imap", "pop3", "ldap", "postgres", "ftp", "irc", "lmtp", "mysql", "nntp", "nut", "sieve", "xmpp", "xmpp-server"} {
+		for _, seed := range []string{"", "S", "220 a\r\n250 b\r\n220 c\r\n", "* OK\r\na OK\r\n", "+OK\r\n+OK\r\n", "\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00", "\x30\x84\xff\xff\xff\xff", mysqlGreeting("8", 1<<11), xmppFeatures + "<proceed/>", ":a 670 b\r\n", "OK STARTTLS\n"} {
 			f.Add(protocol, []byte(seed))
 		}
 	}
 	f.Fuzz(func(t *testing.T, protocol string, said []byte) {
 		r := bytes.NewReader(said)
-		err := deploy.StartTLS(conversation{r}, protocol)
+		err := deploy.StartTLS(conversation{r}, protocol, "www.example.com")
 		if err == nil && protocol != "" && len(said) == 0 {
 			t.Errorf("a server that says nothing starts TLS by %s", protocol)
 		}

@@ -26,8 +26,8 @@ type Request struct {
 type QueueConfig struct {
 	// Courier gives who delivers; it is asked before each batch. Required.
 	Courier func() Courier
-	// Probe looks whether a certificate is served. Required.
-	Probe func(ctx context.Context, want *spec.Certificate, t spec.Target, leaf string) Result
+	// Probe looks whether a certificate is served at a target of stage probe. Required.
+	Probe func(ctx context.Context, r Request, t spec.Target) Result
 	// Done is told what came of each request, once. Required.
 	Done  func(Request, Answer)
 	Quiet time.Duration // for which nothing new has come when a batch begins; zero: 1 s
@@ -198,7 +198,7 @@ func (q *Queue) finish(ctx context.Context, o outcome) {
 		all.Go(func() {
 			q.probes <- struct{}{}
 			defer func() { <-q.probes }()
-			results[i] = q.c.Probe(ctx, o.Want, t, o.Leaf)
+			results[i] = q.c.Probe(ctx, o.Request, t)
 		})
 	}
 	all.Wait()

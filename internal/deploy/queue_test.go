@@ -94,7 +94,7 @@ func inBubble(t *testing.T, f func(*station)) {
 		var err error
 		s.Queue, err = deploy.NewQueue(deploy.QueueConfig{
 			Courier: func() deploy.Courier { return &s.courier },
-			Probe: func(ctx context.Context, _ *spec.Certificate, target spec.Target, _ string) deploy.Result {
+			Probe: func(ctx context.Context, _ deploy.Request, target spec.Target) deploy.Result {
 				s.mu.Lock()
 				s.probes++
 				takes := s.takes

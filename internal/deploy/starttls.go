@@ -14,21 +14,31 @@ func (r *noTLS) Error() string { return r.said }
 
 func refusedf(format string, args ...any) error { return &noTLS{fmt.Sprintf(format, args...)} }
 
-// startTLS asks a server to go on with TLS, in the words of a protocol; "": it speaks TLS from the start.
-func startTLS(conn io.ReadWriter, protocol string) error {
+// startTLS asks a server to go on with TLS, in the words of a protocol; "": it speaks TLS from the start. The name is that
+// of the server.
+func startTLS(conn io.ReadWriter, protocol, name string) error {
 	switch protocol {
 	case "":
 		return nil
 	case "smtp":
-		return startSMTP(conn)
+		return startSMTP(conn, "EHLO")
+	case "lmtp":
+		return startSMTP(conn, "LHLO")
 	case "imap":
 		return startIMAP(conn)
-	case "pop3":
-		return startPOP3(conn)
 	case "ldap":
 		return startLDAP(conn)
+	case "mysql":
+		return startMySQL(conn)
 	case "postgres":
 		return startPostgres(conn)
+	case "xmpp":
+		return startXMPP(conn, "jabber:client", name)
+	case "xmpp-server":
+		return startXMPP(conn, "jabber:server", name)
+	}
+	if d, ok := dialogues()[protocol]; ok {
+		return d.hold(conn)
 	}
 	return refusedf("acmed does not know the protocol %q", protocol)
 }
@@ -72,9 +82,9 @@ func say(w io.Writer, text string) error {
 	return err
 }
 
-// startSMTP is RFC 3207.
-func startSMTP(conn io.ReadWriter) error {
-	for _, step := range []struct{ say, want string }{{"", "220"}, {"EHLO acmed.invalid\r\n", "250"}, {"STARTTLS\r\n", "220"}} {
+// startSMTP is RFC 3207, and RFC 2033 for LMTP, which says hello in another way.
+func startSMTP(conn io.ReadWriter, hello string) error {
+	for _, step := range []struct{ say, want string }{{"", "220"}, {hello + " acmed.invalid\r\n", "250"}, {"STARTTLS\r\n", "220"}} {
 		if err := say(conn, step.say); err != nil {
 			return err
 		}
@@ -106,23 +116,6 @@ func startIMAP(conn io.ReadWriter) error {
 		err = refusedf("it says %q", line)
 	}
 	return err
-}
-
-// startPOP3 is RFC 2595 §4.
-func startPOP3(conn io.ReadWriter) error {
-	for _, words := range []string{"", "STLS\r\n"} {
-		if err := say(conn, words); err != nil {
-			return err
-		}
-		line, err := readLine(conn)
-		if err != nil {
-			return err
-		}
-		if !strings.HasPrefix(line, "+OK") {
-			return refusedf("it says %q", line)
-		}
-	}
-	return nil
 }
 
 // startLDAP is the extended request of RFC 4511 §4.14.

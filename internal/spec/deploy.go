@@ -2,6 +2,7 @@ package spec
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -14,6 +15,12 @@ var deployKind = object(checkDeploy, append(deployDefaults,
 	key("probe", "addresses where the new certificate must be served",
 		func(d *Deploy) *[]Probe { return &d.Probe }, list("a list of probes", probeKind)),
 )...)
+
+// startTLSProtocols are the protocols in which a probe can ask for TLS. The names are those of `openssl s_client -starttls`
+// where it has one.
+var startTLSProtocols = []string{
+	"smtp", "imap", "pop3", "ldap", "postgres", "ftp", "irc", "lmtp", "mysql", "nntp", "nut", "sieve", "xmpp", "xmpp-server",
+}
 
 // deployDefaults are the keys that acmed.yaml may set for all.
 var deployDefaults = []field[Deploy]{
@@ -121,8 +128,8 @@ func checkRun(v value, _ *Run) {
 var probeKind = object(nil,
 	need(`such as "127.0.0.1:443"`, key("address", "host and port",
 		func(p *Probe) *string { return &p.Address }, hostPortKind)),
-	key("startTLS", "`smtp`, `imap`, `pop3`, `ldap` or `postgres`",
-		func(p *Probe) *string { return &p.StartTLS }, oneOf("smtp", "imap", "pop3", "ldap", "postgres")),
+	key("startTLS", "`"+strings.Join(startTLSProtocols, "`, `")+"`: begin in that protocol",
+		func(p *Probe) *string { return &p.StartTLS }, oneOf(startTLSProtocols...)),
 	key("serverName", "the name that is asked for",
 		func(p *Probe) *string { return &p.ServerName }, hostKind),
 )

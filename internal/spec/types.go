@@ -201,7 +201,7 @@ type Run struct {
 // Probe is one address where the new leaf must be served.
 type Probe struct {
 	Address    string // host:port
-	StartTLS   string // "", "smtp", "imap", "pop3", "ldap" or "postgres"
+	StartTLS   string // a protocol, such as "smtp"; "": TLS from the start
 	ServerName string // "": the first name
 }
 
