@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,12 +23,13 @@ func (a *app) checkCommand() *cobra.Command {
 		Use:   "check [FILE…]",
 		Short: "Check the configuration and the specs, without a daemon",
 		Long: `Check files of certs.d, or without arguments the configuration, every issuer and every spec, and the state folder
-where it may be read. No daemon is needed, and nothing is changed. The exit code is 1 when something is wrong, also if a
-built-in issuer is known to refuse a certificate: acmed orders such a certificate nevertheless.`,
+where it may be read. Where systemd runs, the units of deploy are looked at, too. No daemon is needed, and nothing is
+changed. The exit code is 1 when something is wrong, also if a built-in issuer is known to refuse a certificate: acmed
+orders such a certificate nevertheless.`,
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return []string{"yaml"}, cobra.ShellCompDirectiveFilterFileExt
 		},
-		RunE: func(_ *cobra.Command, args []string) error { return a.check(args) },
+		RunE: func(cmd *cobra.Command, args []string) error { return a.check(cmd.Context(), args) },
 	}
 }
 
@@ -41,7 +43,7 @@ type checked struct {
 
 func (c checked) good() bool { return len(c.Problems)+len(c.State) == 0 }
 
-func (a *app) check(files []string) error {
+func (a *app) check(ctx context.Context, files []string) error {
 	config, files, err := a.toCheck(files)
 	if err != nil {
 		return err
@@ -53,7 +55,7 @@ func (a *app) check(files []string) error {
 	if len(files) == 0 {
 		c.Files, c.State = countFiles(config), a.checkState(config.StateDir)
 	}
-	for _, p := range spec.CheckFiles(config, files) {
+	for _, p := range append(spec.CheckFiles(config, files), checkUnits(ctx, config, files)...) {
 		c.Problems = append(c.Problems, control.Problem(*p))
 	}
 	c.Warnings = shutOut(config, files)
@@ -121,6 +123,38 @@ func (a *app) toCheck(files []string) (*spec.Config, []string, error) {
 	default:
 		return nil, nil, err
 	}
+}
+
+// checkUnits looks at the units that good specs name, where systemd is.
+func checkUnits(ctx context.Context, config *spec.Config, files []string) []*spec.Problem {
+	if _, err := os.Stat("/run/systemd/system"); err != nil {
+		return nil
+	}
+	return doctor.Oneshots(ctx, goodSpecs(config, files), doctor.AskSystemd)
+}
+
+// goodSpecs are the certificates of these files, or of all. What is wrong with others is said elsewhere.
+func goodSpecs(config *spec.Config, files []string) (certs []*spec.Certificate) {
+	for _, file := range files {
+		text, err := spec.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		if c, err := spec.ParseCertificate(config, file, text, nil); err == nil {
+			certs = append(certs, c)
+		}
+	}
+	if len(files) > 0 {
+		return certs
+	}
+	set, err := spec.Preview(spec.LoaderConfig{Config: config})
+	if err != nil {
+		return nil
+	}
+	for _, c := range set.Certificates() {
+		certs = append(certs, c)
+	}
+	return certs
 }
 
 // checkState checks the state folder, if there is one and whoever asks may read it.

@@ -45,6 +45,8 @@ type Unit struct {
 	Loaded bool   // there is such a unit
 	Active string // "active", "inactive", "failed", …
 	User   string // whom its processes run as from the start; "": root
+	// Oneshot is a unit that does its work when it is started, and is over then: it is never running.
+	Oneshot bool
 }
 
 // Config is what a check looks at, and through what. Every field without a stated zero value is required.

@@ -83,7 +83,7 @@ func (k *check) deliveries(ctx context.Context) {
 		for _, argv := range programs(c.Deploy) {
 			k.program("delivery", c.Name, argv)
 		}
-		for _, unit := range c.Deploy.Reload {
+		for _, unit := range slices.Concat(c.Deploy.Reload, c.Deploy.Restart) {
 			if !units[unit] {
 				units[unit] = true
 				k.consumer(ctx, c, unit)
@@ -173,6 +173,8 @@ func (k *check) consumer(ctx context.Context, c *spec.Certificate, unit string) 
 		k.bad(Skipped, "unit", unit, "", "%v", err)
 	case !u.Loaded:
 		k.bad(Failure, "unit", unit, "correct deploy.reload, or install what it belongs to", "there is no such unit")
+	case u.Oneshot:
+		k.bad(Failure, "unit", unit, oneshotHint(unit), oneshotProblem)
 	case u.Active == "failed":
 		k.bad(Failure, "unit", unit, "systemctl status "+unit, "it has failed")
 	case u.Active != "active":
@@ -218,11 +220,12 @@ func (k *check) units(ctx context.Context) {
 func AskSystemd(ctx context.Context, unit string) (Unit, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "systemctl", "show", "--property=LoadState,ActiveState,User", "--", unit).Output()
+	out, err := exec.CommandContext(ctx, "systemctl", "show", "--property=LoadState,ActiveState,User,Type,RemainAfterExit", "--", unit).Output()
 	if err != nil {
 		return Unit{}, fmt.Errorf("asking systemd for %s: %w", unit, err)
 	}
 	var u Unit
+	oneshot, remains := false, false
 	for line := range strings.Lines(string(out)) {
 		switch key, value, _ := strings.Cut(strings.TrimSpace(line), "="); key {
 		case "LoadState":
@@ -231,7 +234,12 @@ func AskSystemd(ctx context.Context, unit string) (Unit, error) {
 			u.Active = value
 		case "User":
 			u.User = value
+		case "Type":
+			oneshot = value == "oneshot"
+		case "RemainAfterExit":
+			remains = value == "yes"
 		}
 	}
+	u.Oneshot = oneshot && !remains
 	return u, nil
 }

@@ -102,6 +102,11 @@ func TestUnitsThatEndWithTheirReload(t *testing.T) {
 			t.Errorf("at the second try: %+v", r)
 		}
 	}
+	for _, command := range []string{"check", "doctor"} {
+		if said, err := m.try("acmed", command); err == nil || !strings.Contains(said, "a oneshot unit is never running") || !strings.Contains(said, "write run: [{command: [systemctl, start, once.service]}]") {
+			t.Errorf("acmed %s says\n%s", command, said)
+		}
+	}
 	if out, err := m.try("cat", "/run/once"); err == nil {
 		t.Errorf("a oneshot unit was started: %s", out)
 	}
