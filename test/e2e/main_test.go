@@ -113,7 +113,7 @@ func packages() []string {
 // more are packages whose installation needs a system that is whole, and their configuration.
 func more() []string {
 	return []string{
-		"dovecot-managesieved", "dovecot-lmtpd", "inn2", "inspircd", "mariadb-server", "nut-server", "prometheus-node-exporter",
+		"dovecot-managesieved", "dovecot-lmtpd", "inn2", "inspircd", "mariadb-server", "prometheus-node-exporter",
 		"prosody", "vsftpd", "ejabberd", "hitch", "ocserv", "rabbitmq-server",
 	}
 }
@@ -122,7 +122,7 @@ func more() []string {
 func servers() []string {
 	return []string{
 		"nginx", "apache2", "haproxy", "postfix", "dovecot", "postgresql",
-		"inn2", "inspircd", "mariadb", "nut-server", "nut.target", "prometheus-node-exporter", "prosody", "vsftpd",
+		"inn2", "inspircd", "mariadb", "prometheus-node-exporter", "prosody", "vsftpd",
 		"ejabberd", "hitch", "ocserv", "rabbitmq-server",
 	}
 }
