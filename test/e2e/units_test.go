@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"acmed/internal/deploy"
+	"acmed/test/pebble"
 )
 
 // changed is a unit, and what is to come of its reload or restart at the first try and at the second.
@@ -131,4 +132,63 @@ func changes(t *testing.T, m *machine, order deploy.Order) []deploy.Result {
 // differs reports whether a result is not the one that is to be.
 func (v verdict) differs(r deploy.Result) bool {
 	return r.OK != (v.problem == "") || r.Ended != v.ended || !strings.Contains(r.Problem, v.problem) || !strings.Contains(r.Note, v.note) || v.note == "" && r.Note != ""
+}
+
+// TestAUnitThatEndedIsAcceptedOnceItRuns has the daemon deliver to a unit that its reload ends.
+func TestAUnitThatEndedIsAcceptedOnceItRuns(t *testing.T) {
+	ca := startCA(t, pebble.Options{HTTPPort: 80})
+	m := serve(t, "bookworm", ca, byResponder())
+	m.write("/etc/systemd/system/ends.service", "[Service]\n"+sleeps+"ExecReload=/bin/kill -HUP $MAINPID\n[Install]\nWantedBy=multi-user.target\n")
+	m.run("systemctl", "enable", "--now", "ends.service")
+	m.write("/etc/acmed/certs.d/"+delivered+".yaml", "deploy: {reload: [ends.service]}\n")
+	behind := func(problem string) {
+		t.Helper()
+		m.eventually(patience, problem, func() error {
+			c, err := m.status(delivered)
+			switch {
+			case err != nil:
+				return err
+			case len(c.Targets) != 1 || c.Targets[0].Accepted || c.Targets[0].Failed == nil || !strings.Contains(c.Targets[0].Failed.Problem, problem):
+				return fmt.Errorf("%+v", c.Targets)
+			}
+			return nil
+		})
+		if metrics := m.run("curl", "-s", "http://127.0.0.1:9402/metrics"); !strings.Contains(metrics, `acmed_certificate_targets_behind{cert="`+delivered+`"} 1`) {
+			t.Error("no metric says so")
+		}
+	}
+	behind("ends.service ended within 5s of its reload")
+	if said, err := m.try("acmed", "deploy", delivered, "--wait"); err == nil {
+		t.Errorf("a unit that is down has accepted it:\n%s", said)
+	}
+	behind("ends.service ended with an earlier reload and does not run")
+	m.run("systemctl", "start", "ends.service")
+	pid := m.show("ends.service", "MainPID")
+	m.run("acmed", "deploy", delivered, "--wait")
+	if err := m.delivered(delivered, 1); err != nil || m.show("ends.service", "MainPID") != pid {
+		t.Errorf("it runs again: %v, and was PID %s, is %s", err, pid, m.show("ends.service", "MainPID"))
+	}
+}
+
+// TestAServerThatCannotLoadItsFilesHasNotAcceptedThem gives Apache, whose reload succeeds, a key of another certificate.
+func TestAServerThatCannotLoadItsFilesHasNotAcceptedThem(t *testing.T) {
+	m := boot(t, "bookworm")
+	m.install()
+	issueFor(m, delivered)
+	m.copyTLS()
+	m.run("a2enmod", "ssl")
+	m.write("/etc/apache2/ports.conf", "Listen 127.0.0.1:8442\n")
+	m.write("/etc/apache2/sites-enabled/000-default.conf", "ServerName "+delivered+"\n<VirtualHost 127.0.0.1:8442>\nSSLEngine on\n"+
+		"SSLCertificateFile /etc/tls/fullchain.pem\nSSLCertificateKeyFile /etc/tls/privkey.pem\n</VirtualHost>\n")
+	m.run("systemctl", "start", "apache2.service")
+	m.write("/etc/acmed/certs.d/"+delivered+".yaml", "deploy: {check: [apache2ctl, configtest], reload: [apache2.service]}\n")
+	m.eventually(patience, "the spec stands still", func() error { return m.courier().Accept(t.Context(), []string{delivered}) })
+	m.run("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", "/etc/tls/privkey.pem")
+	answers, err := m.courier().Deploy(t.Context(), []deploy.Order{{Name: delivered}})
+	if err != nil || len(answers) != 1 || len(answers[0].Results) != 2 {
+		t.Fatalf("%+v, %v", answers, err)
+	}
+	if check, reload := answers[0].Results[0], answers[0].Results[1]; !check.OK || reload.OK || !reload.Ended {
+		t.Errorf("%+v", answers[0].Results)
+	}
 }
