@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -52,9 +53,7 @@ type fakeManager struct {
 
 func (m *fakeManager) Look(_ context.Context, name string) (unit, error) {
 	for len(m.script) > 0 && !m.began.IsZero() && time.Since(m.began) >= m.script[0].after {
-		for name, u := range m.script[0].units {
-			m.units[name] = u
-		}
+		maps.Copy(m.units, m.script[0].units)
 		m.script = m.script[1:]
 	}
 	u, ok := m.units[name]
