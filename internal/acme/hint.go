@@ -26,7 +26,7 @@ func hint(e *Error, challenge string) string {
 	if e.Op == OpNewAccount && e.Problem == problemMalformed {
 		return hintRegistration(e)
 	}
-	if e.Status >= 500 {
+	if e.Status >= 500 || e.Problem == problemServerInternal {
 		return "acmed retries by itself; if this lasts, check the status page or the log of the CA"
 	}
 	return hintPolicy(e, name)
