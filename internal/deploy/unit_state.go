@@ -92,7 +92,7 @@ func (s unitState) loaded(unit string) error {
 	case "masked":
 		return &blocked{unit + " is masked", "systemctl unmask " + unit + ", or take it out of the spec"}
 	case "not-found":
-		return &blocked{"systemd does not know the unit " + unit, "systemctl list-units tells what there is; write the name with its suffix"}
+		return &blocked{"systemd does not know the unit " + unit, "run systemctl list-units, and write the name with its suffix"}
 	}
 	return &blocked{fmt.Sprintf("systemd cannot read the unit %s: %s", unit, s.Load), "systemctl status " + unit}
 }

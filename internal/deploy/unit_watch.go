@@ -269,7 +269,7 @@ func (w *unitWatch) unfinished(ctx context.Context, result string) (over bool, n
 	if len(w.before) == 0 || result == "skipped" {
 		return true, notRunning, nil
 	}
-	return true, "", &blocked{fmt.Sprintf("the %s of %s ended with %q", w.verb(), unit, result), "journalctl -u " + unit + " tells why"}
+	return true, "", &blocked{fmt.Sprintf("the %s of %s ended with %q", w.verb(), unit, result), "journalctl -u " + unit + " shows why"}
 }
 
 // settle looks at the units until each has lived for a while after systemd has finished with it.
@@ -314,7 +314,7 @@ func (w *unitWatch) judge(ctx context.Context) (busy bool, err error) {
 		}
 		busy = busy || s.busy() || s.Active == "activating"
 		if !s.busy() && name != w.change.Unit && !w.change.Restart && s.ReloadResult != "success" && s.ReloadResult != "" {
-			return false, &blocked{fmt.Sprintf("the reload of %s ended with %q", name, s.ReloadResult), "journalctl -u " + name + " tells why"}
+			return false, &blocked{fmt.Sprintf("the reload of %s ended with %q", name, s.ReloadResult), "journalctl -u " + name + " shows why"}
 		}
 	}
 	return busy, nil

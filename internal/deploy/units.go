@@ -27,9 +27,8 @@ type UnitChange struct {
 	Ended bool
 	// Again is for one that ended with a change to this very certificate: once it runs again, it has read it.
 	Again bool
-	// Live is since when the certificate has been live. A reload since then that ended the unit, be it by whom it may, is
-	// no reason to take the unit for one that was stopped: who asked for it may have been killed before it was noted.
-	// Zero: not known.
+	// Live is since when the certificate has been live; zero: not known. A unit that a reload has ended since then is not one
+	// that was stopped, whichever program asked for the reload: acmed may have been killed before it could note the end.
 	Live time.Time
 }
 
@@ -42,7 +41,7 @@ type manager interface {
 	Close()
 }
 
-// systemd connects anew for each change: they are rare.
+// systemd opens a connection for each change: changes are rare.
 type systemd struct {
 	connect func(context.Context) (manager, error)
 }

@@ -293,7 +293,7 @@ func TestARollbackServesTheRevisionBefore(t *testing.T) {
 	})
 }
 
-// TestAUnitThatEndedIsRememberedUntilItHasAccepted looks at what deliveries tell of a unit that ended with its reload.
+// TestAUnitThatEndedIsRememberedUntilItHasAccepted checks what deliveries report of a unit that ended with its reload.
 func TestAUnitThatEndedIsRememberedUntilItHasAccepted(t *testing.T) {
 	restarted := func() *spec.Certificate {
 		c := consumedCert()

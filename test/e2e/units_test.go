@@ -40,7 +40,7 @@ func changedUnits() map[string]changed {
 		"prometheus-node-exporter.service": {first: ended, second: down},
 		"hup.service":                      {unit: hup, first: ended, second: down},
 		"late.service":                     {unit: late, first: ended, second: down},
-		"mended.service":                   {unit: hup, first: ended, between: []string{"systemctl", "start", "mended.service"}},
+		"fixed.service":                    {unit: hup, first: ended, between: []string{"systemctl", "start", "fixed.service"}},
 		"unwanted.service":                 {unit: hup + "Restart=always\nRestartSec=30s\n", first: ended, between: []string{"systemctl", "stop", "unwanted.service"}, second: down},
 		"always.service":                   {unit: hup + "Restart=always\n", first: ended},
 		"loops.service":                    {unit: "ExecStart=/bin/sh -c 'test ! -e /run/loops || exit 1; touch /run/loops; sleep infinity'\nExecReload=/bin/kill -HUP $MAINPID\nRestart=always\nRestartSec=2\n", first: ended, second: down},
@@ -111,7 +111,7 @@ func TestUnitsThatEndWithTheirReload(t *testing.T) {
 	if out, err := m.try("cat", "/run/once"); err == nil {
 		t.Errorf("a oneshot unit was started: %s", out)
 	}
-	// Whoever was killed before it could note that units ended asks as if for the first time.
+	// A daemon that was killed before it could note that units ended asks as if for the first time.
 	for _, r := range changes(t, m, deploy.Order{Name: delivered}) {
 		if slices.Contains([]string{"reload late.service", "reload prometheus-node-exporter.service"}, r.Key) && !r.Ended {
 			t.Errorf("after a crash: %+v", r)
