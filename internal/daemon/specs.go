@@ -108,7 +108,7 @@ func (s *specs) countLoads() int {
 func (s *specs) problems() []*spec.Problem {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return slices.Concat(s.broken, s.current.Problems)
+	return slices.Concat(s.broken, s.config.Doubts, s.current.Problems)
 }
 
 // bad gives the first problem of each certificate whose file has one.

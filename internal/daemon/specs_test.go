@@ -269,7 +269,7 @@ func TestForeignFilesAreNoObstacle(t *testing.T) {
 		said = append(said, filepath.Base(p.File)+" "+p.Problem+"; "+p.Hint)
 	}
 	want := []string{
-		"Shop.yaml is not read: its name is not fit for a name; lower-case letters, digits, dots, _ and - only, a letter or digit first, at most 128",
+		"Shop.yaml is not read: its name is not fit for a name; rename it: up to 128 lower-case letters, digits, dots, _ and -, the first a letter or digit, no two dots in a row",
 		"folder.yaml is a folder; put a regular file here, or a symbolic link to one",
 		"old.yml is not read; rename it to old.yaml",
 		"pipe.yaml is a named pipe; put a regular file here, or a symbolic link to one",

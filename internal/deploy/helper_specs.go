@@ -159,7 +159,7 @@ func holdsSpecs(dir *os.File) bool {
 	for {
 		bases, err := dir.Readdirnames(100)
 		for _, base := range bases {
-			if name, ours := strings.CutSuffix(base, ".yaml"); ours && orderName.MatchString(name) {
+			if name, ours := strings.CutSuffix(base, ".yaml"); ours && spec.ValidName(name) {
 				return true
 			}
 		}

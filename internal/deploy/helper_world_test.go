@@ -86,10 +86,14 @@ func (r *realm) spec(name, text string) {
 	r.write(r.specFile(name), text)
 }
 
-// kept returns the helper's last good version of a spec; "": there is none.
+// kept returns the text of the helper's last good version of a spec, without what it means; "": there is none.
 func (r *realm) kept(name string) string {
-	text, _ := os.ReadFile(r.path("memory/specs/" + name + ".yaml"))
-	return string(text)
+	stored, _ := os.ReadFile(r.path("memory/specs/" + name + ".yaml"))
+	text, meaning, _ := strings.Cut(string(stored), "\n# acmed: was read as ")
+	if len(stored) > 0 && !strings.HasSuffix(meaning, "}\n") {
+		r.t.Errorf("the meaning of %s is not kept: %q", name, stored)
+	}
+	return text
 }
 
 // issue makes a live revision of m.

@@ -34,8 +34,8 @@ func memoryProvider(name string) string { return path.Join(memoryDNS, name+".yam
 // memoryTurn is the lock of a provider, whose program is called for one record at a time.
 func memoryTurn(name string) string { return path.Join(memoryDNS, "."+name+".lock") }
 
-// maxKept is the most bytes of what is kept: a spec, and in base64 the CSR that it names.
-const maxKept = 3 * maxTrusted
+// maxKept is the maximum size of a version in bytes: a spec, what it means, and in base64 the CSR that it names.
+const maxKept = 5 * maxTrusted
 
 // lockPause is how long to wait before another try to get the lock.
 const lockPause = 50 * time.Millisecond

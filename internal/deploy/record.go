@@ -44,8 +44,8 @@ func (r *Record) check(verb string) error {
 		good bool
 		what string
 	}{
-		{orderName.MatchString(r.Certificate) && !strings.Contains(r.Certificate, ".."), fmt.Sprintf("%.140q is not the name of a certificate", r.Certificate)},
-		{orderName.MatchString(r.Provider) && !strings.Contains(r.Provider, ".."), fmt.Sprintf("%.140q is not the name of a DNS provider", r.Provider)},
+		{spec.ValidName(r.Certificate), fmt.Sprintf("%.140q is not the name of a certificate", r.Certificate)},
+		{spec.ValidName(r.Provider), fmt.Sprintf("%.140q is not the name of a DNS provider", r.Provider)},
 		{len(r.Domain) <= 253 && recordName.MatchString(r.Domain+"."), fmt.Sprintf("%.300q is not a domain", r.Domain)},
 		{len(r.Name) <= 254 && recordName.MatchString(r.Name), fmt.Sprintf("%.300q is not the name of a record", r.Name)},
 		{recordValue.MatchString(r.Value), fmt.Sprintf("%.140q is not the value of a proof", r.Value)},

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"acmed/internal/spec"
 )
 
 // The verbs of a request.
@@ -41,8 +43,7 @@ type reply struct {
 }
 
 var (
-	orderName        = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,127}$`) // of a certificate, see docs/spec.md
-	orderFingerprint = regexp.MustCompile(`^[0-9a-f]{32}$`)               // of a spec.Target
+	orderFingerprint = regexp.MustCompile(`^[0-9a-f]{32}$`) // of a spec.Target
 )
 
 // readRequest reads a request to its end. What it returns names certificates, each once, and nothing else.
@@ -111,7 +112,7 @@ func (q *request) checkRecord() error {
 }
 
 func (o *Order) check(verb string) error {
-	if !orderName.MatchString(o.Name) || strings.Contains(o.Name, "..") {
+	if !spec.ValidName(o.Name) {
 		return fmt.Errorf("%.140q is not the name of a certificate", o.Name)
 	}
 	lists := [][]string{o.Done, o.Wait, o.Ended, o.Again}

@@ -44,8 +44,8 @@ func (t Target) KeyFile() string {
 
 // Check tells before a CA is asked what would keep Write from working. It changes nothing.
 func (t Target) Check() error {
-	if !regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,127}$`).MatchString(t.Name) {
-		return fmt.Errorf("%q is no name for an issuer: lower-case letters, digits, dots, _ and - only, a letter or digit first", t.Name)
+	if !spec.ValidName(t.Name) {
+		return fmt.Errorf("%q is no name for an issuer: %s", t.Name, spec.NameRule)
 	}
 	for _, file := range []string{t.KeyFile(), t.IssuerFile()} {
 		_, err := os.Lstat(file)

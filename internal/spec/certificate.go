@@ -62,6 +62,7 @@ type parser struct {
 	config    *Config
 	issuers   map[string]*fault // what speaks against naming it in a spec; nil: nothing. A nil map knows every issuer, and every provider
 	providers []string          // sorted
+	lenient   bool              // for a text that was valid: what a check refuses stays as it is written
 	// read reads csrFile; nil: as it is on the disk.
 	read func(path string) ([]byte, stamp, error)
 }
@@ -96,7 +97,7 @@ func joined(problems []*Problem) error {
 }
 
 func (p *parser) certificate(file string, text []byte) draft[Certificate] {
-	doc := &document{file: file}
+	doc := &document{file: file, lenient: p.lenient}
 	root, blank := doc.parse(text)
 	if root == nil {
 		return draft[Certificate]{problems: doc.result()}
@@ -119,7 +120,7 @@ func (p *parser) certificate(file string, text []byte) draft[Certificate] {
 	checkNames(*root, c)
 	p.checkIssuers(*root, c)
 	p.checkProvider(*root, c)
-	if len(doc.problems) > 0 {
+	if doc.refused() {
 		return draft[Certificate]{problems: doc.result(), beside: b}
 	}
 	return draft[Certificate]{value: c, blank: blank, paths: pathsOf(*root), beside: b}

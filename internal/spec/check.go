@@ -37,9 +37,12 @@ func CheckFiles(c *Config, files []string) []*Problem {
 
 // checkConfigFile accepts that there is no file.
 func checkConfigFile(file string) []*Problem {
-	_, err := LoadConfig(file)
+	c, err := LoadConfig(file)
 	if file == "" || errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	if err == nil {
+		return c.Doubts
 	}
 	return problemsOf(file, err)
 }

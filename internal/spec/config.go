@@ -222,7 +222,7 @@ func LoadConfig(file string) (*Config, error) {
 // ParseConfig reads the text of the acmed.yaml at the absolute path file. What is wrong in it comes as joined values
 // of *Problem.
 func ParseConfig(file string, text []byte) (*Config, error) {
-	doc := &document{file: file}
+	doc := &document{file: file, tolerant: true}
 	c := DefaultConfig(file)
 	c.Control.Socket, c.DeploySocket = "", ""
 	if root, _ := doc.parse(text); root != nil {
@@ -232,5 +232,6 @@ func ParseConfig(file string, text []byte) (*Config, error) {
 		return nil, err
 	}
 	c.resolve(filepath.Dir(file))
+	c.Doubts = doc.doubts
 	return c, nil
 }

@@ -8,7 +8,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
@@ -267,33 +266,4 @@ func (a *asked) checkCommonName(cn string) *fault {
 func hexSum(data []byte) string {
 	h := sha256.Sum256(data)
 	return hex.EncodeToString(h[:])
-}
-
-// keptCSR begins the line by which the text of a spec that is remembered carries the CSR that it was good with.
-const keptCSR = "\n# acmed: csrFile held "
-
-// Remember returns what is to be kept as the last good version of a spec: its text, and the CSR that it was read with.
-// A text without a CSR is kept as it is.
-func Remember(text []byte, c *Certificate) []byte {
-	if c.CSR == nil {
-		return text
-	}
-	return slices.Concat(text, []byte(keptCSR+base64.StdEncoding.EncodeToString(c.CSR.DER)+"\n"))
-}
-
-// ParseRemembered is ParseCertificate for what Remember has returned. It reads no file.
-func ParseRemembered(c *Config, file string, kept []byte) (*Certificate, error) {
-	d := (&parser{config: c}).remembered(file, kept)
-	return d.value, joined(d.problems)
-}
-
-func (p *parser) remembered(file string, kept []byte) draft[Certificate] {
-	text, csr := kept, []byte(nil)
-	if at := bytes.LastIndex(kept, []byte(keptCSR)); at >= 0 {
-		text = kept[:at]
-		csr, _ = base64.StdEncoding.DecodeString(strings.TrimSpace(string(kept[at+len(keptCSR):]))) // what is none is refused as a CSR
-	}
-	like := *p
-	like.read = func(string) ([]byte, stamp, error) { return csr, stamp{}, nil }
-	return like.certificate(file, text)
 }

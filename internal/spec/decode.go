@@ -17,7 +17,10 @@ const maxProblems = 25
 type document struct {
 	file     string
 	problems []*Problem
-	left     int // problems beyond maxProblems
+	left     int  // problems beyond maxProblems
+	lenient  bool // the text was valid before: no problem makes it less so
+	tolerant bool // what this machine does not know goes to doubts
+	doubts   []*Problem
 }
 
 func (d *document) add(p Problem) {
@@ -28,6 +31,9 @@ func (d *document) add(p Problem) {
 	p.File = d.file
 	d.problems = append(d.problems, &p)
 }
+
+// refused reports whether the file is invalid.
+func (d *document) refused() bool { return len(d.problems) > 0 && !d.lenient }
 
 // result returns the problems in the order of the text.
 func (d *document) result() []*Problem {
@@ -57,6 +63,15 @@ func (f *fault) err() error { return errors.New(strings.TrimSuffix(f.problem+": 
 
 func (v value) fault(problem, hint string) {
 	v.doc.add(Problem{Line: v.Line, Column: v.Column, Field: v.path, Problem: problem, Hint: hint})
+}
+
+// doubt reports what is wrong on this machine only, where another one may know better.
+func (v value) doubt(problem, hint string) {
+	if v.doc.tolerant {
+		v.doc.doubts = append(v.doc.doubts, &Problem{File: v.doc.file, Line: v.Line, Column: v.Column, Field: v.path, Problem: problem, Hint: hint})
+		return
+	}
+	v.fault(problem, hint)
 }
 
 // want reports that v is of the wrong type.
@@ -168,6 +183,10 @@ func scalar[T any](what, tag string, parse func(string) (T, *fault)) kind[T] {
 		}
 		parsed, wrong := parse(v.Value)
 		found := v.ShortTag()
+		if raw, ok := any(into).(*string); ok && v.doc.lenient && wrong != nil && found != "!!null" {
+			*raw = v.Value // an earlier version has accepted it
+			return
+		}
 		switch {
 		case found == "!!null":
 			v.want(what, "write a value or remove the key")

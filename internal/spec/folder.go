@@ -41,11 +41,12 @@ type folder[T any] struct {
 // rules are what certificates and issuers do differently. None may be nil.
 type rules[T any] struct {
 	parse   func(file string, text []byte) draft[T]
-	recall  func(file string, kept []byte) draft[T] // parses what remember returned
+	recall  func(file string, kept []byte) draft[T] // parses what keep returned, without regard to other files and the machine
 	keep    func(text []byte, t *T) []byte          // what is to be remembered of a good text
 	removes func(old, new *T) []string              // what an edit takes away that had better wait
 	share   func(t, like *T)                        // lets t use the memory of like where both say the same
 	claim   func(old *T, d *draft[T]) *Problem      // takes what only one may have, in exchange for what old had
+	concede func(d *draft[T])                       // makes claim succeed for a last valid version
 	release func(old *T)                            // gives back what claim took
 }
 
@@ -212,20 +213,7 @@ func (f *folder[T]) suspects(changed []string) (bases []string, enough bool) {
 // nameIn returns the name that a file called base is for.
 func nameIn(base string) (name string, ours bool) {
 	name, ours = strings.CutSuffix(base, suffix)
-	return name, ours && isName(name)
-}
-
-// isName reports whether name may be that of a certificate or issuer.
-func isName(name string) bool {
-	for i := range len(name) {
-		switch c := name[i]; {
-		case c >= 'a' && c <= 'z', c >= '0' && c <= '9':
-		case i > 0 && (c == '.' || c == '_' || c == '-'):
-		default:
-			return false
-		}
-	}
-	return name != "" && len(name) <= 128
+	return name, ours && ValidName(name)
 }
 
 // stray returns what is wrong with the name of a file that somebody may have meant for us.
@@ -234,13 +222,13 @@ func (f *folder[T]) stray(base string) *Problem {
 	name, ours := strings.CutSuffix(base, suffix)
 	stem, yml := strings.CutSuffix(base, ".yml")
 	switch {
-	case base[0] == '.', ours && isName(name):
+	case base[0] == '.', ours && ValidName(name):
 		return nil
 	case yml:
 		p.Problem, p.Hint = "is not read", "rename it to "+stem+suffix
 	case ours:
 		p.Problem = "is not read: its name is not fit for a name"
-		p.Hint = "lower-case letters, digits, dots, _ and - only, a letter or digit first, at most 128"
+		p.Hint = "rename it: " + NameRule
 	default:
 		return nil
 	}

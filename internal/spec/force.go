@@ -12,20 +12,30 @@ const grace = 30 * time.Second
 // fewest is how many must have been in force before losing more than half of them looks like an accident.
 const fewest = 4
 
-// seed puts in force what an earlier run had: the file itself when it is still the one that was remembered, else the
-// text that the caller kept. From there on a restart is nothing special.
+// seed puts into effect what an earlier run had: the file itself if it still is the one that was remembered, else the
+// version that the caller kept. That version was valid: no check of this version of acmed, of this machine or of another
+// file takes it out of effect. From there on a restart is nothing special.
 func (f *folder[T]) seed(recall func(key string) ([]byte, error), out *Loaded) {
 	for _, e := range f.files.those(func(e *entry[T]) bool { return e.good == nil && !e.remembered.IsZero() }) {
 		if e.next != nil && e.next.modTime.Equal(e.remembered) && f.adopt(e, out) {
 			continue
 		}
 		if text, err := recall(f.key(e.name)); err == nil {
-			d := f.recall(f.file(e.name), text)
-			if d.value != nil && f.claim(nil, &d) == nil {
-				f.enforce(e, &d)
-			}
+			f.revive(e, f.recall(f.file(e.name), text))
 		}
 	}
+}
+
+// revive puts a last valid version into effect.
+func (f *folder[T]) revive(e *entry[T], d draft[T]) {
+	if d.value == nil {
+		return
+	}
+	if f.claim(nil, &d) != nil {
+		f.concede(&d)
+		_ = f.claim(nil, &d) // nothing speaks against it now
+	}
+	f.enforce(e, &d)
 }
 
 // sweep lets go of files that vanished, or holds them when it looks like an accident: an unmounted disk, a bad rsync.

@@ -123,7 +123,7 @@ func ParseIssuer(c *Config, file string, text []byte) (*Issuer, error) {
 }
 
 func (p *parser) issuer(file string, text []byte) draft[Issuer] {
-	doc := &document{file: file}
+	doc := &document{file: file, lenient: p.lenient}
 	root, blank := doc.parse(text)
 	if root == nil {
 		return draft[Issuer]{problems: doc.result()}
@@ -135,7 +135,7 @@ func (p *parser) issuer(file string, text []byte) draft[Issuer] {
 	if i.Directory != public {
 		i.Credentials, i.Policy = "", nil // another CA under a name of the catalogue
 	}
-	if len(doc.problems) > 0 {
+	if doc.refused() {
 		return draft[Issuer]{problems: doc.result()}
 	}
 	return draft[Issuer]{value: i, blank: blank}
@@ -155,5 +155,5 @@ func (p *parser) know(files map[string]*Issuer, providers []string) *parser {
 	for name := range files {
 		known[name] = nil
 	}
-	return &parser{config: p.config, issuers: known, providers: providers}
+	return &parser{config: p.config, issuers: known, providers: providers, lenient: p.lenient}
 }

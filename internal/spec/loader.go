@@ -73,21 +73,23 @@ func NewLoader(c LoaderConfig) (*Loader, error) {
 	}
 	l.issuers = newFolder("issuers/", c.Known, rules[Issuer]{
 		parse:   func(file string, text []byte) draft[Issuer] { return l.parser.issuer(file, text) },
-		recall:  func(file string, text []byte) draft[Issuer] { return l.parser.issuer(file, text) },
-		keep:    func(text []byte, _ *Issuer) []byte { return text },
+		recall:  func(file string, stored []byte) draft[Issuer] { return l.parser.rememberedIssuer(file, stored) },
+		keep:    remember[Issuer],
 		removes: func(_, _ *Issuer) []string { return nil },
 		share:   func(_, _ *Issuer) {},
 		claim:   func(*Issuer, *draft[Issuer]) *Problem { return nil },
+		concede: func(*draft[Issuer]) {},
 		release: func(*Issuer) {},
 	})
 	l.issuers.optional = true
 	l.providers = newFolder("dns/", c.Known, rules[Provider]{
 		parse:   parseProvider,
-		recall:  parseProvider,
-		keep:    func(text []byte, _ *Provider) []byte { return text },
+		recall:  rememberedProvider,
+		keep:    remember[Provider],
 		removes: func(_, _ *Provider) []string { return nil },
 		share:   func(_, _ *Provider) {},
 		claim:   func(*Provider, *draft[Provider]) *Problem { return nil },
+		concede: func(*draft[Provider]) {},
 		release: func(*Provider) {},
 	})
 	l.providers.optional = true
@@ -98,6 +100,7 @@ func NewLoader(c LoaderConfig) (*Loader, error) {
 		removes: removedNames,
 		share:   shareCertificate,
 		claim:   l.claim,
+		concede: l.concede,
 		release: l.release,
 	})
 	l.SetConfig(c.Config)
@@ -260,6 +263,16 @@ func (l *Loader) claim(old *Certificate, d *draft[Certificate]) *Problem {
 		l.writers[file.Path] = c.Name
 	}
 	return nil
+}
+
+// concede leaves to other certificates the paths that they write, so that nothing speaks against d.
+func (l *Loader) concede(d *draft[Certificate]) {
+	c := *d.value
+	c.Deploy.Files = slices.DeleteFunc(slices.Clone(c.Deploy.Files), func(f File) bool {
+		writer, taken := l.writers[f.Path]
+		return taken && writer != c.Name
+	})
+	d.value, d.paths = &c, unknownPlaces(&c)
 }
 
 func (l *Loader) release(old *Certificate) {

@@ -65,7 +65,7 @@ func TestOnlyYAMLFilesWithFitNamesAreRead(t *testing.T) {
 	s.write("certs/"+strings.Repeat("a", 129)+".yaml", "{}")
 	set := s.load()
 	s.names(set, "a.example.com")
-	unfit := "is not read: its name is not fit for a name (lower-case letters, digits, dots, _ and - only, a letter or digit first, at most 128)"
+	unfit := "is not read: its name is not fit for a name (rename it: up to 128 lower-case letters, digits, dots, _ and -, the first a letter or digit, no two dots in a row)"
 	s.problems(set,
 		"certs/Www.yaml: "+unfit,
 		"certs/"+strings.Repeat("a", 129)+".yaml: "+unfit,

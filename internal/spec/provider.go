@@ -212,17 +212,20 @@ func ParseProvider(file string, text []byte) (*Provider, error) {
 }
 
 func parseProvider(file string, text []byte) draft[Provider] {
-	doc := &document{file: file}
+	return parseProviderAs(&document{file: file}, text)
+}
+
+func parseProviderAs(doc *document, text []byte) draft[Provider] {
 	root, blank := doc.parse(text)
 	if root == nil {
 		return draft[Provider]{problems: doc.result()}
 	}
 	p := &Provider{
-		Name: nameOf(file), File: file, TTL: usualTTL,
+		Name: nameOf(doc.file), File: doc.file, TTL: usualTTL,
 		Propagation: Propagation{Timeout: usualPropagation, Check: true},
 	}
 	providerKind.read(*root, p)
-	if len(doc.problems) > 0 {
+	if doc.refused() {
 		return draft[Provider]{problems: doc.result()}
 	}
 	return draft[Provider]{value: p, blank: blank}

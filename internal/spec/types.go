@@ -30,6 +30,7 @@ type Config struct {
 	LabelNames           []string      // labels that acmed_certificate_info carries
 	RevocationPoll       time.Duration // between two looks at revocation lists; zero: there are none
 	Workers              int
+	Doubts               []*Problem // values that this machine does not know, such as a time zone; they are kept
 }
 
 // HTTP says who answers http-01.

@@ -29,7 +29,7 @@ var (
 	proxyKind    = like(`^$|^[A-Za-z0-9]+://.`, scalar("the URL of a proxy", "!!str", parseProxy))
 	addressKind  = like(`^[0-9A-Fa-f.:]+$`, scalar("an IP address", "!!str", parseAddress))
 	clockKind    = like(clockTime.String(), scalar("a time of day such as 02:00", "!!str", parseClock))
-	zoneKind     = word("a time zone such as Europe/Berlin", parseTimezone)
+	zoneKind     = kind[string]{zoneText.what, zoneText.schema, readZone}
 	anyPathKind  = word("a path", parseNonEmpty)
 	argvKind     = list("a command as a list of words", stringKind)
 )
@@ -274,9 +274,20 @@ func parseClock(s string) (string, *fault) {
 	return s, nil
 }
 
-func parseTimezone(s string) (string, *fault) {
-	if _, err := time.LoadLocation(s); err != nil || s == "" || s == "Local" {
-		return "", &fault{fmt.Sprintf("%q is not a time zone that this machine knows", shorten(s)), "such as Europe/Berlin or UTC; without the key the machine's own"}
+var zoneText = word("a time zone such as Europe/Berlin", parseNonEmpty)
+
+// readZone reads a time zone. Which ones there are depends on the machine.
+func readZone(v value, into *string) {
+	var name string
+	zoneText.read(v, &name)
+	if name == "" {
+		return
 	}
-	return s, nil
+	if _, err := time.LoadLocation(name); err != nil || name == "Local" {
+		v.doubt(fmt.Sprintf("%q is not a time zone that this machine knows", shorten(name)), "such as Europe/Berlin or UTC; without the key the machine's own")
+		if !v.doc.tolerant && !v.doc.lenient {
+			return
+		}
+	}
+	*into = name
 }

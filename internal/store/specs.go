@@ -78,8 +78,29 @@ const few = 16
 
 // Remember keeps texts as the last good ones. Each file is replaced at once or not at all, and all are durable when
 // it returns, for few fsyncs however many there are: of the whole filesystem before the texts take their names, and of
-// each folder that has some. For a few texts it costs one each instead of the first.
+// each folder that has some. For a few texts it costs one each instead of the first. A key that cannot be stored does not
+// affect the others.
 func (s *Store) Remember(batch []Spec) error {
+	batch, refused := storable(batch)
+	if err := s.rememberAll(batch); err != nil {
+		return errors.Join(fmt.Errorf("keeping the last good specs: %w", s.advise(err)), refused)
+	}
+	return refused
+}
+
+// storable returns the specs whose keys are valid, and an error about the others.
+func storable(batch []Spec) (valid []Spec, refused error) {
+	for _, spec := range batch {
+		if _, err := specPath(spec.Key); err != nil {
+			refused = errors.Join(refused, fmt.Errorf("keeping the last good spec: %w", err))
+			continue
+		}
+		valid = append(valid, spec)
+	}
+	return valid, refused
+}
+
+func (s *Store) rememberAll(batch []Spec) error {
 	if len(batch) == 0 {
 		return nil
 	}
@@ -94,10 +115,7 @@ func (s *Store) Remember(batch []Spec) error {
 	if err == nil {
 		err = s.unstage(batch)
 	}
-	if err != nil {
-		return fmt.Errorf("keeping the last good specs: %w", s.advise(err))
-	}
-	return nil
+	return err
 }
 
 // stage writes the texts under temporary names.

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"maps"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
+	"acmed/internal/spec"
 	"acmed/internal/store"
 )
 
@@ -48,6 +50,27 @@ func TestSpecKeysThatAreNoneAreRefused(t *testing.T) {
 		_, err := s.Recall(key)
 		wantError(t, err, "refusing the")
 	}
-	wantKnown(t, s, nil)
+	known, err := s.Known()
+	must(t, err)
+	if len(known) != 1 || known["certs/good.yaml"].IsZero() {
+		t.Errorf("beside a key that is refused %v are remembered", known)
+	}
+	healthy(t, dir)
+}
+
+// TestEveryNameThatASpecMayHaveIsStored guards the one definition of a name: the store takes what spec takes, and no less.
+func TestEveryNameThatASpecMayHaveIsStored(t *testing.T) {
+	s, dir := newStore(t)
+	for _, name := range []string{
+		"a", "0", "a.b", "a..b", "a...b", "a.", "a._b", "a-.b", "-a", "_a", ".a", "..", "a b", "A", "a/b", "a\n", "é", "xn--a", "a__b", "a--b",
+		strings.Repeat("a", 128), strings.Repeat("a", 129), "",
+	} {
+		for _, folder := range []string{"certs/", "dns/", "issuers/"} {
+			err := s.Remember([]store.Spec{{Key: folder + name + ".yaml", Text: []byte("{}")}})
+			if spec.ValidName(name) != (err == nil) {
+				t.Errorf("spec accepts the name %q: %v; the store says %v", name, spec.ValidName(name), err)
+			}
+		}
+	}
 	healthy(t, dir)
 }
