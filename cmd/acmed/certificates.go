@@ -127,7 +127,7 @@ exit code is 1. A certificate whose file was written just now is waited for, too
 
 const (
 	statusEvery = 200 * time.Millisecond // while somebody waits
-	unreadYet   = 5 * time.Second        // in which a file that was just written is read
+	unreadYet   = 7 * time.Second        // in which a file that was just written is read
 )
 
 // awaitStatus shows a certificate once it has come to rest, and fails when that is in a failure.

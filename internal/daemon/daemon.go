@@ -128,6 +128,7 @@ func build(c Config, config *spec.Config, notifier *sd.Notifier, hup <-chan os.S
 		return nil, err
 	}
 	if d.specs, err = newSpecs(specsConfig{Config: config, Store: d.store, Owner: d, Reload: hup, Log: d.log}); err != nil {
+	d.closers = append(d.closers, d.specs.watch)
 		return nil, err
 	}
 	if err := d.buildSockets(config); err != nil {

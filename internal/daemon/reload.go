@@ -20,20 +20,24 @@ const (
 
 // run loads on every sign that something may have changed, until ctx ends.
 func (s *specs) run(ctx context.Context) error {
-	w := newWatch(s.log)
-	defer w.close()
+	w := s.watch
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		if w.idle() {
-			w.follow(append([]string{s.settings().SpecDir, s.settings().IssuerDir, s.settings().DNSDir}, s.beside...)...)
+			s.follow()
 		}
-		timer.Reset(time.Until(s.next(w)))
+		timer.Reset(time.Until(s.next()))
 		select {
 		case <-ctx.Done():
 			return nil
 		case e := <-w.events():
-			w.note(time.Now(), e.Name)
+			w.take(time.Now(), e.Name)
+			continue
+		case <-w.closed():
+			for _, path := range w.writers.take() {
+				w.take(time.Now(), path)
+			}
 			continue
 		case err := <-w.errors():
 			w.failed(err)
@@ -43,16 +47,17 @@ func (s *specs) run(ctx context.Context) error {
 		case <-s.hup:
 			s.reload(ctx, false)
 		case now := <-timer.C:
-			s.follow(w, now)
+			s.loadChanged(now)
 		}
 		w.calm()
+		w.writers.tidy(time.Now())
 	}
 }
 
 // next is when to load at the latest.
-func (s *specs) next(w *watch) time.Time {
-	next := s.rescanAt(w)
-	for _, t := range []time.Time{s.again, w.due()} {
+func (s *specs) next() time.Time {
+	next := s.rescanAt()
+	for _, t := range []time.Time{s.again, s.watch.due()} {
 		if !t.IsZero() && t.Before(next) {
 			next = t
 		}
@@ -61,17 +66,22 @@ func (s *specs) next(w *watch) time.Time {
 }
 
 // rescanAt is when to look at every file, whatever the watch says.
-func (s *specs) rescanAt(w *watch) time.Time {
-	if w.blind {
+func (s *specs) rescanAt() time.Time {
+	if s.watch.blind {
 		return s.scannedAt.Add(blindRescan)
 	}
 	return s.scannedAt.Add(rescan)
 }
 
-// follow loads what changed.
-func (s *specs) follow(w *watch, now time.Time) {
-	changed := w.changed()
-	if !now.Before(s.rescanAt(w)) {
+// follow watches the files as they are now.
+func (s *specs) follow() {
+	s.watch.follow([]string{s.settings().SpecDir, s.settings().IssuerDir, s.settings().DNSDir}, s.beside)
+}
+
+// loadChanged loads what changed.
+func (s *specs) loadChanged(now time.Time) {
+	changed := s.watch.changed()
+	if !now.Before(s.rescanAt()) {
 		changed = nil
 	}
 	s.load(spec.LoadOptions{Changed: changed})

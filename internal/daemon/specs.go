@@ -45,7 +45,8 @@ type specs struct {
 	asked  chan request
 	loader *spec.Loader
 	again  time.Time // when the loader wants to be called; zero: it does not
-	beside []string  // folders of files that specs name, such as csrFile
+	beside []string  // files elsewhere on which specs depend, such as csrFile
+	watch  *watch    // begins before the first load, so that no event is missed
 	// scannedAt is when every file was looked at last; zero: never.
 	scannedAt time.Time
 	told      []*spec.Problem
@@ -73,10 +74,12 @@ func newSpecs(c specsConfig) (*specs, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &specs{
-		store: c.Store, owner: c.Owner, log: c.Log, hup: c.Reload, asked: make(chan request), loader: loader,
+	s := &specs{
+		watch: newWatch(c.Log), store: c.Store, owner: c.Owner, log: c.Log, hup: c.Reload, asked: make(chan request), loader: loader,
 		config: c.Config, current: &spec.Set{},
-	}, nil
+	}
+	s.follow()
+	return s, nil
 }
 
 func (s *specs) set() *spec.Set {
@@ -126,6 +129,7 @@ func (s *specs) bad() map[string]*spec.Problem {
 // load puts in force what the files say and tells what that changed.
 func (s *specs) load(o spec.LoadOptions) control.ReloadResult {
 	old, first := s.set(), s.lastLoad().IsZero()
+	o.Writing = s.watch.state
 	loaded := s.loader.Load(time.Now(), o)
 	s.again, s.beside = loaded.Again, loaded.Beside
 	if o.Changed == nil {

@@ -3,13 +3,14 @@ package daemon
 import (
 	"errors"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
 	"go.uber.org/zap"
+
+	"acmed/internal/spec"
 )
 
 const (
@@ -20,12 +21,13 @@ const (
 	patience = 5 * time.Second
 )
 
-// watch is inotify on folders: one watch each, however many files there are. A folder that is missing is awaited in
-// the nearest one above it. Of an event only the place matters: whoever loads looks at what is there.
+// watch is inotify on directories: one watch each, however many files there are. A directory that is missing is awaited in
+// the nearest one above it. Of an event only the place matters: a load looks at what is there.
 type watch struct {
 	inotify *fsnotify.Watcher // nil: the system has none left
+	writers *writers          // nil: likewise
 	log     *zap.Logger
-	places  map[string]os.FileInfo // the watched folders, as they were when their watch began
+	places  map[string]*place // the watched directories
 
 	// blind tells that something could happen unseen.
 	blind bool
@@ -37,63 +39,38 @@ type watch struct {
 }
 
 func newWatch(log *zap.Logger) *watch {
-	w, err := fsnotify.NewWatcher()
+	w := &watch{log: log, places: map[string]*place{}}
+	inotify, err := fsnotify.NewWatcher()
+	if err == nil {
+		w.inotify = inotify
+		w.writers, err = newWriters()
+	}
 	if err != nil {
 		log.Warn("looking at the specs twice a minute: the system has no inotify left", zap.Error(err))
-		w = nil
 	}
-	return &watch{inotify: w, log: log, places: map[string]os.FileInfo{}}
+	return w
 }
 
-// follow watches the folders of these names and no others. One that was replaced is another folder.
-func (w *watch) follow(dirs ...string) {
-	w.blind = w.inotify == nil
-	if w.blind {
-		return
+// take notes an event, if it is at a place that matters.
+func (w *watch) take(now time.Time, path string) {
+	p := w.places[filepath.Dir(path)]
+	if p == nil || p.whole || p.only[path] || w.places[path] != nil {
+		w.note(now, path)
 	}
-	var wanted []string
-	for _, dir := range dirs {
-		place, ok := w.watchNearest(dir)
-		w.blind = w.blind || !ok
-		wanted = append(wanted, place)
+}
+
+// state is that of the writers, by any path that leads to a watched directory.
+func (w *watch) state(path string, changed time.Time) spec.Writing {
+	if w.writers == nil {
+		return spec.Unseen
 	}
-	for place := range w.places {
-		if !slices.Contains(wanted, place) {
-			w.forget(place)
+	dir, base := filepath.Split(path)
+	for at, p := range w.places {
+		if p.aliases[filepath.Clean(dir)] {
+			path = filepath.Join(at, base)
 		}
 	}
-}
-
-// watchNearest watches dir, or what exists of the way to it.
-func (w *watch) watchNearest(dir string) (place string, ok bool) {
-	for place = filepath.Clean(dir); ; place = filepath.Dir(place) {
-		if info, err := os.Stat(place); err == nil && w.watch(place, info) {
-			return place, true
-		}
-		if place == filepath.Dir(place) {
-			return place, false
-		}
-	}
-}
-
-// watch reports whether place is watched. Of a folder that was moved away or removed, inotify lets go by itself.
-func (w *watch) watch(place string, info os.FileInfo) bool {
-	watched := slices.Contains(w.inotify.WatchList(), place)
-	if watched && os.SameFile(w.places[place], info) {
-		return true
-	}
-	w.forget(place)
-	if err := w.inotify.Add(place); err != nil {
-		return false
-	}
-	w.places[place] = info
-	w.noteAll(time.Now()) // of what happened before the watch began
-	return true
-}
-
-func (w *watch) forget(place string) {
-	delete(w.places, place)
-	_ = w.inotify.Remove(place) // it may be gone already
+	return w.writers.state(path, changed)
 }
 
 // note that something may have changed at path.
@@ -158,8 +135,19 @@ func (w *watch) errors() <-chan error {
 	return w.inotify.Errors
 }
 
-func (w *watch) close() {
+// closed returns a channel that is ready when files were closed.
+func (w *watch) closed() <-chan struct{} {
+	if w.writers == nil {
+		return nil
+	}
+	return w.writers.news
+}
+
+// Close implements io.Closer.
+func (w *watch) Close() error {
+	w.writers.close()
 	if w.inotify != nil {
 		_ = w.inotify.Close() // nothing was written
 	}
+	return nil
 }

@@ -118,6 +118,9 @@ func (p *parser) certificate(file string, text []byte) draft[Certificate] {
 	certificateKind.read(*root, c)
 	b := p.readCSR(*root, c)
 	checkNames(*root, c)
+	if blank && !strings.Contains(c.Name, ".") {
+		root.fault("empty, and its name has no dot", "write {} for a certificate for the host "+c.Name+", or write dnsNames")
+	}
 	p.checkIssuers(*root, c)
 	p.checkProvider(*root, c)
 	if doc.refused() {

@@ -160,7 +160,7 @@ func TestAnotherCSRIsNoticed(t *testing.T) {
 			key := ecKey(t, elliptic.P256())
 			s.write("certs/www.example.com.yaml", "csrFile: "+path+"\n")
 			s.problems(s.load(), "certs/www.example.com.yaml:1:10: csrFile: "+file+" does not exist (put the CSR there)")
-			if !slices.Equal(s.last.Beside, []string{filepath.Dir(path)}) {
+			if !slices.Equal(s.last.Beside, []string{path}) {
 				t.Errorf("to be watched: %q", s.last.Beside)
 			}
 

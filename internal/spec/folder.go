@@ -15,9 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// quiet is how long a file must have stood still before it is read: nobody is still writing it then.
-const quiet = 500 * time.Millisecond
-
 // A folder is one directory of files that each describe one T, with the last good version of each.
 type folder[T any] struct {
 	dir      string
@@ -26,9 +23,14 @@ type folder[T any] struct {
 	hasty    bool   // read files at once, for a linter
 	rules[T]
 
+	writing func(path string, changed time.Time) Writing // of the running load; nil: nothing is known
+	now     bool                                         // likewise: read files at once
+
 	files  entries[T]
 	strays []*Problem // files that are none of ours, sorted; and dir itself
 	moved  bool       // something that a Set shows is not as it was at the last build
+	// departed holds when certificates that were in effect were let go of, for an hour; an accepted removal ends it.
+	departed map[string]time.Time
 
 	// Of the running scan.
 	gone    bool  // dir could not be listed
@@ -66,6 +68,7 @@ type entry[T any] struct {
 	problems   []*Problem
 	remembered time.Time // modification time of the text that the caller remembers; zero: none
 	beside     beside    // of the text that was read last
+	leads      []string  // where name is a link: that link, those behind it, and the file; nil: it is none
 }
 
 // upcoming is a text that was read and is not in force yet.
@@ -113,9 +116,10 @@ func earliest(a, b time.Time) time.Time {
 }
 
 // scan looks at the files that may have changed, and reads those that did and stand still.
-func (f *folder[T]) scan(now time.Time, changed []string) {
+func (f *folder[T]) scan(now time.Time, o LoadOptions) {
+	f.writing, f.now = o.Writing, o.Now
 	f.pending, f.unread = time.Time{}, f.unread[:0]
-	strays, err := f.list(now, changed)
+	strays, err := f.list(now, o.Changed)
 	if f.gone = err != nil; f.gone {
 		f.absent()
 		f.self = stamp{}
@@ -238,9 +242,14 @@ func (f *folder[T]) stray(base string) *Problem {
 // look compares one file with what is known of it.
 func (f *folder[T]) look(dir int, name, base string, now time.Time) {
 	var st unix.Stat_t
-	err := unix.Fstatat(dir, base, &st, 0)
-	if err == unix.ENOENT && unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+	if unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW) == unix.ENOENT {
 		return // removed since it was listed
+	}
+	var err error
+	var leads []string
+	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		leads = Leads(f.file(name))
+		err = unix.Fstatat(dir, base, &st, 0)
 	}
 	e := f.files.get(name)
 	if e == nil {
@@ -250,7 +259,7 @@ func (f *folder[T]) look(dir int, name, base string, now time.Time) {
 	if e.present {
 		return // it was named twice
 	}
-	e.present = true
+	e.present, e.leads = true, leads
 	if e.held {
 		e.held, f.moved = false, true
 	}
@@ -276,17 +285,11 @@ func (f *folder[T]) consider(e *entry[T], now time.Time) {
 		f.refuse(e, fileProblem(f.file(e.name), err))
 		return
 	}
-	if at := settledAt(e.stamp, e.since); !f.hasty && now.Before(at) {
+	if at := f.settled(e.path(f), e.stamp, e.since); now.Before(at) {
 		f.again(at)
 		return
 	}
 	f.unread = append(f.unread, e)
-}
-
-// settledAt returns when something with that stamp, seen since then, has stood still for long enough. A clock that
-// was set back must not keep a file from being read, hence the second way.
-func settledAt(s stamp, since time.Time) time.Time {
-	return earliest(time.Unix(0, max(s.modified, s.changed)), since).Add(quiet)
 }
 
 // refuse replaces the problems of a file. What was read of it before and is not in force yet goes.
@@ -312,6 +315,9 @@ func (f *folder[T]) readAll(now time.Time) {
 	}
 	readers.Wait()
 	for i, e := range f.unread {
+		if failed[i] == nil && f.reopened(e, now) {
+			failed[i] = errUnsteady
+		}
 		switch {
 		case errors.Is(failed[i], errUnsteady), errors.Is(failed[i], fs.ErrNotExist):
 			f.again(now.Add(quiet))

@@ -52,7 +52,7 @@ func (f *folder[T]) sweep(now time.Time, o LoadOptions, out *Loaded) {
 	}
 	vanished := f.files.those(func(e *entry[T]) bool { return !e.present && (!e.held || o.AcceptRemovals) })
 	accident := f.gone || lost+remaining >= fewest && lost > remaining
-	still := settledAt(f.self, f.selfAt) // while files are being removed, nobody knows how many it will be
+	still := settledAt(f.self, f.selfAt, unseen) // while files are being removed, nobody knows how many it will be
 	switch {
 	case len(vanished) == 0:
 	case accident && !o.AcceptRemovals:

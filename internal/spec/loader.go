@@ -38,12 +38,24 @@ type Loader struct {
 
 // LoadOptions say how much a load may take away. The zero value is that of a load nobody asked for.
 type LoadOptions struct {
-	Now            bool // an explicit reload: removals, of files as of names, take effect at once
+	Now            bool // an explicit reload: files are read, and removals of files and names take effect, at once
 	AcceptRemovals bool // lets go of what Set.Held names
 	// Changed are the paths at which something may have changed since the last load, for one that looks at no other
 	// file. Empty: nowhere; nil: anywhere.
 	Changed []string
+	// Writing reports what is known about the writer of a file, behind all links, that changed last at a time. It is called
+	// before and after a file is read. Nil: nothing is known.
+	Writing func(path string, changed time.Time) Writing
 }
+
+// Writing is what is known about the writer of a file.
+type Writing uint8
+
+const (
+	Unseen Writing = iota // nothing: the file must stand still for some seconds
+	Open                  // the file is open for writing, as far as is known
+	Whole                 // the file was closed, renamed or linked, and not opened for writing since
+)
 
 // Loaded is the outcome of one load.
 type Loaded struct {
@@ -51,7 +63,8 @@ type Loaded struct {
 	Again time.Time // when to load again at the latest; zero: nothing pends
 	Good  []Source  // to be remembered for Recall and Known of the next run
 	Gone  []string  // keys to be forgotten
-	// Beside are the folders of files that specs name and that are part of them, such as csrFile, sorted.
+	// Beside are the files outside the directories on which specs depend, sorted: those that specs name, such as csrFile,
+	// those to which links lead, and the links on the way.
 	Beside []string
 }
 
@@ -122,7 +135,7 @@ func (l *Loader) SetConfig(c *Config) {
 	l.issuers.recheck()
 }
 
-// Load looks at the files and reads those that changed and have stood still for half a second. It never fails as a
+// Load looks at the files and reads those that changed and that nobody is writing any more. It never fails as a
 // whole: what is wrong with a file is in the Problems of the set, and what cannot be read stays as it was.
 func (l *Loader) Load(now time.Time, o LoadOptions) *Loaded {
 	out := &Loaded{}
@@ -134,18 +147,19 @@ func (l *Loader) Load(now time.Time, o LoadOptions) *Loaded {
 	l.know()
 	load(l.certificates, l, now, o, out)
 	out.Again = earliest(earliest(l.issuers.pending, l.providers.pending), l.certificates.pending)
-	out.Set, out.Beside = l.build(), l.certificates.besides()
+	out.Set = l.build()
+	out.Beside = slices.Concat(l.issuers.besides(), l.providers.besides(), l.certificates.besides())
 	return out
 }
 
 // elsewhere reports whether path is in none of the folders: it may be one that leads to them.
 func (l *Loader) elsewhere(path string) bool {
 	dir := filepath.Dir(path)
-	return dir != l.certificates.dir && dir != l.issuers.dir && dir != l.providers.dir && !slices.Contains(l.certificates.besides(), dir)
+	return dir != l.certificates.dir && dir != l.issuers.dir && dir != l.providers.dir && !l.certificates.named(path)
 }
 
 func load[T any](f *folder[T], l *Loader, now time.Time, o LoadOptions, out *Loaded) {
-	f.scan(now, o.Changed)
+	f.scan(now, o)
 	if l.set == nil {
 		f.seed(l.recall, out)
 	}

@@ -72,33 +72,17 @@ func TestOnlyYAMLFilesWithFitNamesAreRead(t *testing.T) {
 		"certs/b.example.com.yml: is not read (rename it to b.example.com.yaml)")
 }
 
-func TestFileIsReadOnceItStoodStill(t *testing.T) {
-	s := newSite(t)
-	s.write("certs/a.example.com.yaml", "")
-	written := time.Now()
-	s.now = written
-	s.names(s.loadAfter(-10*time.Millisecond, spec.LoadOptions{}))
-	if again := s.last.Again; again.IsZero() || again.After(written.Add(time.Second)) {
-		t.Errorf("again at %v", again)
-	}
-	s.now = s.last.Again
-	s.names(s.loadAfter(-time.Nanosecond, spec.LoadOptions{Now: true}))
-	s.names(s.loadAfter(time.Nanosecond, spec.LoadOptions{}), "a.example.com")
-	if !s.last.Again.IsZero() {
-		t.Errorf("again at %v", s.last.Again)
-	}
-}
-
 func TestFileFromTheFutureIsReadOnceSeenForLongEnough(t *testing.T) {
 	s := newSite(t)
 	s.write("certs/a.example.com.yaml", "")
 	s.now = time.Now().Add(-24 * 365 * time.Hour)
-	s.names(s.loadAfter(0, spec.LoadOptions{}))
+	whole := spec.LoadOptions{Writing: func(string, time.Time) spec.Writing { return spec.Whole }}
+	s.names(s.loadAfter(0, whole))
 	if want := s.now.Add(500 * time.Millisecond); !s.last.Again.Equal(want) {
 		t.Errorf("again at %v, want %v", s.last.Again, want)
 	}
-	s.names(s.loadAfter(500*time.Millisecond-1, spec.LoadOptions{}))
-	s.names(s.loadAfter(1, spec.LoadOptions{}), "a.example.com")
+	s.names(s.loadAfter(500*time.Millisecond-1, whole))
+	s.names(s.loadAfter(1, whole), "a.example.com")
 }
 
 func TestBadFileHurtsOnlyItself(t *testing.T) {
@@ -205,7 +189,7 @@ func TestIssuers(t *testing.T) {
 	s.restart()
 	s.write("issuers/zerossl.yaml", "externalAccountBinding: {kid: a, hmacKeyFile: /b}\nlimits: {ordersInFlight: 2}\n")
 	s.write("certs/a.yaml", "issuers: [zerossl, corp]\n")
-	s.write("certs/b.yaml", "")
+	s.write("certs/b.yaml", "{}")
 	set := s.load()
 	s.names(set, "b")
 	s.problems(set, `certs/a.yaml:1:20: issuers[1]: unknown issuer "corp" (known: letsencrypt, letsencrypt-staging, zerossl)`)
@@ -244,14 +228,14 @@ func TestIssuersOfTheDefaultsMustBeKnown(t *testing.T) {
 	s := newSite(t)
 	s.config.Defaults.Issuers = []string{"corp"}
 	s.restart()
-	s.write("certs/a.yaml", "")
+	s.write("certs/a.yaml", "{}")
 	s.problems(s.load(), `certs/a.yaml:1:1: issuers: unknown issuer "corp" in the defaults of acmed.yaml (known: letsencrypt, letsencrypt-staging)`)
 }
 
 func TestSetConfigParsesAgainOnlyWhatItMust(t *testing.T) {
 	s := newSite(t)
 	s.write("certs/a.yaml", "profile: own\n")
-	s.write("certs/b.yaml", "")
+	s.write("certs/b.yaml", "{}")
 	first := s.load()
 	s.loader.SetConfig(cloneConfig(s.config, func(*spec.Config) {}))
 	if s.load() != first {
@@ -266,12 +250,12 @@ func TestSetConfigParsesAgainOnlyWhatItMust(t *testing.T) {
 
 func TestSetConfigMovesTheFolder(t *testing.T) {
 	s := newSite(t)
-	s.write("certs/a.yaml", "")
+	s.write("certs/a.yaml", "{}")
 	s.load()
 	if err := os.Mkdir(filepath.Join(s.dir, "other"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s.write("other/b.yaml", "")
+	s.write("other/b.yaml", "{}")
 	s.loader.SetConfig(cloneConfig(s.config, func(c *spec.Config) { c.SpecDir = filepath.Join(s.dir, "other") }))
 	s.names(s.load(), "b")
 }

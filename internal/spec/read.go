@@ -25,6 +25,9 @@ func stampOf(st *unix.Stat_t) stamp {
 
 func (s stamp) modTime() time.Time { return time.Unix(0, s.modified) }
 
+// touched is when the file changed in any way.
+func (s stamp) touched() time.Time { return time.Unix(0, max(s.modified, s.changed)) }
+
 // A refusal is why a file is not even read.
 type refusal fault
 

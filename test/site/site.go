@@ -191,7 +191,8 @@ func (s *Site) Spec(t testing.TB, name, text string) {
 	s.Write(t, filepath.Join("certs.d", name+".yaml"), text)
 }
 
-// Settle makes the specs look as if they were written a while ago: a daemon that starts reads them at once.
+// Settle gives the specs a time of modification in the past, as a package or a backup does. A daemon that starts sees by the
+// time of their inodes that they are new, and reads them 5 s later, or 30 s if they are empty.
 func (s *Site) Settle(t testing.TB) {
 	t.Helper()
 	specs, err := filepath.Glob(s.Path("certs.d/*.yaml"))
