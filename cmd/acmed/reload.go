@@ -15,7 +15,7 @@ func (a *app) reloadCommand() *cobra.Command {
 		Use:   "reload",
 		Short: "Make the daemon read its files again",
 		Long: `Make the daemon read its files again, and wait until it has. The good files are in force afterwards; the exit code
-is 1 when a file is bad, or when so many specs vanished at once that they are held until --accept-removals.`,
+is 1 when a file is bad, or when so many specs vanished that they are held until --accept-removals.`,
 		Args: argsUpTo(0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.reload(cmd.Context(), req) },
 	}

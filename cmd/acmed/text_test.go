@@ -221,7 +221,7 @@ func sampleInfo() control.Info {
 			{File: "/etc/acmed/certs.d/www.yaml", Line: 3, Column: 7, Field: "dnsName", Problem: "unknown key", Hint: "did you mean dnsNames?", Kept: true},
 			{File: "/etc/acmed/certs.d/x.yml", Problem: "not read", Hint: "name it x.yaml"},
 		},
-		Held: &control.Held{Reason: "the files of 3 certificates (a, b, c) vanished at once; they stay in force until `acmed reload --accept-removals`", Names: []string{"a", "b", "c"}},
+		Held: &control.Held{Reason: "the files of 3 certificates (a, b, c) vanished; they stay in effect until `acmed reload --accept-removals`", Names: []string{"a", "b", "c"}},
 	}
 }
 

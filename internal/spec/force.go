@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 	"time"
@@ -8,6 +9,9 @@ import (
 
 // grace is how long an edit that takes names away waits for second thoughts.
 const grace = 30 * time.Second
+
+// recently is how long a removal counts as one with those that follow: a script may remove a file at a time.
+const recently = time.Hour
 
 // fewest is how many must have been in force before losing more than half of them looks like an accident.
 const fewest = 4
@@ -38,12 +42,20 @@ func (f *folder[T]) revive(e *entry[T], d draft[T]) {
 	f.enforce(e, &d)
 }
 
-// sweep lets go of files that vanished, or holds them when it looks like an accident: an unmounted disk, a bad rsync.
+// sweep lets go of files that vanished, or holds them when it looks like an accident: an unmounted disk, a bad rsync, a loop
+// of rm. It compares with all that was in effect during the last hour.
 func (f *folder[T]) sweep(now time.Time, o LoadOptions, out *Loaded) {
-	remaining, lost := 0, 0
+	if o.AcceptRemovals {
+		f.departed = nil
+	}
+	maps.DeleteFunc(f.departed, func(name string, at time.Time) bool {
+		e := f.files.get(name)
+		return now.Sub(at) >= recently || e != nil && e.present
+	})
+	remaining, lost := 0, len(f.departed)
 	for _, e := range f.files.all() {
 		switch {
-		case e.good == nil || e.held:
+		case e.good == nil:
 		case e.present:
 			remaining++
 		default:
@@ -60,7 +72,7 @@ func (f *folder[T]) sweep(now time.Time, o LoadOptions, out *Loaded) {
 	case now.Before(still) && !o.Now && !o.AcceptRemovals && !f.gone:
 		f.again(still)
 	default:
-		f.drop(vanished, out)
+		f.drop(vanished, now, out)
 	}
 }
 
@@ -76,10 +88,11 @@ func (f *folder[T]) hold(vanished []*entry[T]) {
 	f.moved = true
 }
 
-func (f *folder[T]) drop(vanished []*entry[T], out *Loaded) {
+func (f *folder[T]) drop(vanished []*entry[T], now time.Time, out *Loaded) {
 	for _, e := range vanished {
 		if e.good != nil {
 			f.release(e.good)
+			f.depart(e.name, now)
 		}
 		if !e.remembered.IsZero() {
 			out.Gone = append(out.Gone, f.key(e.name))
@@ -87,6 +100,14 @@ func (f *folder[T]) drop(vanished []*entry[T], out *Loaded) {
 		f.files.drop(e)
 	}
 	f.moved = true
+}
+
+// depart takes note of a removal, which counts for an hour.
+func (f *folder[T]) depart(name string, now time.Time) {
+	if f.departed == nil {
+		f.departed = map[string]time.Time{}
+	}
+	f.departed[name] = now
 }
 
 // advance puts in force what was read and need not wait. What others claimed already is tried again, the first in the

@@ -3,6 +3,7 @@ package spec_test
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -131,7 +132,7 @@ func TestHeldFileThatComesBack(t *testing.T) {
 	held := s.loadAfter(0, spec.LoadOptions{Now: true})
 	s.names(held, "a")
 	s.problems(held, "certs: does not exist (create the folder, or mount what holds it)")
-	want := "the files of 1 certificate (a) vanished at once; they stay in force until `acmed reload --accept-removals`"
+	want := "the files of 1 certificate (a) vanished; they stay in effect until `acmed reload --accept-removals`"
 	if held.Held == nil || held.Held.String() != want {
 		t.Errorf("held %v", held.Held)
 	}
@@ -177,7 +178,7 @@ func TestRestartWithABrokenFileRecallsTheLastGoodText(t *testing.T) {
 	}
 	s.problems(set,
 		"+certs/a.yaml:1: is not YAML: did not find expected node content",
-		"+certs/b.yaml:1:1: empty (write {} for defaults)",
+		"+certs/b.yaml:1:1: empty, and its name has no dot (write {} for a certificate for the host b, or write dnsNames)",
 		`+issuers/corp.yaml:1:12: directory: expected an https URL, found the number 5 (such as https://acme.example.com/directory)`)
 	if len(set.Deferred) != 1 {
 		t.Errorf("deferred %+v", set.Deferred)
@@ -186,7 +187,7 @@ func TestRestartWithABrokenFileRecallsTheLastGoodText(t *testing.T) {
 
 func TestRestartWithoutChangesRemembersNothingAnew(t *testing.T) {
 	s := newSite(t)
-	s.write("certs/a.yaml", "")
+	s.write("certs/a.yaml", "{}")
 	first := s.load()
 	s.restart()
 	if set := s.load(); diff(first, set) != "" || len(s.last.Good) != 0 || len(set.Problems) != 0 {
@@ -233,4 +234,53 @@ func TestOnePathHasOneWriter(t *testing.T) {
 	set = s.load()
 	s.names(set, "b", "c")
 	s.problems(set)
+}
+
+// TestRemovalsWithinAnHourCountTogether is about all ways to remove most specs that are not one load.
+func TestRemovalsWithinAnHourCountTogether(t *testing.T) {
+	for name, c := range map[string]struct {
+		every  time.Duration
+		accept int // after so many removals the operator accepts; zero: never
+		kept   int // of twelve
+		held   int
+	}{
+		"one at a time, in a loop":              {1600 * time.Millisecond, 0, 12, 12},
+		"one in ten seconds":                    {10 * time.Second, 0, 6, 6},
+		"one in four minutes":                   {4 * time.Minute, 0, 6, 6},
+		"one in twenty minutes":                 {20 * time.Minute, 0, 4, 4},
+		"one in an hour":                        {time.Hour, 0, 0, 0},
+		"the operator accepts after the fourth": {4 * time.Minute, 4, 4, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			names := []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"}
+			for _, n := range names {
+				s.write("certs/"+n+".yaml", "{}")
+			}
+			s.load()
+			for i, n := range names {
+				s.remove("certs/" + n + ".yaml")
+				s.touch("certs")
+				for at := s.now.Add(c.every); s.now.Before(at); {
+					s.loadAfter(min(at.Sub(s.now), 2*time.Second), spec.LoadOptions{AcceptRemovals: c.accept > 0 && i+1 == c.accept})
+				}
+			}
+			set := s.loadAfter(time.Minute, spec.LoadOptions{})
+			held := 0
+			if set.Held != nil {
+				held = len(set.Held.Certificates)
+			}
+			if set.Len() != c.kept || held != c.held {
+				t.Errorf("%d are kept and %d held, want %d and %d", set.Len(), held, c.kept, c.held)
+			}
+		})
+	}
+}
+
+// touch gives a directory the time of the site, as a change of its content does.
+func (s *site) touch(dir string) {
+	s.t.Helper()
+	if err := os.Chtimes(filepath.Join(s.dir, dir), s.now, s.now); err != nil {
+		s.t.Fatal(err)
+	}
 }

@@ -43,7 +43,7 @@ func (h *Held) String() string {
 	}
 	slices.Sort(what)
 	return "the files of " + strings.Join(what, " and of ") +
-		" vanished at once; they stay in force until `acmed reload --accept-removals`"
+		" vanished; they stay in effect until `acmed reload --accept-removals`"
 }
 
 func count(n int, noun string) string {

@@ -279,8 +279,8 @@ func TestProblemInWords(t *testing.T) {
 
 func TestHeldInWords(t *testing.T) {
 	h := &spec.Held{Certificates: strings.Fields("a b c d e f g"), Issuers: []string{"corp"}}
-	want := "the files of 1 issuer (corp) and of 7 certificates (a, b, c, d, e and 2 more) vanished at once; " +
-		"they stay in force until `acmed reload --accept-removals`"
+	want := "the files of 1 issuer (corp) and of 7 certificates (a, b, c, d, e and 2 more) vanished; " +
+		"they stay in effect until `acmed reload --accept-removals`"
 	if got := h.String(); got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
