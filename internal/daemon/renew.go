@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -228,6 +229,8 @@ func setback(s reconcile.Status, asked time.Time) control.Event {
 	switch {
 	case s.ErrorAt.After(asked):
 		e.Error = s.Error
+	case s.Why == reconcile.OverBudget && strings.HasPrefix(s.Detail, reconcile.FailureLimit):
+		e.Hint = "wait: the CA has such a limit, too, and --force does not pass it"
 	case s.Why == reconcile.OverBudget:
 		e.Hint = "wait, or pass acmed's own limit with --force"
 	}

@@ -67,6 +67,9 @@ func orderBuckets(names []string, l spec.Limits) []bucket {
 	return out
 }
 
+// FailureLimit begins the detail of a wait for the limit on failures, which also binds what the operator forces.
+const FailureLimit = "failed authorizations of "
+
 // failureBuckets are those that an order spends from in case its names cannot be validated, and gets back when they
 // can: charged first, so that a crash in between is not free.
 func failureBuckets(names []string, l spec.Limits) []bucket {
@@ -75,7 +78,7 @@ func failureBuckets(names []string, l spec.Limits) []bucket {
 	}
 	var out []bucket
 	for _, n := range names {
-		out = append(out, bucket{"failures:" + n, "failed authorizations of " + n, l.FailuresPerNamePerHour, time.Hour, false})
+		out = append(out, bucket{"failures:" + n, FailureLimit + n, l.FailuresPerNamePerHour, time.Hour, false})
 	}
 	return out
 }

@@ -62,7 +62,7 @@ func renewal(in *Input, s *spec.Issuer, now time.Time) bool {
 func budget(in *Input, s *spec.Issuer, now time.Time) []bucket {
 	names := identifiers(in.Want)
 	buckets := failureBuckets(names, s.Limits)
-	if !exempt(in, s, now) {
+	if !in.Have.Forced && !exempt(in, s, now) { // the operator cannot pass the limit on failures: the CA has one, too
 		buckets = append(buckets, countedBuckets(names, s.Limits, renewal(in, s, now))...)
 	}
 	return buckets
@@ -77,7 +77,7 @@ func (v *visit) charge(i *issuer, o store.Order) (until time.Time, err error) {
 	}
 	spent := false
 	err = i.ledger.Update(func(s *store.IssuerState) {
-		until, spent = spend(s, buckets, limits, v.in.Have.Forced, v.now)
+		until, spent = spend(s, buckets, limits, v.now)
 	})
 	if err != nil && spent {
 		_ = i.refund(buckets) // it is the disk that fails: in memory it counts
@@ -96,9 +96,9 @@ func (v *visit) chargeLate(i *issuer, o *store.Order) {
 	i.ledger.Note(func(s *store.IssuerState) { charge(s, buckets, v.now) })
 }
 
-// spend spends from buckets, if limits let it or the operator forces it; else it tells when they will.
-func spend(s *store.IssuerState, buckets, limits []bucket, forced bool, now time.Time) (until time.Time, spent bool) {
-	if until, _ = firstFree(s, limits, now); until.After(now) && !forced {
+// spend spends from buckets, if limits let it; else it tells when they will.
+func spend(s *store.IssuerState, buckets, limits []bucket, now time.Time) (until time.Time, spent bool) {
+	if until, _ = firstFree(s, limits, now); until.After(now) {
 		return until, false
 	}
 	charge(s, buckets, now)

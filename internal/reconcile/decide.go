@@ -100,6 +100,7 @@ type IssuerState struct {
 	BudgetWhy string    // the limit in question
 	Shared    bool      // that limit is the account's, not these names' own
 	Spared    bool      // the CA wants to be left alone, but by orders for other names
+	Binding   bool      // that limit binds an order that the operator forces as well
 }
 
 // spared tells whether the issuer of that name wants to be left alone, but by orders for other names.
@@ -350,7 +351,7 @@ func blocked(in *Input, s IssuerState, now time.Time, order bool) (at time.Time,
 		until(believed(f, f.RetryAt, now), reason, f.Detail)
 	}
 	until(believable(s.Hold, now), IssuerHold, s.HoldWhy)
-	if order && !in.Have.Forced {
+	if order && (!in.Have.Forced || s.Binding) {
 		until(s.Budget, OverBudget, s.BudgetWhy)
 	}
 	return at, why, detail

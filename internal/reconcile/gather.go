@@ -198,6 +198,10 @@ func (v *visit) takeRequest() error {
 		if err := v.save(); err != nil {
 			return err
 		}
+		var err error
+		if v.in.Issuers, err = v.r.issuerStates(&v.in, v.now); err != nil { // a forced order has other limits
+			return err
+		}
 	}
 	v.r.taken(v.name, q)
 	return nil
@@ -222,6 +226,7 @@ func (r *Reconciler) issuerStates(in *Input, now time.Time) ([]IssuerState, erro
 		}
 		buckets := budget(in, i.spec, now)
 		i.ledger.View(func(l *store.IssuerState) { out = append(out, issuerState(in, i.spec, l, buckets, now)) })
+		out[len(out)-1].Binding = in.Have.Forced
 	}
 	return out, nil
 }

@@ -62,13 +62,17 @@ func TestForceIsForOneAttempt(t *testing.T) {
 		time.Sleep(time.Second)
 		w.reconciler.Renew("www", true)
 		time.Sleep(time.Second)
-		if n := w.orders(); n != 3 {
-			t.Errorf("ordered %d times", n)
+		if n := w.orders(); n != 2 {
+			t.Errorf("ordered %d times: the budget of failures did not hold", n)
 		}
 		w.expect("www", reconcile.PhaseRenewing, reconcile.OverBudget)
 		time.Sleep(time.Hour)
 		if n := w.orders(); n != 3 {
-			t.Errorf("ordered %d times: the budget of failures did not hold", n)
+			t.Errorf("ordered %d times: the second request was forgotten", n)
+		}
+		time.Sleep(3 * time.Hour)
+		if n := w.orders(); n != 3 {
+			t.Errorf("ordered %d times: force outlived its attempt", n)
 		}
 	})
 }

@@ -74,6 +74,7 @@ type Reconciler struct {
 	requests   map[string]request
 	deliveries map[string]*delivered // under way; with what came of them once it is known
 	wishes     map[string][]wish
+	edits      map[string]time.Time // when specs were edited since the start
 
 	board   board
 	watcher watcher
@@ -112,7 +113,7 @@ func New(c Config) (*Reconciler, error) {
 		userAgent: c.UserAgent, host: c.Host, floor: c.Floor, keep: c.Keep,
 		metrics: c.Metrics, acmeMetrics: c.ACMEMetrics, log: c.Log,
 		issuers: map[string]*issuer{}, flights: map[string]flight{}, requests: map[string]request{},
-		deliveries: map[string]*delivered{}, wishes: map[string][]wish{},
+		deliveries: map[string]*delivered{}, wishes: map[string][]wish{}, edits: map[string]time.Time{},
 		board:   board{seen: c.Seen, views: map[string]View{}, retired: map[string]View{}, counts: map[Phase]int{}, watchers: map[string][]chan View{}},
 		watcher: watcher{turn: make(chan struct{}, 1), lists: map[string]*watched{}, known: map[string]RevocationList{}},
 	}
@@ -138,14 +139,14 @@ func New(c Config) (*Reconciler, error) {
 // SetSpecs makes set take effect, and ends holds that an order of an earlier spec caused. The caller wakes the certificates
 // that changed.
 func (r *Reconciler) SetSpecs(set *spec.Set) {
-	r.specs.Store(set)
+	r.noteEdits(r.specs.Swap(set), set)
 	if err := r.pardonAll(); err != nil {
 		r.log.Error("keeping issuers on hold", zap.Error(err))
 	}
 }
 
 // Renew asks for a renewal of name at its next visit, which it wakes. It clears the back-off, never what the CA
-// asked for; force passes acmed's own budgets as well.
+// asked for; force passes acmed's own budgets as well, except the budget of failures.
 func (r *Reconciler) Renew(name string, force bool) {
 	r.mu.Lock()
 	r.requests[name] = request{time.Now().Round(0), force}

@@ -184,7 +184,7 @@ func (s *Simulation) order(c *simulatedCert, d Decision, now time.Time) {
 	i := s.issuers[d.Issuer]
 	o := newOrder(&c.in, i.spec, i.account, d.Why, now)
 	buckets := costs(o, i.spec.Limits)
-	if _, spent := spend(&i.state, buckets, budget(&c.in, i.spec, now), c.in.Have.Forced, now); !spent {
+	if _, spent := spend(&i.state, buckets, budget(&c.in, i.spec, now), now); !spent {
 		return
 	}
 	o.URL = simulatedURL

@@ -156,6 +156,7 @@ func (v *visit) fail(d Decision, err error) {
 	}
 	f := newFailure(err, v.name, attempt(v.in.Want), have.Failures[d.Issuer], life, time.Now().Round(0))
 	f.At = v.now
+	v.spare(&f, have.Failures[d.Issuer])
 	if have.Failures == nil {
 		have.Failures = map[string]store.Failure{}
 	}

@@ -89,9 +89,11 @@ type ARI struct {
 
 // Failure is why the last attempt with one issuer did not work.
 type Failure struct {
-	Kind     string    `json:"kind"`  // "transient", "rateLimited", "validation", "permanent" or "local"
-	Count    int       `json:"count"` // in a row
+	Kind     string    `json:"kind"`             // "transient", "rateLimited", "validation", "permanent" or "local"
+	Count    int       `json:"count"`            // in a row
+	ByHand   int       `json:"byHand,omitempty"` // of Count, those that the operator has asked for
 	At       time.Time `json:"at"`
+	Attended time.Time `json:"attended,omitzero"` // when the spec was last edited, or a renewal asked for
 	RetryAt  time.Time `json:"retryAt"`
 	Request  string    `json:"request,omitempty"` // what was asked for, and how control was to be proved: a failure of something else does not count
 	Op       string    `json:"op,omitempty"`
