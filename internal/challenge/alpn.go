@@ -14,9 +14,11 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"acmed/internal/acme"
+	"acmed/internal/sd"
 )
 
 // alpnProtocol is what a CA asks for when it validates (RFC 8737 §4).
@@ -120,6 +122,7 @@ type ALPNConfig struct {
 	MaxConns           int            // open connections; 0: 256. One more closes the oldest
 	MaxConnsPerNetwork int            // as in ServerConfig; 0: 16
 	Metrics            *Metrics       // nil: not counted
+	Log                *zap.Logger    // nil: none
 }
 
 // ALPNServer shows the proofs of tls-alpn-01. It makes handshakes and nothing else: no byte is read after one.
@@ -127,6 +130,7 @@ type ALPNServer struct {
 	listeners []net.Listener
 	config    *tls.Config
 	guard     *guard
+	log       *zap.Logger
 }
 
 // NewALPNServer returns a server that does nothing until Run.
@@ -135,7 +139,7 @@ func NewALPNServer(c ALPNConfig) (*ALPNServer, error) {
 		return nil, errors.New("making the tls-alpn-01 server: Listeners and Proofs are required")
 	}
 	g := newGuard(cmp.Or(c.MaxConns, 256), cmp.Or(c.MaxConnsPerNetwork, 16), cmp.Or(c.Metrics, NewMetrics()))
-	return &ALPNServer{c.Listeners, c.Proofs.config(), g}, nil
+	return &ALPNServer{c.Listeners, c.Proofs.config(), g, c.Log}, nil
 }
 
 // Run serves until ctx ends and returns nil, or until a listener fails and returns its error. When it returns, everything
@@ -145,7 +149,7 @@ func (s *ALPNServer) Run(ctx context.Context) error {
 	for _, l := range s.listeners {
 		group.Go(func() error {
 			defer context.AfterFunc(ctx, func() { _ = l.Close() })() // it may have failed before
-			err := s.accept(ctx, listener{l, s.guard})
+			err := s.accept(ctx, listener{sd.Steady(l, s.log), s.guard})
 			if ctx.Err() != nil {
 				return nil
 			}

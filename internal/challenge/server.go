@@ -14,6 +14,8 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+
+	"acmed/internal/sd"
 )
 
 // A validation is one small request over a fresh connection, so there is no reason to be patient.
@@ -45,6 +47,7 @@ type Server struct {
 	listeners []net.Listener
 	http      *http.Server
 	guard     *guard
+	log       *zap.Logger
 }
 
 // NewServer returns a server that does nothing until Run.
@@ -69,7 +72,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		ErrorLog:                     log.New(logWriter{cmp.Or(cfg.Log, zap.NewNop())}, "", 0),
 	}
 	server.SetKeepAlivesEnabled(false)
-	return &Server{listeners: cfg.Listeners, http: server, guard: g}, nil
+	return &Server{listeners: cfg.Listeners, http: server, guard: g, log: cfg.Log}, nil
 }
 
 // Run serves until ctx ends, then gives open requests a second and returns nil; or until a listener fails, then
@@ -81,7 +84,7 @@ func (s *Server) Run(ctx context.Context) error {
 		accepting.Add(1)
 		group.Go(func() error {
 			defer accepting.Done()
-			err := s.http.Serve(listener{l, s.guard})
+			err := s.http.Serve(listener{sd.Steady(l, s.log), s.guard})
 			if ctx.Err() != nil {
 				return nil // stop has closed it
 			}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"acmed/internal/sd"
 )
 
 const (
@@ -72,7 +74,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	stopped := make(chan error, 1)
 	unhook := context.AfterFunc(ctx, func() { stopped <- stop(server) })
-	err := server.Serve(ln)
+	err := server.Serve(sd.Steady(ln, s.log))
 	if unhook() {
 		return errors.Join(fmt.Errorf("serving the control socket: %w", err), server.Close())
 	}

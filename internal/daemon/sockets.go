@@ -95,7 +95,7 @@ func (d *daemon) listenALPN(config *spec.Config, listeners []net.Listener) (err 
 		return nil
 	}
 	d.solvers.alpnShown = true
-	d.alpn, err = challenge.NewALPNServer(challenge.ALPNConfig{Listeners: listeners, Proofs: d.solvers.alpn, Metrics: d.metrics.challenge})
+	d.alpn, err = challenge.NewALPNServer(challenge.ALPNConfig{Listeners: listeners, Proofs: d.solvers.alpn, Metrics: d.metrics.challenge, Log: d.log})
 	return err
 }
 
