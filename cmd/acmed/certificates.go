@@ -175,7 +175,7 @@ func (a *app) overview(ctx context.Context, client *control.Client) error {
 	if err != nil {
 		return err
 	}
-	list, err := client.List(ctx)
+	list, err := client.Troubled(ctx)
 	if err != nil {
 		return err
 	}

@@ -181,6 +181,7 @@ func overviewText(o overview, now time.Time) string {
 	field(&b, "configuration", joined(", read ", o.Config, moment(o.LastReload, now)))
 	field(&b, "state", o.StateDir)
 	field(&b, "http-01", o.HTTP01)
+	field(&b, "not served", prefixed("metrics and status page: ", o.AdminProblem))
 	blocks := []string{columns(b.String())}
 	if len(o.Problems) > 0 {
 		blocks = append(blocks, "wrong in the files:\n"+problemsText(o.Problems))

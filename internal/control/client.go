@@ -60,6 +60,11 @@ func (c *Client) List(ctx context.Context) ([]Summary, error) {
 	return ask[[]Summary](ctx, c, pathList)
 }
 
+// Troubled returns the certificates of List that have a problem: few of many.
+func (c *Client) Troubled(ctx context.Context) ([]Summary, error) {
+	return ask[[]Summary](ctx, c, pathList+"?problem=true")
+}
+
 // Status returns one certificate.
 func (c *Client) Status(ctx context.Context, name string) (Certificate, error) {
 	return ask[Certificate](ctx, c, pathStatus+"?"+url.Values{"name": {name}}.Encode())

@@ -19,6 +19,12 @@ type Certificates interface {
 	Renew(context.Context, RenewRequest, func(Event)) error
 }
 
+// Troubled is what Certificates may implement to return few of many cheaply.
+type Troubled interface {
+	// Troubled returns the certificates of List that have a problem.
+	Troubled(context.Context) ([]Summary, error)
+}
+
 // Deliveries is what can be wanted of certificates that are issued. A certificate that nobody knows is an *Error with
 // NotFound.
 type Deliveries interface {

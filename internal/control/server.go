@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -147,9 +148,16 @@ func (s *Server) issuers(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) list(w http.ResponseWriter, r *http.Request) {
-	list, err := s.certs.List(r.Context())
+	get, few := s.certs.List, r.FormValue("problem") == "true"
+	if t, ok := s.certs.(Troubled); ok && few {
+		get = t.Troubled
+	}
+	list, err := get(r.Context())
 	if list == nil {
 		list = []Summary{}
+	}
+	if few {
+		list = slices.DeleteFunc(list, func(s Summary) bool { return !s.Problem })
 	}
 	answer(w, r, list, err)
 }

@@ -219,7 +219,8 @@ type Info struct {
 	Certificates int           `json:"certificates"`
 	Phases       map[Phase]int `json:"phases"`
 	LastReload   time.Time     `json:"lastReload,omitzero"`
-	HTTP01       string        `json:"http01"` // who answers http-01, in a few words
+	HTTP01       string        `json:"http01"`                 // who answers http-01, in a few words
+	AdminProblem string        `json:"adminProblem,omitempty"` // why metrics and status page are not served; "": they are, or are off
 	Problems     []Problem     `json:"problems,omitempty"`
 	Held         *Held         `json:"held,omitempty"` // nil: no removal waits
 }

@@ -9,6 +9,7 @@ import (
 
 	"acmed/internal/control"
 	"acmed/internal/reconcile"
+	"acmed/internal/spec"
 )
 
 // api answers the control socket.
@@ -22,20 +23,13 @@ var (
 	_ control.Accounts      = api{}
 	_ control.Registrations = api{}
 	_ control.Daemon        = api{}
+	_ control.Troubled      = api{}
 )
 
 // List implements control.Certificates. A file that has never been good is in it too: somebody waits for it.
 func (a api) List(context.Context) ([]control.Summary, error) {
 	set, bad := a.d.specs.set(), a.d.specs.bad()
-	out := make([]control.Summary, 0, set.Len()+len(bad))
-	for name, want := range set.Certificates() {
-		out = append(out, summary(a.view(name), want, bad[name], time.Now()))
-	}
-	for name, p := range bad {
-		if set.Certificate(name) == nil {
-			out = append(out, neverGood(name, p))
-		}
-	}
+	out := a.listed(set.Len()+len(bad), func(reconcile.View, *spec.Problem) bool { return true })
 	for _, v := range a.d.reconciler.Retired() {
 		if v.Revision > 0 && set.Certificate(v.Name) == nil && bad[v.Name] == nil {
 			out = append(out, retired(v))
@@ -43,6 +37,31 @@ func (a api) List(context.Context) ([]control.Summary, error) {
 	}
 	slices.SortFunc(out, func(a, b control.Summary) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
+}
+
+// Troubled implements control.Troubled: of many certificates, it describes those alone that have a problem.
+func (a api) Troubled(context.Context) ([]control.Summary, error) {
+	out := a.listed(0, func(v reconcile.View, bad *spec.Problem) bool { return troubled(v) || bad != nil })
+	slices.SortFunc(out, func(a, b control.Summary) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+// listed describes the certificates with specs that are wanted, of which there are about so many, and the files that have
+// never been good.
+func (a api) listed(about int, wanted func(reconcile.View, *spec.Problem) bool) []control.Summary {
+	set, bad := a.d.specs.set(), a.d.specs.bad()
+	out := make([]control.Summary, 0, about)
+	for name, want := range set.Certificates() {
+		if v := a.view(name); wanted(v, bad[name]) {
+			out = append(out, summary(v, want, bad[name], time.Now()))
+		}
+	}
+	for name, p := range bad {
+		if set.Certificate(name) == nil {
+			out = append(out, neverGood(name, p))
+		}
+	}
+	return out
 }
 
 // view is that of a certificate with a spec, which may be too new for a visit.
@@ -102,7 +121,7 @@ func (a api) Info(context.Context) (control.Info, error) {
 	info := control.Info{
 		Version: d.version, PID: os.Getpid(), Started: d.started, Config: settings.File, StateDir: settings.StateDir,
 		Certificates: set.Len(), Phases: map[control.Phase]int{}, LastReload: d.specs.lastLoad(), HTTP01: d.answers.Load().text,
-		Problems: wireProblems(d.specs.problems()), Held: wireHeld(set.Held),
+		Problems: wireProblems(d.specs.problems()), Held: wireHeld(set.Held), AdminProblem: d.admin.trouble(),
 	}
 	for p, n := range counts {
 		if n > 0 {

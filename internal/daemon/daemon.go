@@ -12,7 +12,6 @@ import (
 	"io"
 	"iter"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -96,8 +95,7 @@ type daemon struct {
 	answers atomic.Pointer[answering]
 	control net.Listener
 	api     *control.Server
-	admin   net.Listener // nil: off
-	pages   *http.Server
+	admin   *admin      // nil: off
 	closers []io.Closer // what was opened, in that order
 }
 
@@ -180,7 +178,7 @@ func (d *daemon) run(ctx context.Context) error {
 	defer stop()
 	sockets, outer := errgroup.WithContext(outer)
 	if d.admin != nil {
-		sockets.Go(func() error { return serveHTTP(outer, d.pages, d.admin) })
+		sockets.Go(func() error { return d.admin.run(outer) })
 	}
 	err := d.start()
 	if err == nil {
@@ -300,7 +298,7 @@ func (d *daemon) readyFields() []zap.Field {
 		zap.Int("problems", len(d.specs.problems())), zap.String("http01", d.answers.Load().text),
 	}
 	if d.admin != nil {
-		fields = append(fields, zap.Stringer("admin", d.admin.Addr()))
+		fields = append(fields, zap.String("admin", d.admin.address))
 	}
 	return fields
 }

@@ -204,7 +204,6 @@ func TestWhatKeepsItFromStarting(t *testing.T) {
 	}{
 		"no acmed.yaml":                   {func(s *site) { os.Remove(s.path("acmed.yaml")) }, true, "reading config: "},
 		"a bad acmed.yaml":                {func(s *site) { s.write("acmed.yaml", "workers: many\n") }, true, "acmed.yaml:1:10: workers: "},
-		"a port that is taken":            {func(s *site) { s.take(":9402") }, false, "listening for /metrics: "},
 		"port 80 that is taken":           {func(s *site) { s.take(":5002") }, false, "acmed-http.socket"},
 		"a state folder of a newer acmed": {func(s *site) { s.write("state/FORMAT", "999\n"); s.restrict("state") }, true, "it has format 999"},
 		"a state folder not its":          {func(s *site) { s.write("state/x", "") }, false, "state"},

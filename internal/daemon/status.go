@@ -33,6 +33,9 @@ func (d *daemon) statusLine() string {
 	set := d.specs.set()
 	counts, _ := d.reconciler.Counts()
 	line := statusLine(set.Len(), counts, d.specs.problems(), set.Held, d.answers.Load().trouble)
+	if d.admin.trouble() != "" {
+		line = "metrics and status page not served; " + line
+	}
 	if next := d.nextLine(time.Now()); next != "" {
 		line += "; " + next
 	}

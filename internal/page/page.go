@@ -15,9 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -50,12 +48,9 @@ type Source interface {
 
 // Config is what a page needs.
 type Config struct {
-	Source Source // required
-	Host   string // the machine's name, for people; "": not told
-	// Names are the host names by which the page may be asked for, besides localhost and addresses: a page elsewhere
-	// must not read it by a name that it has led here. nil: no others.
-	Names []string
-	Log   *zap.Logger // nil: nothing is logged
+	Source Source      // required
+	Host   string      // the machine's name, for people; "": not told
+	Log    *zap.Logger // nil: nothing is logged
 }
 
 // Handler serves the page.
@@ -63,6 +58,8 @@ type Handler struct {
 	cfg      Config
 	template *template.Template
 	policy   string
+	turn     chan struct{} // has room for one: a page of many certificates takes memory
+	known    *facts        // of the last page; nil: none, or they are old. Belongs to who has the turn
 }
 
 // New returns a handler.
@@ -77,21 +74,18 @@ func New(c Config) (*Handler, error) {
 	}
 	sum := sha256.Sum256([]byte(styleText))
 	return &Handler{cfg: c, template: t, policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-		"'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"}, nil
+		"'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'", turn: make(chan struct{}, 1)}, nil
 }
 
 // ServeHTTP answers with the page; ?q= finds certificates by name, issuer or phase, and ?page= turns the leaves.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !h.welcome(r.Host) {
-		http.Error(w, "this name does not lead to acmed's status page: ask for an address, or for localhost", http.StatusMisdirectedRequest)
+	out, err := h.render(r)
+	switch {
+	case errors.Is(err, errBusy):
+		w.Header().Set("Retry-After", "5")
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
-	}
-	v, err := h.view(r.Context(), r.URL.Query())
-	var out bytes.Buffer
-	if err == nil {
-		err = h.template.Execute(&out, v)
-	}
-	if err != nil {
+	case err != nil:
 		h.cfg.Log.Warn("status page cannot be made", zap.Error(err))
 		http.Error(w, "the page cannot be made: "+err.Error(), http.StatusInternalServerError)
 		return
@@ -102,20 +96,81 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Cache-Control", "no-store")
-	_, _ = w.Write(out.Bytes()) // who asked may be gone
+	_, _ = w.Write(out) // the client may be gone
 }
 
-// welcome tells whether the page may be asked for by that name. An address cannot be anybody else's.
-func (h *Handler) welcome(host string) bool {
-	name, _, err := net.SplitHostPort(host)
+// errBusy is returned when others have asked for too many pages.
+var errBusy = errors.New("too many pages are asked for at once")
+
+// patience is how long a request waits for its turn.
+const patience = 5 * time.Second
+
+// render makes the page when it is the request's turn: one is made at a time. A slow reader does not keep the turn.
+func (h *Handler) render(r *http.Request) ([]byte, error) {
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	select {
+	case h.turn <- struct{}{}:
+		defer func() { <-h.turn }()
+	case <-late.C:
+		return nil, errBusy
+	case <-r.Context().Done():
+		return nil, errBusy
+	}
+	v, err := h.view(r.Context(), r.URL.Query())
 	if err != nil {
-		name = host
+		return nil, err
 	}
-	name = strings.ToLower(strings.Trim(name, "[]"))
-	if _, err := netip.ParseAddr(name); err == nil || name == "localhost" {
-		return true
+	var out bytes.Buffer
+	if err := h.template.Execute(&out, v); err != nil {
+		return nil, err
 	}
-	return name != "" && slices.ContainsFunc(h.cfg.Names, func(n string) bool { return strings.EqualFold(n, name) })
+	return bytes.Clone(out.Bytes()), nil
+}
+
+// facts are what a page is made of.
+type facts struct {
+	at      time.Time
+	info    control.Info
+	list    []control.Summary
+	issuers []control.Issuer
+}
+
+// fresh is for how long further pages are made of the same facts: to gather them for many certificates takes time.
+const fresh = time.Second
+
+// facts returns what the source says, or what it said just now. Only who has the turn may call it.
+func (h *Handler) facts(ctx context.Context) (*facts, error) {
+	if h.known != nil && time.Since(h.known.at) < fresh {
+		return h.known, nil
+	}
+	h.known = nil // before there are others: they are large
+	f := &facts{at: time.Now()}
+	var err error
+	if f.info, err = h.cfg.Source.Info(ctx); err != nil {
+		return nil, err
+	}
+	if f.list, err = h.cfg.Source.List(ctx); err != nil {
+		return nil, err
+	}
+	if f.issuers, err = h.cfg.Source.Issuers(ctx); err != nil {
+		return nil, err
+	}
+	h.known = f
+	time.AfterFunc(fresh, h.forget)
+	return f, nil
+}
+
+// forget gives the memory of old facts back.
+func (h *Handler) forget() {
+	select {
+	case h.turn <- struct{}{}:
+		if h.known != nil && time.Since(h.known.at) >= fresh {
+			h.known = nil
+		}
+		<-h.turn
+	default: // a page is being made: its facts are forgotten later
+	}
 }
 
 // view is what the template shows.
@@ -143,19 +198,12 @@ type phaseCount struct {
 }
 
 func (h *Handler) view(ctx context.Context, q url.Values) (*view, error) {
-	info, err := h.cfg.Source.Info(ctx)
+	f, err := h.facts(ctx)
 	if err != nil {
 		return nil, err
 	}
-	list, err := h.cfg.Source.List(ctx)
-	if err != nil {
-		return nil, err
-	}
-	issuers, err := h.cfg.Source.Issuers(ctx)
-	if err != nil {
-		return nil, err
-	}
-	v := &view{Host: h.cfg.Host, Info: info, Now: time.Now(), Query: strings.TrimSpace(q.Get("q"))}
+	list, issuers := f.list, f.issuers
+	v := &view{Host: h.cfg.Host, Info: f.info, Now: time.Now(), Query: strings.TrimSpace(q.Get("q"))}
 	v.count(list)
 	v.find(list, q.Get("page"))
 	if v.Query == "" && v.Earlier == "" { // else somebody looks for something
@@ -171,8 +219,8 @@ func (h *Handler) view(ctx context.Context, q url.Values) (*view, error) {
 
 func (v *view) count(list []control.Summary) {
 	counts := map[control.Phase]int{}
-	for _, s := range list {
-		counts[s.Phase]++
+	for i := range list {
+		counts[list[i].Phase]++
 	}
 	for _, p := range control.Phases() {
 		if counts[p] > 0 {
@@ -183,22 +231,33 @@ func (v *view) count(list []control.Summary) {
 
 // urgent takes what needs somebody, what ends first before the others.
 func (v *view) urgent(list []control.Summary) {
-	bad := slices.DeleteFunc(slices.Clone(list), func(s control.Summary) bool { return !s.Problem })
-	slices.SortStableFunc(bad, func(a, b control.Summary) int { return a.NotAfter.Compare(b.NotAfter) })
-	for _, s := range bad[:min(len(bad), fewUrgent)] {
-		v.Urgent = append(v.Urgent, newRow(s, v.Now))
+	var bad []int // in list
+	for i := range list {
+		if list[i].Problem {
+			bad = append(bad, i)
+		}
+	}
+	slices.SortStableFunc(bad, func(a, b int) int { return list[a].NotAfter.Compare(list[b].NotAfter) })
+	for _, i := range bad[:min(len(bad), fewUrgent)] {
+		v.Urgent = append(v.Urgent, newRow(list[i], v.Now))
 	}
 	v.MoreBad = max(0, len(bad)-fewUrgent)
 }
 
 // find takes one leaf of what the query finds.
 func (v *view) find(list []control.Summary, page string) {
-	found := slices.DeleteFunc(slices.Clone(list), func(s control.Summary) bool { return !matches(s, v.Query) })
+	var found []int // in list, which may be long
+	query := strings.ToLower(v.Query)
+	for i := range list {
+		if matches(&list[i], query) {
+			found = append(found, i)
+		}
+	}
 	n, _ := strconv.Atoi(page) // what is no number is the first leaf
 	n = max(0, min(n, (len(found)-1)/perPage))
 	v.Found, v.From, v.To = len(found), min(n*perPage+1, len(found)), min((n+1)*perPage, len(found))
-	for _, s := range found[max(0, v.From-1):v.To] {
-		v.Rows = append(v.Rows, newRow(s, v.Now))
+	for _, i := range found[max(0, v.From-1):v.To] {
+		v.Rows = append(v.Rows, newRow(list[i], v.Now))
 	}
 	leaf := func(n int) string {
 		return "/?" + url.Values{"q": {v.Query}, "page": {strconv.Itoa(n)}}.Encode() + "#all"
@@ -211,8 +270,8 @@ func (v *view) find(list []control.Summary, page string) {
 	}
 }
 
-func matches(s control.Summary, query string) bool {
-	q := strings.ToLower(query)
+// matches reports whether q, which is in lower case, finds s.
+func matches(s *control.Summary, q string) bool {
 	return q == "" || strings.Contains(s.Name, q) || s.Issuer == q || string(s.Phase) == q ||
 		slices.ContainsFunc(s.Names, func(n string) bool { return strings.Contains(n, q) || strings.Contains(s.Unicode[n], q) })
 }

@@ -78,14 +78,14 @@ func newFleet(n int) fleet {
 
 func ask(t testing.TB, source page.Source, target, host string) *httptest.ResponseRecorder {
 	t.Helper()
-	h, err := page.New(page.Config{Source: source, Host: "web1", Names: []string{"web1"}})
+	h, err := page.New(page.Config{Source: source, Host: "web1"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := httptest.NewRequest(http.MethodGet, target, nil)
 	r.Host = host
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
+	page.Guard([]string{"web1"}, nil, h).ServeHTTP(w, r)
 	return w
 }
 

@@ -108,6 +108,8 @@ var adminKind = object(checkAdmin,
 		func(a *Admin) *string { return &a.Listen }, listenKind),
 	key("certificateMetrics", "metrics for each certificate: `on`, `off`, or `auto` up to 10,000 certificates",
 		func(a *Admin) *string { return &a.CertificateMetrics }, oneOf("auto", "on", "off")),
+	key("hosts", "further host names by which requests may come, beside addresses, `localhost` and the name of the machine",
+		func(a *Admin) *[]string { return &a.Hosts }, list("a list of host names", hostKind)),
 	key("insecure", "allow an address that is not loopback",
 		func(a *Admin) *bool { return &a.Insecure }, boolKind),
 )

@@ -45,9 +45,10 @@ type TLSALPN struct{ Listen string }
 
 // Admin is the listener of /metrics, /healthz, /readyz and the status page.
 type Admin struct {
-	Listen             string // "": none
-	CertificateMetrics string // "auto", "on" or "off"
-	Insecure           bool   // allow an address that is not loopback without TLS and password
+	Listen             string   // "": none
+	CertificateMetrics string   // "auto", "on" or "off"
+	Hosts              []string // further names by which it may be asked
+	Insecure           bool     // allow an address that is not loopback without TLS and password
 }
 
 // Notify says who is told of certificates that need people. Without a command and a webhook, nobody is.
