@@ -126,9 +126,9 @@ func build(c Config, config *spec.Config, notifier *sd.Notifier, hup <-chan os.S
 		return nil, err
 	}
 	if d.specs, err = newSpecs(specsConfig{Config: config, Store: d.store, Owner: d, Reload: hup, Log: d.log}); err != nil {
-	d.closers = append(d.closers, d.specs.watch)
 		return nil, err
 	}
+	d.closers = append(d.closers, d.specs.watch)
 	if err := d.buildSockets(config); err != nil {
 		return nil, err
 	}
@@ -271,6 +271,7 @@ func (d *daemon) work(ctx, outer context.Context) error {
 	group.Go(func() error { return d.couriers.run(ctx) })
 	group.Go(func() error { return d.reportStatus(ctx) })
 	group.Go(func() error { return d.tidy(ctx) })
+	group.Go(func() error { return d.watchRetired(ctx) })
 	if every := d.specs.settings().RevocationPoll; every > 0 {
 		group.Go(func() error { return d.reconciler.WatchRevocations(ctx, every) })
 	}

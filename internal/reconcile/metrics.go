@@ -1,7 +1,9 @@
 package reconcile
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -80,6 +82,10 @@ type collector struct {
 	served  *prometheus.Desc
 	revoke  *prometheus.Desc
 	instead *prometheus.Desc
+
+	retired   func() []View                   // in any order, for the collector to keep
+	sighted   func(View) (served, known bool) // of a retired one
+	ofRetired retiredMetrics
 }
 
 // CertificateCollector gives the state of all certificates, counted by phase, and of each certificate as far as
@@ -90,7 +96,7 @@ func (r *Reconciler) CertificateCollector(each string, labelNames []string) prom
 		return prometheus.NewDesc("acmed_"+name, help, labels, nil)
 	}
 	return &collector{
-		views: r.board.all, each: each, holds: r.holds,
+		views: r.board.all, each: each, holds: r.holds, retired: r.Retired, sighted: r.board.sighted, ofRetired: newRetiredMetrics(),
 		labels:  func(name string) []string { return r.labels(name, labelNames) },
 		count:   desc("certificates", "Certificates by phase.", "phase"),
 		expiry:  desc("certificate_expiry_timestamp_seconds", "When the certificate on disk expires.", "cert"),
@@ -111,6 +117,9 @@ func (r *Reconciler) CertificateCollector(each string, labelNames []string) prom
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.count, c.expiry, c.issued, c.info, c.hold, c.next, c.phase, c.failed, c.left, c.behind, c.served, c.revoke, c.instead} {
+		out <- d
+	}
+	for _, d := range c.ofRetired.all() {
 		out <- d
 	}
 }
@@ -143,6 +152,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		c.one(out, v)
 	}
 	c.revoked(out, views)
+	c.ofRetired.collect(out, c.retired(), c.sighted, now)
 }
 
 // revoked are told of even where certificates have no series of their own.
@@ -249,3 +259,69 @@ func (c *collector) remaining(views []View, now time.Time) prometheus.Metric {
 }
 
 func unix(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
+
+// retiredMetrics describe the certificates whose specs are gone, so that an alert can tell of them.
+type retiredMetrics struct {
+	count, at, expiry, served *prometheus.Desc
+}
+
+func newRetiredMetrics() retiredMetrics {
+	return retiredMetrics{
+		count:  prometheus.NewDesc("acmed_retired_certificates", "Certificates without a spec that have not expired, or that a server still serves, by state.", []string{"state"}, nil),
+		at:     prometheus.NewDesc("acmed_certificate_retired_timestamp_seconds", "Unix timestamp of the removal of the spec, while the certificate has not expired or is still served.", []string{"cert"}, nil),
+		expiry: prometheus.NewDesc("acmed_certificate_retired_expiry_timestamp_seconds", "Unix timestamp of the expiry of a certificate whose spec was removed.", []string{"cert"}, nil),
+		served: prometheus.NewDesc("acmed_certificate_retired_served", "1 if a probe sees that a server still serves a certificate whose spec was removed, else 0; absent without a probe.", []string{"cert"}, nil),
+	}
+}
+
+func (m *retiredMetrics) all() []*prometheus.Desc {
+	return []*prometheus.Desc{m.count, m.at, m.expiry, m.served}
+}
+
+// mostRetired is how many retired certificates have series of their own: those that are served, then those that expire first.
+const mostRetired = 1000
+
+// collect reports the retired certificates that matter to somebody.
+func (m *retiredMetrics) collect(out chan<- prometheus.Metric, retired []View, sighted func(View) (served, known bool), now time.Time) {
+	gauge := func(d *prometheus.Desc, value float64, label string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, label)
+	}
+	served := map[string]bool{}
+	retired = slices.DeleteFunc(retired, func(v View) bool {
+		if v.Retirement == nil {
+			return true
+		}
+		served[v.Name], _ = sighted(v)
+		return !served[v.Name] && !now.Before(v.NotAfter)
+	})
+	slices.SortFunc(retired, func(a, b View) int {
+		return cmp.Or(rank(served[a.Name])-rank(served[b.Name]), a.NotAfter.Compare(b.NotAfter), strings.Compare(a.Name, b.Name))
+	})
+	unexpired, seen := 0, 0
+	for i, v := range retired {
+		if now.Before(v.NotAfter) {
+			unexpired++
+		}
+		if served[v.Name] {
+			seen++
+		}
+		if i >= mostRetired {
+			continue
+		}
+		gauge(m.at, unix(v.Retirement.At), v.Name)
+		gauge(m.expiry, unix(v.NotAfter), v.Name)
+		if s, known := sighted(v); known {
+			gauge(m.served, float64(1-rank(s)), v.Name)
+		}
+	}
+	gauge(m.count, float64(unexpired), "unexpired")
+	gauge(m.count, float64(seen), "served")
+}
+
+// rank puts what is so before what is not.
+func rank(so bool) int {
+	if so {
+		return 0
+	}
+	return 1
+}

@@ -61,11 +61,13 @@ type View struct {
 	Revoked   bool      // the live revision is, by its CA
 	Standby   string    // who issued the live revision in place of the first issuer of its spec; "": that did
 	Served    time.Time // the first end of what probes saw served; zero: they saw nothing
+
+	Retirement *Retirement // nil: there is a spec, or there never was a certificate
 }
 
 func newView(name string, in Input, d Decision, now time.Time) View {
 	v := View{Name: name, Phase: phase(in, d, now), Issuer: d.Issuer, Do: d.Do, Why: d.Why, Detail: d.Detail, Next: d.At, Until: d.Until}
-	v.Standing = in.Placeholder != nil
+	v.Standing, v.Retirement = in.Placeholder != nil, retirement(&in)
 	if is := in.Have.Serving(); is != nil {
 		v.Revision, v.NotAfter, v.Committed = is.Number, is.NotAfter, is.Committed
 		_, v.Revoked = in.Have.Revocation(is)
@@ -237,6 +239,7 @@ func (r *Reconciler) Forget(name string) {
 	r.board.mu.Lock()
 	defer r.board.mu.Unlock()
 	delete(r.board.retired, name)
+	delete(r.board.sightings, name)
 }
 
 // View is the line of name; the zero View when there is none.
@@ -254,13 +257,15 @@ func (r *Reconciler) Counts() (phases map[Phase]int, failing int) {
 
 // board holds the views.
 type board struct {
-	seen     func(View) // is told of each; nil: nobody is
-	mu       sync.RWMutex
-	views    map[string]View
-	retired  map[string]View // those whose specs are gone, which count nowhere
-	counts   map[Phase]int
-	failing  int
-	watchers map[string][]chan View
+	seen    func(View) // is told of each; nil: nobody is
+	mu      sync.RWMutex
+	views   map[string]View
+	retired map[string]View // those whose specs are gone, which have a count of their own
+
+	sightings map[string]sighting // what probes saw of those
+	counts    map[Phase]int
+	failing   int
+	watchers  map[string][]chan View
 }
 
 func (b *board) get(name string) View {

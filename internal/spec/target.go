@@ -82,6 +82,25 @@ func probeKey(p Probe) string {
 	return strings.Join(words, " ")
 }
 
+// ParseProbeKey returns the probe whose target has that key; false for the keys of other targets.
+func ParseProbeKey(key string) (p Probe, ok bool) {
+	words := strings.Fields(key)
+	if len(words) < 2 || words[0] != "probe" || strings.Contains(key, "…") {
+		return p, false
+	}
+	p.Address = words[1]
+	for _, word := range words[2:] {
+		switch {
+		case strings.HasPrefix(word, "#"): // the key came up twice
+		case slices.Contains(probeKind.schema.Properties["startTLS"].Enum, any(word)):
+			p.StartTLS = word
+		default:
+			p.ServerName = word
+		}
+	}
+	return p, true
+}
+
 // targets collects targets for one leaf.
 type targets struct {
 	leaf string

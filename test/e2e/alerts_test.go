@@ -30,9 +30,10 @@ import (
 
 // fireLive are the alerts that a day of trouble brings.
 var fireLive = []string{
-	"AcmedCertificateExpired", "AcmedCertificateExpiring", "AcmedCertificateFailing", "AcmedCertificateMissing", "AcmedCertificateRevoked",
+	"AcmedCertificateExpired", "AcmedCertificateExpiring", "AcmedCertificateFailing", "AcmedCertificateMissing",
+	"AcmedCertificateRetired", "AcmedCertificateRevoked",
 	"AcmedCertificatesExpiring", "AcmedDeployBehind", "AcmedDown", "AcmedIssuerOnHold", "AcmedNotificationsFail",
-	"AcmedPanics", "AcmedRemovalsHeld", "AcmedSchedulerStalled", "AcmedServedDiffers", "AcmedSpecBroken",
+	"AcmedPanics", "AcmedRemovalsHeld", "AcmedRetiredServed", "AcmedSchedulerStalled", "AcmedServedDiffers", "AcmedSpecBroken",
 }
 
 // TestEveryAlertFiresLive has a real daemon get into every trouble that there is an alert for, with a real Prometheus looking
@@ -50,6 +51,7 @@ func TestEveryAlertFiresLive(t *testing.T) {
 	s.Spec(t, "behind.example.com", "profile: day\ndeploy: {run: [{command: [/bin/false]}]}\n")
 	s.Spec(t, "served.example.com", fmt.Sprintf("profile: day\ndeploy: {probe: [{address: %q}]}\n", serveAnother(t)))
 	s.Spec(t, "revoked.example.com", "profile: day\n")
+	s.Spec(t, "retired.example.com", fmt.Sprintf("profile: day\ndeploy: {probe: [{address: %q}]}\n", serveLive(t, s, "retired.example.com")))
 	s.Spec(t, "broken.example.com", "dnsName: wrong\n")
 	var crowd []string
 	for i := range 101 {
@@ -70,6 +72,12 @@ func TestEveryAlertFiresLive(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Run(t, "revoke", "revoked.example.com", "--yes")
+
+	site.Eventually(t, "there is one to be retired", func() bool { return s.Live(t, "retired.example.com") > 0 })
+	if err := os.Remove(s.Path("certs.d", "retired.example.com.yaml")); err != nil { // alone, or it would be held
+		t.Fatal(err)
+	}
+	site.Eventually(t, "the alert fires: AcmedRetiredServed", func() bool { return fired(t, "AcmedRetiredServed") })
 
 	ca.Stop()
 	for _, name := range crowd {
@@ -157,6 +165,20 @@ func deaf(t *testing.T) (address string) {
 		}
 	}()
 	return ln.Addr().String()
+}
+
+// serveLive is a server that serves what is live of a certificate.
+func serveLive(t *testing.T, s *site.Site, name string) (address string) {
+	t.Helper()
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.TLS = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		live := filepath.Join(s.State, "live", name)
+		c, err := tls.LoadX509KeyPair(filepath.Join(live, "fullchain.pem"), filepath.Join(live, "privkey.pem"))
+		return &c, err
+	}}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server.Listener.Addr().String()
 }
 
 // serveAnother is a server that was never given the certificate that it is to have: it has one for an hour.
