@@ -229,7 +229,7 @@ func (c *Client) explain(ctx context.Context, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return &Error{Unavailable, "you may not talk to the daemon at " + c.socket, "join the group acmed-admin, or use sudo"}
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
-		return &Error{Unavailable, "the daemon ended while it answered", "journalctl -u acmed tells why; what was asked for goes on when it starts again"}
+		return &Error{Unavailable, "the daemon ended while it answered", "journalctl -u acmed shows why; " + askAgain}
 	default:
 		return &Error{Unavailable, "talking to the daemon at " + c.socket + ": " + err.Error(), "systemctl status acmed"}
 	}

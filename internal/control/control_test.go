@@ -193,7 +193,7 @@ func TestStoppingEndsAStreamWithAReason(t *testing.T) {
 	}}, ln)
 	err := control.Dial(socket).Renew(t.Context(), control.RenewRequest{All: true, Wait: true}, func(control.Event) { go stop() })
 	checkError(t, err, control.Error{Code: control.Unavailable, Message: "the daemon is stopping",
-		Hint: "what was asked for is on disk and goes on when acmed starts again"})
+		Hint: "ask again: only a request that was on disk already goes on when acmed starts again"})
 	stop()
 	_, err = control.Dial(socket).Info(t.Context())
 	checkError(t, err, control.Error{Code: control.Unavailable, Message: "the daemon is not running (no socket at " + socket + ")",

@@ -374,28 +374,14 @@ func answer(w http.ResponseWriter, r *http.Request, v any, err error) {
 	_ = json.NewEncoder(w).Encode(v) // who asked is gone: nobody is left to tell
 }
 
+// askAgain is the hint for a request whose end is not known.
+const askAgain = "ask again: only a request that was on disk already goes on when acmed starts again"
+
 // asAnswer is asError, but for the daemon's own end, which is no fault.
 func asAnswer(r *http.Request, err error) *Error {
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
 		return &Error{Code: Unavailable, Message: "the daemon is stopping",
-			Hint: "what was asked for is on disk and goes on when acmed starts again"}
+			Hint: askAgain}
 	}
 	return asError(err)
-}
-
-// stream writes lines of JSON, each at once.
-type stream struct {
-	w       http.ResponseWriter
-	started bool
-}
-
-func (s *stream) send(l line) {
-	if !s.started {
-		s.w.Header().Set("Content-Type", "application/x-ndjson")
-		s.started = true
-	}
-	conn := http.NewResponseController(s.w)
-	_ = conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-	_ = json.NewEncoder(s.w).Encode(l) // when the reader is gone, the request's context ends
-	_ = conn.Flush()
 }
