@@ -177,7 +177,7 @@ func host(name string, args ...string) error {
 
 func hostOutput(name string, args ...string) (string, error) {
 	cmd := exec.Command(name, args...)
-	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "TMPDIR=/tmp") // that of this machine may not be in the chroot
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("running %s: %w\n%s", cmd, err, out)
