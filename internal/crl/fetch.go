@@ -31,18 +31,29 @@ type SourceConfig struct {
 	Proxy     func(*http.Request) (*url.URL, error) // nil: none
 	RootCAs   *x509.CertPool                        // for https; nil: the system's
 	UserAgent string
+	// CA is the host of the CA's directory. Only lists of a CA on this machine, or in its private network, may be there too.
+	// "": none may.
+	CA string
 }
 
 // NewSource makes a Source.
 func NewSource(c SourceConfig) *Source {
 	if c.Transport == nil {
-		c.Transport = &http.Transport{
-			Proxy: c.Proxy, TLSClientConfig: &tls.Config{RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12},
-			DialContext: (&net.Dialer{Timeout: dialTime}).DialContext, TLSHandshakeTimeout: dialTime,
-			DisableCompression: true, DisableKeepAlives: true, MaxResponseHeaderBytes: maxHeader,
-		}
+		inside := reach{c.CA}
+		direct := c.transport()
+		direct.DialContext = (&net.Dialer{Timeout: dialTime, ControlContext: inside.control}).DialContext
+		proxied := c.transport()
+		proxied.Proxy, proxied.DialContext = c.Proxy, (&net.Dialer{Timeout: dialTime}).DialContext
+		c.Transport = forked{direct, proxied, c.Proxy, inside}
 	}
-	return &Source{&http.Client{Transport: named{c.Transport, c.UserAgent}, CheckRedirect: sameHost}}
+	return &Source{&http.Client{Transport: named{c.Transport, c.UserAgent}, CheckRedirect: samePlace}}
+}
+
+func (c SourceConfig) transport() *http.Transport {
+	return &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12}, TLSHandshakeTimeout: dialTime,
+		DisableCompression: true, DisableKeepAlives: true, MaxResponseHeaderBytes: maxHeader,
+	}
 }
 
 // Version is how a server calls a list that it gave, so that the same one is not fetched again. The zero Version is
@@ -103,17 +114,6 @@ func (n named) RoundTrip(req *http.Request) (*http.Response, error) {
 func checkURL(u *url.URL) error {
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
 		return errors.New("it is not an address of HTTP")
-	}
-	return nil
-}
-
-// sameHost follows a redirect only within a host.
-func sameHost(req *http.Request, via []*http.Request) error {
-	switch {
-	case req.URL.Hostname() != via[0].URL.Hostname() || checkURL(req.URL) != nil:
-		return errors.New("it is said to be on another host")
-	case len(via) > maxRedirect:
-		return errors.New("it is redirected too often")
 	}
 	return nil
 }

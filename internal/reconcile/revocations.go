@@ -272,6 +272,9 @@ func (r *Reconciler) listSource(issuer string) (*crl.Source, error) {
 			return nil, err
 		}
 		c.Proxy, c.RootCAs = reach.Proxy, reach.RootCAs
+		if u, err := url.Parse(s.Directory); err == nil {
+			c.CA = u.Hostname()
+		}
 	}
 	return crl.NewSource(c), nil
 }
