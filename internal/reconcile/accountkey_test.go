@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -200,10 +201,10 @@ func TestRegistrationInterruptedAtEveryRequest(t *testing.T) {
 				bubble(t, binding(acmetest.Config{Algorithms: []string{"RS256"}}), func(w *world) {
 					w.quiet = true
 					w.put(spec.NewSet([]*spec.Certificate{cert("www")}, []*spec.Issuer{w.bound(nil, "")}))
-					seen := 0
+					var seen atomic.Int64
 					cut := make(chan struct{})
 					w.cut = func(r *request) error {
-						if seen++; seen != n {
+						if seen.Add(1) != int64(n) {
 							return nil
 						}
 						if c.arrives {
@@ -229,9 +230,8 @@ func TestRegistrationInterruptedAtEveryRequest(t *testing.T) {
 					default:
 						more = false
 					}
-					more = more && n < 9 // then it is registered
-					time.Sleep(3 * time.Hour)
-					w.cut = nil
+					more = more && n < 9      // then it is registered
+					time.Sleep(3 * time.Hour) // seen is beyond n
 					w.expect("www", reconcile.PhaseValid, reconcile.NotDue)
 					if got := w.accountKey(); got != "RSA-2048" {
 						t.Errorf("cut at request %d: got %s", n, got)

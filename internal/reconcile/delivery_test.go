@@ -205,6 +205,20 @@ func newConsumers(w *world) *consumers {
 	return c
 }
 
+// last is what the last delivery said of units that ended.
+func (c *consumers) last() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.flags
+}
+
+// rise has every unit run again.
+func (c *consumers) rise() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.down = nil
+}
+
 func (c *consumers) deliver(d reconcile.Delivery) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
