@@ -27,6 +27,7 @@ type flight struct {
 
 	over   time.Time   // since when the order can no longer become valid; zero: it can
 	reason *acme.Error // why not
+	told   bool        // the CA was told of challenges before, and may be validating
 }
 
 // validation is an authorization as the CA showed it last.

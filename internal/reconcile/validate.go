@@ -268,25 +268,25 @@ func (v *visit) settle(ctx context.Context, i *issuer, client *acme.Client, o st
 	f := v.r.flight(v.name)
 	if f.over.IsZero() {
 		f.over, f.reason, f.polls = time.Now().Round(0), reason, 0
+		f.told = len(o.Proofs) > 0 && (!f.accepted.IsZero() || f.all == nil) // f.all is nil after a restart
 	}
-	told := len(o.Proofs) > 0 && (!f.accepted.IsZero() || f.all == nil) // f.all is nil after a restart
 	if read, err := v.reread(ctx, client, o, f); err == nil {
 		f.all = read
 	} else if ctx.Err() != nil {
 		return err
 	}
 	busy := f.all == nil && !o.Validated || slices.ContainsFunc(f.all, validation.validating)
-	if told && busy && time.Since(f.over) < settleTime {
+	if f.told && busy && time.Since(f.over) < settleTime {
 		f.pause(pollAfter(f.polls, 0))
 		v.r.setFlight(v.name, f)
 		return i.heard(nil, time.Now().Round(0))
 	}
 	if f.reason == nil { // the order is no longer wanted: why it is over does not matter
-		return v.end(ctx, i, o, spent(o, f, told))
+		return v.end(ctx, i, o, spent(o, f))
 	}
 	final := acme.Reason(&acme.Order{Error: f.reason}, authorizations(f.all))
 	client.Count(final)
-	return v.heard(ctx, i, errors.Join(final, v.end(ctx, i, o, spent(o, f, told))))
+	return v.heard(ctx, i, errors.Join(final, v.end(ctx, i, o, spent(o, f))))
 }
 
 // reread reads the authorizations of an order that is over, as far as they may have changed.
@@ -318,13 +318,13 @@ func (v *visit) reread(ctx context.Context, client *acme.Client, o store.Order, 
 	return all, err
 }
 
-// spent are the names of an order whose validation failed, or may have. Told says that the CA was told of its challenges.
-func spent(o store.Order, f flight, told bool) (names []string) {
-	if f.all == nil && told {
+// spent are the names of an order whose validation failed, or may have.
+func spent(o store.Order, f flight) (names []string) {
+	if f.all == nil && f.told {
 		return namesOf(o)
 	}
 	for _, x := range f.all {
-		if x.State == acme.Lost && x.Error.Kind != acme.Permanent || x.State == acme.Open && told {
+		if x.State == acme.Lost && x.Error.Kind != acme.Permanent || x.State == acme.Open && f.told {
 			names = append(names, x.Name)
 		}
 	}

@@ -211,6 +211,31 @@ func TestTheResponsesStayUntilTheCAHasValidatedAlthoughNobodyWantsTheOrderAnyMor
 	}
 }
 
+func TestTheResponsesStayAlthoughAcmedRestarts(t *testing.T) {
+	bubble(t, acmetest.Config{AuthzReuse: 30 * day}, func(w *world) {
+		w.quiet = true
+		c := cert("two")
+		c.DNSNames = []string{"good.example.com", "bad.example.com"}
+		w.ca().DelayValidation("good.example.com", 20*time.Second)
+		w.ca().FailValidation("bad.example.com", "dns", "SERVFAIL")
+		w.put(spec.NewSet([]*spec.Certificate{c}, []*spec.Issuer{w.issuer("ca", spec.Limits{OrdersInFlight: 8, FailuresPerNamePerHour: 5})}))
+		w.run()
+		time.Sleep(5 * time.Second)
+		w.stop()
+		w.run()
+		time.Sleep(10 * time.Second)
+		if n := w.proofs.count(); n == 0 {
+			t.Error("the responses are gone") // and the CA complains
+		}
+		time.Sleep(25 * time.Second)
+		if got := charged(w, "failures:"); !slices.Equal(got, []string{"bad.example.com"}) {
+			t.Errorf("charged %v", got)
+		}
+		w.want()
+		time.Sleep(2 * time.Minute)
+	})
+}
+
 func TestEachNameThatFailedIsReported(t *testing.T) {
 	bubble(t, acmetest.Config{AuthzReuse: 30 * day}, func(w *world) {
 		w.quiet = true
