@@ -57,6 +57,7 @@ func (v *visit) advance(ctx context.Context, i *issuer, client *acme.Client, o s
 		if acme.OrderStatus(o.Status) == acme.StatusPending {
 			v.cleanUp(ctx, &o) // the CA has validated
 		}
+		o.Failing, o.Failure = time.Time{}, nil
 	}
 	if state.Status == acme.StatusReady {
 		if state, err = v.finalize(ctx, i, client, &o, state); err != nil {

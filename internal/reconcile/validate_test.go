@@ -58,6 +58,23 @@ func TestAChallengeThatFailsIsAcceptedAgainAndItsErrorIsShown(t *testing.T) {
 	}
 }
 
+func TestWhatFailedIsNotShownOnceItIsValidated(t *testing.T) {
+	bubble(t, acmetest.Config{Retryable: true, FinalizeDelay: time.Hour}, func(w *world) {
+		w.quiet = true
+		w.ca().FailValidation("www.example.com", "connection", "connection refused")
+		w.want(cert("www"))
+		w.run()
+		time.Sleep(10 * time.Second)
+		w.ca().FailValidation("www.example.com", "", "")
+		time.Sleep(10 * time.Minute)
+		w.expect("www", reconcile.PhaseIssuing, reconcile.AwaitingCA)
+		if v := w.view("www"); v.Error != "" || v.Detail != "" {
+			t.Errorf("got %q, waiting for %q", v.Error, v.Detail)
+		}
+		time.Sleep(time.Hour)
+	})
+}
+
 func TestAChallengeIsAcceptedOnlySoOften(t *testing.T) {
 	bubble(t, retryable(), func(w *world) {
 		w.quiet = true
