@@ -76,7 +76,7 @@ func (c *Client) Accept(ctx context.Context, ch Challenge) (_ Authorization, err
 		return open, nil
 	}
 	if err != nil {
-		return open, err
+		return open.refused(err), err
 	}
 	var w wireChallenge
 	if err := a.decode(OpChallenge, &w); err != nil {
@@ -86,6 +86,18 @@ func (c *Client) Accept(ctx context.Context, ch Challenge) (_ Authorization, err
 	open.State, open.Error = w.outcome(ch.Name)
 	open.RetryAfter = retryAfter(a.header)
 	return open, nil
+}
+
+// refused is a after the CA answered a POST to its challenge with err: unless the CA asks for patience, it does not validate.
+func (a Authorization) refused(err error) Authorization {
+	e, ok := errors.AsType[*Error](err)
+	if !ok || e.Status/100 != 4 || e.Kind == RateLimited {
+		return a
+	}
+	named := *e
+	named.Identifier = clean(a.Name)
+	a.State, a.Error = Lost, &named
+	return a
 }
 
 // decided reports whether an authorization is past its challenge, which is why a CA may refuse a POST to the challenge.

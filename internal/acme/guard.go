@@ -137,10 +137,11 @@ func clampRetryAfter(h http.Header, most time.Duration, now time.Time) {
 	}
 }
 
-// parseRetryAfter returns a wait within the bounds, or zero if the value says nothing (RFC 9110 §10.2.3).
+// parseRetryAfter returns a wait within the bounds, or zero if the value says nothing (RFC 9110 §10.2.3). A value beyond most is
+// a mistake of the CA: at most a day counts of it.
 func parseRetryAfter(value string, most time.Duration, now time.Time) time.Duration {
 	n, err := strconv.ParseInt(value, 10, 64)
-	wait := time.Duration(min(max(n, 0), int64(most/time.Second))) * time.Second
+	wait := time.Duration(min(max(n, 0), int64(most/time.Second)+1)) * time.Second
 	if err != nil && !errors.Is(err, strconv.ErrRange) {
 		date, err := http.ParseTime(value)
 		if err != nil {
@@ -148,7 +149,10 @@ func parseRetryAfter(value string, most time.Duration, now time.Time) time.Durat
 		}
 		wait = date.Sub(now)
 	}
-	return min(max(wait, minRetryAfter), most)
+	if wait > most {
+		return min(most, maxRetryAfter)
+	}
+	return max(wait, minRetryAfter)
 }
 
 // retryAfter reads what the guard left of Retry-After; zero: the CA did not say.

@@ -48,7 +48,8 @@ func TestALimitOfOneOrderMayLastAWeek(t *testing.T) {
 		want   time.Duration
 	}{
 		"five days for one certificate":            {429, set, "432000", 5 * 24 * time.Hour},
-		"a month is cut to a week":                 {429, set, "2592000", 7 * 24 * time.Hour},
+		"a week for one certificate":               {429, set, "604800", 7 * 24 * time.Hour},
+		"a month is a mistake, and cut to a day":   {429, set, "2592000", 24 * time.Hour},
 		"a limit of the account is cut to a day":   {429, "too many new orders from this account", "432000", 24 * time.Hour},
 		"its own names are not the account":        {429, "too many new orders from this account for a.test", "432000", 5 * 24 * time.Hour},
 		"an overload is cut to a day":              {503, set, "432000", 24 * time.Hour},

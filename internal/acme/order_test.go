@@ -3,6 +3,7 @@ package acme_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -302,6 +303,28 @@ func TestAChallengeSaysWhatTheNameLacksAndNotThatItIsRefused(t *testing.T) {
 					t.Errorf("%s in a challenge of %s: got %v (%v), hint %q", word, typ, e, e.Kind, e.Hint)
 				}
 			}
+		}
+	}
+}
+
+func TestAChallengeWhosePOSTIsRefusedIsLost(t *testing.T) {
+	for sentence, tt := range map[string]struct {
+		answer reply
+		state  acme.AuthorizationState
+	}{
+		"refused":                {refusal(403, "unauthorized", "no"), acme.Lost},
+		"malformed":              {refusal(400, "malformed", "no"), acme.Lost},
+		"the CA is busy":         {refusal(503, "serverInternal", "later"), acme.Open},
+		"the CA asks to wait":    {refusal(429, "rateLimited", "later"), acme.Open},
+		"the answer may be lost": {reply{err: errors.New("reset")}, acme.Open},
+	} {
+		f := newFake(t)
+		f.on("POST /chall/1", tt.answer)
+		f.on("POST /authz/1", ok(authzJSON("pending", challengeJSON("http-01", "pending"))))
+		ch := acme.Challenge{Name: "a.test", URL: host + "/chall/1", Authorization: host + "/authz/1", Proof: acme.Proof{Type: "http-01"}}
+		got, err := f.client().Accept(t.Context(), ch)
+		if err == nil || got.State != tt.state || (got.Error != nil) != (tt.state == acme.Lost) {
+			t.Errorf("%s: got %+v, %v", sentence, got, err)
 		}
 	}
 }
