@@ -23,8 +23,8 @@ func TestKillsWhileValidationFails(t *testing.T) {
 	const name = "www.example.com"
 	ca := pebble.Start(t, pebble.Options{NonceReject: 5})
 	s := site.New(t, ca, site.Options{Responder: true, Limits: "failuresPerNamePerHour: 4"})
-	s.Spec(t, name, "")
-	s.Settle(t)
+	s.Spec(t, name, "{}")
+	s.Rest(t)
 	random := newRandom(t)
 	for range *failingKills {
 		d := s.Launch(t)

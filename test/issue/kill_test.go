@@ -51,9 +51,8 @@ func TestKillWhileTheAccountIsMade(t *testing.T) {
 	ca, binding := startBound(t)
 	for range sites {
 		s := site.New(t, ca, site.Options{Responder: true, Issuer: binding})
-		s.Spec(t, "www.example.com", "")
-		s.Settle(t)
 		d := s.Start(t)
+		s.Spec(t, "www.example.com", "")
 		site.Eventually(t, "a key for the account is on disk", func() bool { return exists(filepath.Join(s.State, "accounts/pebble")) })
 		d.KillAfter(time.Duration(random.IntN(15)) * time.Millisecond)
 		s.Start(t)
@@ -103,8 +102,9 @@ func newKiller(t *testing.T, responder bool) *killer {
 	for i := range 6 {
 		name := fmt.Sprintf("host%d.example.com", i)
 		k.names = append(k.names, name)
-		k.site.Spec(t, name, "")
+		k.site.Spec(t, name, "{}")
 	}
+	k.site.Rest(t)
 	return k
 }
 

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -205,6 +206,27 @@ func (s *Site) Settle(t testing.TB) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// Rest waits until a daemon that starts reads the specs at once: until their inodes have not changed for 5 s. None may be empty.
+func (s *Site) Rest(t testing.TB) {
+	t.Helper()
+	specs, err := filepath.Glob(s.Path("certs.d/*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	Eventually(t, "the specs have stood still", func() bool {
+		for _, spec := range specs {
+			var st syscall.Stat_t
+			if err := syscall.Stat(spec, &st); err != nil || st.Size == 0 {
+				t.Fatalf("%s: %d bytes, %v", spec, st.Size, err)
+			}
+			if time.Since(time.Unix(st.Ctim.Unix())) < 5200*time.Millisecond {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // Run executes one command of acmed, which has to succeed, and returns what it says.
