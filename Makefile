@@ -5,7 +5,7 @@ CAS ?= Pebble,step-ca,Caddy,Vault
 DURATION ?= 2h
 LINT = go tool -modfile=tools/golangci-lint/go.mod golangci-lint
 
-.PHONY: build demo test sim fuzz bench lint fmt deb rpm e2e e2e-full boulder boulder-soak cas cas-full clean
+.PHONY: build demo test sim fuzz bench lint fmt deb rpm e2e e2e-full boulder boulder-soak cas cas-full soak clean
 
 build: # a static binary in bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/ ./cmd/acmed
@@ -54,6 +54,9 @@ cas: # all that acmed does at four CAs; CAS=Pebble,step-ca is two only; see docs
 
 cas-full: # those features too whose tests wait for many minutes; UPDATE=1 writes the table
 	go test -tags=e2e -count=1 -v -timeout=60m -parallel=32 ./test/cas -cas.only=$(CAS) -cas.full
+
+soak: # two of ten minutes: 200 certificates of five minutes, without and with kill -9 every 30 s
+	go test -count=1 -v -timeout=40m -parallel=1 ./test/soak -soak.duration=10m -soak.certificates=200 -soak.kill=30s
 
 boulder: # needs root on Debian: against the software of Let's Encrypt; SHORT=1 is an issuance by each challenge and orders that fail
 	go test -tags=e2e -count=1 -v -timeout=40m -run='^TestBoulder$$' ./test/boulder $(if $(SHORT),-boulder.short)

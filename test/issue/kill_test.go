@@ -97,7 +97,7 @@ func newKiller(t *testing.T, responder bool) *killer {
 	k.ca = pebble.Start(t, pebble.Options{NonceReject: 5, AuthzReuse: 50, MaxValidationDelay: 2 * time.Second})
 	k.site = site.New(t, k.ca, site.Options{Responder: responder})
 	if responder {
-		serveTokens(t, k.ca, k.site, nil)
+		k.site.ServeTokens(t, k.ca.HTTPAddr, nil)
 	}
 	for i := range 6 {
 		name := fmt.Sprintf("host%d.example.com", i)

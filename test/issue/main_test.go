@@ -4,8 +4,6 @@ package issue_test
 
 import (
 	"bytes"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -104,31 +102,4 @@ func openOrders(t testing.TB, s *site.Site) (resumable, begun int) {
 		}
 	}
 	return resumable, begun
-}
-
-// serveTokens answers http-01 from the token folder, as acmed's responder and web servers do: the daemon may come and
-// go. Answers wait for open to be closed; nil does not wait.
-func serveTokens(t testing.TB, ca *pebble.Server, s *site.Site, open <-chan struct{}) {
-	t.Helper()
-	listener, err := net.Listen("tcp", ca.HTTPAddr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const prefix = "/.well-known/acme-challenge/"
-	tokens := http.StripPrefix(prefix, http.FileServer(http.Dir(s.Tokens)))
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if open != nil {
-			select {
-			case <-open:
-			case <-r.Context().Done():
-			}
-		}
-		tokens.ServeHTTP(w, r)
-	})}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
-	t.Cleanup(func() {
-		_ = server.Close() // what is open is cut off
-		<-ended
-	})
 }

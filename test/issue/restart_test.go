@@ -34,7 +34,7 @@ func TestHundredRestartsMakeOneAccount(t *testing.T) {
 	const specs, restarts = 50, 100
 	ca, binding := startBound(t)
 	s := site.New(t, ca, site.Options{Responder: true, Issuer: binding})
-	serveTokens(t, ca, s, nil)
+	s.ServeTokens(t, ca.HTTPAddr, nil)
 	for i := range specs {
 		s.Spec(t, fmt.Sprintf("host%02d.example.com", i), "")
 	}

@@ -27,7 +27,7 @@ func TestStopInTheMiddleOfAnOrder(t *testing.T) {
 			t.Parallel()
 			ca := pebble.Start(t, test.ca)
 			s := site.New(t, ca, site.Options{Responder: true})
-			serveTokens(t, ca, s, test.open)
+			s.ServeTokens(t, ca.HTTPAddr, test.open)
 			s.Spec(t, "www.example.com", "")
 			d := s.Start(t)
 			site.Eventually(t, test.during+" was asked", func() bool { return ca.Count(t)[test.during] > 0 })
