@@ -45,7 +45,8 @@ func TestTheCAsTimeForOneCertificateIsKept(t *testing.T) {
 		before, after      time.Duration // between which it is asked once more
 	}{
 		"five days for the set of names":               {exact, "432000", 5*day - time.Hour, 5*day + time.Minute},
-		"a month is a week":                            {exact, "2592000", 7*day - time.Hour, 7*day + time.Minute},
+		"a week for the set of names":                  {exact, "604800", 7*day - time.Hour, 7*day + time.Minute},
+		"a month is a mistake, and a day":              {exact, "2592000", day - time.Hour, day + time.Minute},
 		"a hundred seconds":                            {exact, "100", 99 * time.Second, 2 * time.Minute},
 		"five days for the whole account are one":      {"too many new orders (300) from this account in the last 3h0m0s", "432000", day - time.Hour, day + time.Minute},
 		"five days of a CA that is overloaded are one": {"", "432000", day - time.Hour, day + time.Minute},
