@@ -43,8 +43,8 @@ rpm: # dist/acmed-VERSION.ARCH.rpm, likewise
 	deploy/package/build rpm
 
 e2e: deb # needs root on Debian: the package in containers with a real systemd; DEBIAN=trixie is one release only
-	go test -tags=e2e -count=1 -v -timeout=30m ./test/e2e
-	go test -tags=e2e -count=1 -v ./test/matrix
+	go test -tags=e2e -count=1 -v -timeout=60m ./test/e2e
+	go test -tags=e2e -count=1 -v -timeout=30m ./test/matrix
 
 e2e-full: # every challenge with all identifiers, keys and CAs, see docs/compatibility.md; UPDATE=1 writes its table
 	go test -tags=e2e -count=1 -v -timeout=60m ./test/matrix -matrix.full

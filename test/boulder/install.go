@@ -24,7 +24,7 @@ func Install() error {
 }
 
 func apt(args ...string) error {
-	cmd := exec.Command("apt-get", args...)
+	cmd := exec.Command("apt-get", append([]string{"-o", "DPkg::Lock::Timeout=600"}, args...)...)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("installing what Boulder needs: apt-get %v: %w\n%s", args, err, out)

@@ -73,8 +73,9 @@ func aptInstall() error {
 		apt(install...))
 }
 
+// apt waits for whoever else installs packages.
 func apt(args ...string) error {
-	return host("apt-get", append([]string{"-qy", "--no-install-recommends"}, args...)...)
+	return host("apt-get", append([]string{"-qy", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=600"}, args...)...)
 }
 
 func firstSuccess(attempts ...func() error) (err error) {
