@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,7 +45,8 @@ type Record struct {
 // be called at the same time, and for several values of one name.
 type DNS struct {
 	provider    *spec.Provider
-	resolver    *resolver
+	locator     *locator
+	placed      *placed
 	writer      recordWriter
 	certificate string
 }
@@ -53,6 +55,7 @@ type DNS struct {
 type record struct {
 	certificate string // "": nobody has said whose it is
 	name        string // fully qualified, after any CNAME
+	zone        string // that holds name; "": nobody knows
 	value       string
 	ttl         time.Duration
 	proof       acme.Proof
@@ -76,10 +79,15 @@ func NewDNS(c DNSConfig) (*DNS, error) {
 			return nil, err
 		}
 	}
-	d := &DNS{provider: c.Provider, resolver: &resolver{servers: servers}}
+	d := &DNS{provider: c.Provider, placed: &placed{places: map[string]place{}}}
+	d.locator = &locator{resolver: &resolver{servers}, zones: c.Provider.Zones, follow: c.Provider.FollowCNAME}
 	switch p := c.Provider; {
 	case p.RFC2136 != nil:
-		d.writer = &updates{config: *p.RFC2136, resolver: d.resolver}
+		primary := &updates{*p.RFC2136}
+		d.writer, d.locator.primary = primary, primary
+		if p.RFC2136.Zone != "" {
+			d.locator.zones = append(slices.Clip(d.locator.zones), p.RFC2136.Zone)
+		}
 	case p.ACMEDNS != nil:
 		d.writer = newACMEDNS(*p.ACMEDNS)
 	case p.HTTPReq != nil:
@@ -109,42 +117,58 @@ func (d *DNS) Busy() string {
 
 // Present writes the record of p.
 func (d *DNS) Present(ctx context.Context, p acme.Proof) error {
-	return d.change(ctx, p, d.writer.add)
-}
-
-// CleanUp removes the record of p. It is no error when there is none.
-func (d *DNS) CleanUp(ctx context.Context, p acme.Proof) error {
-	return d.change(ctx, p, d.writer.remove)
-}
-
-func (d *DNS) change(ctx context.Context, p acme.Proof, do func(context.Context, record) error) error {
-	r, err := d.record(ctx, p)
+	at, err := d.locate(ctx, p)
 	if err == nil {
-		if d.provider.Exec == nil { // a program has its own time, when it is its turn
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, stepTimeout)
-			defer cancel()
-		}
-		err = do(ctx, r)
+		d.placed.put(p, at)
+		err = d.change(ctx, d.record(p, at), d.writer.add)
 	}
-	if err != nil {
-		return d.failure(p, err)
-	}
-	return nil
+	return d.failure(p, err)
 }
 
-// record finds where the proof has to be.
-func (d *DNS) record(ctx context.Context, p acme.Proof) (record, error) {
+// CleanUp removes the record of p, where it was written if this process did it. It is no error when there is none.
+func (d *DNS) CleanUp(ctx context.Context, p acme.Proof) error {
+	at, err := d.place(ctx, p)
+	if err == nil {
+		err = d.change(ctx, d.record(p, at), d.writer.remove)
+	}
+	if err == nil {
+		d.placed.forget(p)
+	}
+	return d.failure(p, err)
+}
+
+func (d *DNS) change(ctx context.Context, r record, do func(context.Context, record) error) error {
+	if d.provider.Exec == nil { // a program has its own time, when it is its turn
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, stepTimeout)
+		defer cancel()
+	}
+	return do(ctx, r)
+}
+
+func (d *DNS) record(p acme.Proof, at place) record {
+	return record{certificate: d.certificate, name: at.name, zone: at.zone, value: p.DNSValue, ttl: d.provider.TTL, proof: p}
+}
+
+// place is where the record of p was written, or has to be.
+func (d *DNS) place(ctx context.Context, p acme.Proof) (place, error) {
+	if at, ok := d.placed.get(p); ok {
+		return at, nil
+	}
+	return d.locate(ctx, p)
+}
+
+// locate finds where the record of p has to be.
+func (d *DNS) locate(ctx context.Context, p acme.Proof) (place, error) {
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
 	if p.Type != "dns-01" && p.Type != acme.DNSAccount01 || p.Identifier.Type == "ip" {
-		return record{}, fmt.Errorf("%s for %s cannot be proved by DNS", p.Type, p.Identifier.Value)
+		return place{}, fmt.Errorf("%s for %s cannot be proved by DNS", p.Type, p.Identifier.Value)
 	}
 	if p.DNSLabel != "" && d.namesItself() {
-		return record{}, &refusal{"its provider finds the name of the record by itself, and knows that of dns-01 alone", "use mode: default in " + d.provider.File + ", or dns-01"}
+		return place{}, &refusal{"its provider finds the name of the record by itself, and knows that of dns-01 alone", "use mode: default in " + d.provider.File + ", or dns-01"}
 	}
-	name, err := d.resolver.follow(ctx, challengeName(p))
-	return record{certificate: d.certificate, name: name, value: p.DNSValue, ttl: d.provider.TTL, proof: p}, err
+	return d.locator.locate(ctx, challengeName(p))
 }
 
 // namesItself tells whether what writes the record is told of the domain alone.
@@ -162,38 +186,11 @@ func challengeName(p acme.Proof) string {
 	return name
 }
 
-// Visible tells which server of the zone does not have the record of p yet, which was written at that time; "" when all
-// have. After the provider's patience that is an error.
-func (d *DNS) Visible(ctx context.Context, p acme.Proof, since time.Time) (lacking string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
-	defer cancel()
-	waited, how := time.Since(since), d.provider.Propagation
-	if waited < how.Delay {
-		return fmt.Sprintf("%s, as propagation.delay says", (how.Delay - waited).Round(time.Second)), nil
-	}
-	if !how.Check {
-		return "", nil
-	}
-	r, err := d.record(ctx, p)
-	if err == nil {
-		lacking, err = d.resolver.lacking(ctx, r.name, r.value)
-	}
-	switch {
-	case err == nil && lacking == "":
-		return "", nil
-	case err != nil:
-		lacking = err.Error()
-	}
-	if waited > how.Timeout+how.Delay {
-		return "", &acme.Error{Kind: acme.Transient, Op: acme.OpChallenge, Problem: "propagation", Identifier: p.Identifier.Value,
-			Detail: fmt.Sprintf("after %s still: %s", how.Timeout, lacking),
-			Hint:   "see that every name server of the zone gets the record, or raise propagation.timeout in " + d.provider.File}
-	}
-	return lacking, nil
-}
-
-// failure says what to do about a record that could not be changed.
+// failure says what to do about a record that could not be changed; nil if err is.
 func (d *DNS) failure(p acme.Proof, err error) error {
+	if err == nil {
+		return nil
+	}
 	e := &acme.Error{Kind: acme.Transient, Op: acme.OpChallenge, Problem: "dnsProvider", Identifier: p.Identifier.Value,
 		Detail: err.Error(), Hint: "see " + d.provider.File + ", and that the provider answers", Err: err}
 	if r, ok := errors.AsType[*refusal](err); ok {

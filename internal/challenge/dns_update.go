@@ -1,12 +1,14 @@
 package challenge
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,10 +18,7 @@ import (
 )
 
 // updates writes records by dynamic updates (RFC 2136), signed by TSIG (RFC 8945).
-type updates struct {
-	config   spec.RFC2136
-	resolver *resolver
-}
+type updates struct{ config spec.RFC2136 }
 
 func (u *updates) add(ctx context.Context, r record) error {
 	return u.update(ctx, r, (*dns.Msg).Insert)
@@ -30,9 +29,13 @@ func (u *updates) remove(ctx context.Context, r record) error {
 }
 
 func (u *updates) update(ctx context.Context, r record, change func(*dns.Msg, []dns.RR)) error {
-	zone, err := u.resolver.zone(ctx, r.name)
-	if err != nil {
-		return err
+	zone := r.zone
+	if u.config.Zone != "" {
+		zone = dns.Fqdn(u.config.Zone)
+	}
+	if managed(zone) {
+		return &refusal{fmt.Sprintf("the zone of %s is not known, and %s is not updated: it is not one person's", r.name, strconv.Quote(zone)),
+			"name your zone in rfc2136.zone"}
 	}
 	m := new(dns.Msg)
 	m.SetUpdate(zone)
@@ -41,29 +44,77 @@ func (u *updates) update(ctx context.Context, r record, change func(*dns.Msg, []
 	}})
 	answer, err := u.send(ctx, m)
 	switch {
-	case errors.Is(err, dns.ErrAuth), errors.Is(err, dns.ErrSig), errors.Is(err, dns.ErrTime), errors.Is(err, dns.ErrKeyAlg):
-		return u.unsigned(zone, err.Error())
-	case err != nil:
+	case answer != nil && u.signatureRefused(answer) != nil:
+		return u.signatureRefused(answer)
+	case answer != nil && (errors.Is(err, dns.ErrSig) || errors.Is(err, dns.ErrTime) || errors.Is(err, dns.ErrKeyAlg)):
+		return &refusal{fmt.Sprintf("the answer of %s is not signed with the key: %s", u.config.Server, err), "see that nobody answers in the server's place"}
+	case err != nil && !(answer != nil && errors.Is(err, dns.ErrAuth)): // which stands for the code NOTAUTH
 		return fmt.Errorf("updating %s at %s: %w", zone, u.config.Server, err)
 	}
+	return u.judge(answer, r.name, zone)
+}
+
+// judge reads the answer to an update (RFC 2136 §2.2, §3.8) whose signature nobody complains about. What servers mean by their codes
+// was tried; docs/dns.md has the table.
+func (u *updates) judge(answer *dns.Msg, name, zone string) error {
+	says := fmt.Sprintf("%s answers %s to an update of %s", u.config.Server, dns.RcodeToString[answer.Rcode], zone)
+	allow := fmt.Sprintf("allow the key to change this record, such as BIND's update-policy { grant %s name %s TXT; }; ", cmp.Or(u.config.TSIGKeyName, "KEY"), name)
 	switch answer.Rcode {
 	case dns.RcodeSuccess:
 		return nil
-	case dns.RcodeNotAuth, dns.RcodeBadKey, dns.RcodeBadSig, dns.RcodeBadTime, dns.RcodeBadAlg:
-		return u.unsigned(zone, dns.RcodeToString[answer.Rcode])
 	case dns.RcodeRefused:
-		return &refusal{fmt.Sprintf("%s refuses to update %s", u.config.Server, zone),
-			fmt.Sprintf("allow the key there, such as BIND's update-policy { grant %s name %s TXT; };", u.config.TSIGKeyName, r.name)}
+		return &refusal{says, allow + "a secondary says so too: server is the primary of the zone; and PowerDNS, to a key that it does not know or that TSIG-ALLOW-DNSUPDATE does not name"}
+	case dns.RcodeNotAuth:
+		return &refusal{says, "server has to be the primary of the zone, which rfc2136.zone can name; Knot says so of an update that is not signed"}
+	case dns.RcodeNotImplemented:
+		return &refusal{says, "this server takes no updates, as NSD does not: name the primary of the zone in rfc2136.server"}
+	case dns.RcodeNotZone:
+		return &refusal{says, "the record is in another zone: see rfc2136.zone in the provider's file"}
 	}
-	return fmt.Errorf("updating %s at %s: %s", zone, u.config.Server, dns.RcodeToString[answer.Rcode])
+	return errors.New(says)
 }
 
-func (u *updates) unsigned(zone, why string) error {
-	return &refusal{fmt.Sprintf("%s does not accept the signature of the update of %s: %s", u.config.Server, zone, why),
-		"see that name, algorithm and key are those of the server, that it is primary for the zone, and that both clocks are right"}
+// signatureRefused is the reason why a server does not accept the signature of an update (RFC 8945 §5.2); nil: it does.
+func (u *updates) signatureRefused(answer *dns.Msg) error {
+	t := answer.IsTsig()
+	if t == nil || t.Error == dns.RcodeSuccess {
+		return nil
+	}
+	says := fmt.Sprintf("%s does not accept the signature: %s", u.config.Server, dns.RcodeToString[int(t.Error)])
+	switch t.Error {
+	case dns.RcodeBadKey:
+		return &refusal{says, fmt.Sprintf("the server knows no key %s with %s, or, if it is Knot, no acl of the zone allows it this update", u.config.TSIGKeyName, u.config.TSIGAlgorithm)}
+	case dns.RcodeBadSig:
+		return &refusal{says, fmt.Sprintf("the secret in %s is not that of the server's key %s", u.config.TSIGKeyFile, u.config.TSIGKeyName)}
+	case dns.RcodeBadTime:
+		return &refusal{says + clocks(t), "set both clocks: timedatectl shows whether this one is synchronized"}
+	}
+	return &refusal{says, "see that name, algorithm and secret of the key are those of the server"}
 }
 
-// send signs an update if there is a key, and sends it.
+// clocks says how far the server's clock is from this machine's, if it tells (RFC 8945 §5.2.3).
+func clocks(t *dns.TSIG) string {
+	seconds, err := strconv.ParseInt(t.OtherData, 16, 64)
+	if err != nil || t.OtherLen != 6 {
+		return ""
+	}
+	there := time.Unix(seconds, 0).UTC()
+	return fmt.Sprintf(": its clock says %s, and this machine's %s", there.Format(time.RFC3339), time.Now().UTC().Format(time.RFC3339))
+}
+
+// ask asks the server that takes the updates, signed as those are: it may answer nobody else.
+func (u *updates) ask(ctx context.Context, name string, kind uint16) (*dns.Msg, error) {
+	answer, err := u.send(ctx, question(name, kind, false))
+	switch {
+	case err != nil:
+		return nil, err
+	case !answer.Authoritative:
+		return nil, fmt.Errorf("%s has no zone that holds %s", u.config.Server, name)
+	}
+	return answer, nil
+}
+
+// send signs a message if there is a key, and sends it. An answer whose signature is not good comes with an error.
 func (u *updates) send(ctx context.Context, m *dns.Msg) (*dns.Msg, error) {
 	client := &dns.Client{Net: "tcp", Timeout: queryTimeout}
 	if u.config.TSIGKeyName != "" {

@@ -8,10 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/miekg/dns"
 
@@ -72,9 +75,18 @@ func words(text []byte) string {
 type acmeDNS struct {
 	service
 	config spec.ACMEDNS
+
+	mu     sync.Mutex                   // guards the following
+	values map[string]map[string]string // that the CA may still look for: by name, and the certificate of each
+	freed  chan struct{}                // closed when a value is no longer looked for
 }
 
-func newACMEDNS(config spec.ACMEDNS) *acmeDNS { return &acmeDNS{newService(), config} }
+// acmeDNSValues is how many values of a name acme-dns keeps.
+const acmeDNSValues = 2
+
+func newACMEDNS(config spec.ACMEDNS) *acmeDNS {
+	return &acmeDNS{service: newService(), config: config, values: map[string]map[string]string{}, freed: make(chan struct{})}
+}
 
 // registration is what acme-dns answers to /register.
 type registration struct {
@@ -98,13 +110,62 @@ func (a *acmeDNS) add(ctx context.Context, r record) error {
 	if address == "" {
 		return &refusal{a.config.AccountFile + " does not say where the server is", "write url beside accountFile"}
 	}
+	if err := a.claim(ctx, r); err != nil {
+		return err
+	}
 	return a.post(ctx, strings.TrimSuffix(address, "/")+"/update", map[string]string{"subdomain": reg.SubDomain, "txt": r.value}, func(req *http.Request) {
 		req.Header.Set("X-Api-User", reg.Username)
 		req.Header.Set("X-Api-Key", reg.Password)
 	})
 }
 
-func (a *acmeDNS) remove(context.Context, record) error { return nil }
+// remove lets others write, for acme-dns removes nothing.
+func (a *acmeDNS) remove(_ context.Context, r record) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.values[r.name], r.value)
+	if len(a.values[r.name]) == 0 {
+		delete(a.values, r.name)
+	}
+	close(a.freed)
+	a.freed = make(chan struct{})
+	return nil
+}
+
+// claim waits until another value of the name pushes out none that the CA may still look for.
+func (a *acmeDNS) claim(ctx context.Context, r record) error {
+	for {
+		freed, others := a.take(r)
+		if len(others) == 0 {
+			return nil
+		}
+		if others[0] == r.certificate && others[len(others)-1] == r.certificate {
+			return &refusal{fmt.Sprintf("more than %d names of this certificate lead to %s, of which acme-dns keeps %[1]d values", acmeDNSValues, r.name),
+				fmt.Sprintf("register %s by itself, and write to the zone: %s CNAME <fulldomain of the answer>", r.proof.Identifier.Value, challengeName(r.proof))}
+		}
+		select {
+		case <-freed:
+		case <-ctx.Done():
+			return fmt.Errorf("%s holds the values of %s, and acme-dns keeps %d", r.name, strings.Join(others, " and "), acmeDNSValues)
+		}
+	}
+}
+
+// take notes a value if there is room. Otherwise it returns whose the others are, sorted, and what is closed when one goes.
+func (a *acmeDNS) take(r record) (freed <-chan struct{}, others []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	values := a.values[r.name]
+	if _, ok := values[r.value]; ok || len(values) < acmeDNSValues {
+		if values == nil {
+			values = map[string]string{}
+			a.values[r.name] = values
+		}
+		values[r.value] = r.certificate
+		return a.freed, nil
+	}
+	return a.freed, slices.Compact(slices.Sorted(maps.Values(values)))
+}
 
 // registration reads that of a domain, or the only one.
 func (a *acmeDNS) registration(domain string) (reg registration, err error) {

@@ -36,7 +36,7 @@ func (f *Folder) Mend() { f.ops = ops{rename: (*os.Root).Rename, remove: (*os.Ro
 func (s *Server) ExemptNone() { s.guard.exempt = func(netip.Addr) bool { return false } }
 
 // AskAt makes d ask the servers of zones at another port than that of DNS.
-func (d *DNS) AskAt(port string) { d.resolver.port = port }
+func (d *DNS) AskAt(port string) { d.locator.port = port }
 
 // Occupy has the program of d run for ever, and wait once more.
 func (d *DNS) Occupy() {

@@ -15,6 +15,8 @@ type Provider struct {
 	File        string
 	TTL         time.Duration // of the records
 	Propagation Propagation
+	Zones       []string // in lower case, at which the search for a record's zone begins; nil: at the public suffix plus one label
+	FollowCNAME *bool    // whether records are written where a CNAME leads; nil: unless a wildcard made it
 	RFC2136     *RFC2136
 	ACMEDNS     *ACMEDNS
 	HTTPReq     *HTTPReq
@@ -32,6 +34,7 @@ type Propagation struct {
 // RFC2136 writes records by dynamic updates (RFC 2136), signed with TSIG (RFC 8945).
 type RFC2136 struct {
 	Server        string // host:port
+	Zone          string // that is updated, in lower case; "": the one that holds the record
 	TSIGKeyName   string // "": updates are not signed
 	TSIGAlgorithm string // such as "hmac-sha256"
 	TSIGKeyFile   string // holds the key in base64, or a file of tsig-keygen
@@ -77,6 +80,10 @@ var providerKind = object(checkProvider,
 		func(p *Provider) **Exec { return &p.Exec }, pointer(execKind)),
 	key("ttl", "of the records",
 		func(p *Provider) *time.Duration { return &p.TTL }, durationKind),
+	key("zones", "zones that the records are in, where no public name server knows them, such as `corp.lan`",
+		func(p *Provider) *[]string { return &p.Zones }, list("a list of zones", dnsZoneKind)),
+	key("followCNAME", "`true` writes a record wherever a CNAME of its name leads, `false` at the name itself; unless given, a CNAME that a wildcard makes is not followed",
+		func(p *Provider) **bool { return &p.FollowCNAME }, pointer(boolKind)),
 	key("propagation", "how acmed makes sure that the CA will see a record",
 		func(p *Provider) *Propagation { return &p.Propagation }, propagationKind),
 )
@@ -100,6 +107,8 @@ func checkProvider(v value, _ *Provider) {
 var rfc2136Kind = object(checkRFC2136,
 	need("the primary server of the zone", key("server", "the server that takes updates; port 53 unless given",
 		func(r *RFC2136) *string { return &r.Server }, dnsServerKind)),
+	key("zone", "the zone that is updated; unless given, the one that holds the record",
+		func(r *RFC2136) *string { return &r.Zone }, dnsZoneKind),
 	key("tsigKeyName", "the name of the TSIG key",
 		func(r *RFC2136) *string { return &r.TSIGKeyName }, word("the name of a key", parseNonEmpty)),
 	key("tsigAlgorithm", "`hmac-sha256`, `hmac-sha384`, `hmac-sha512` or `hmac-sha1`",
