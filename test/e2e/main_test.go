@@ -54,7 +54,7 @@ func prepare() error {
 
 func aptInstall() error {
 	var errs []error
-	for _, tool := range []string{"systemd-nspawn", "debootstrap", "nsenter", "systemd-analyze", "mkfs.ext4", "mkfs.xfs", "certbot", "dehydrated", "lego", "caddy", "lintian", "rpm", "named", "prometheus"} {
+	for _, tool := range []string{"systemd-nspawn", "debootstrap", "nsenter", "systemd-analyze", "mkfs.ext4", "mkfs.xfs", "certbot", "dehydrated", "lego", "caddy", "lintian", "rpm", "named", "prometheus", "knotd", "nsd", "unbound", "pdnsutil"} {
 		_, err := exec.LookPath(tool)
 		errs = append(errs, err)
 	}
@@ -62,7 +62,7 @@ func aptInstall() error {
 	if errors.Join(append(errs, err)...) == nil {
 		return nil
 	}
-	install := []string{"install", "systemd-container", "debootstrap", "util-linux", "e2fsprogs", "xfsprogs", "certbot", "python3-certbot-dns-rfc2136", "dehydrated", "lego", "caddy", "lintian", "rpm", "bind9", "bind9-utils", "prometheus"}
+	install := []string{"install", "systemd-container", "debootstrap", "util-linux", "e2fsprogs", "xfsprogs", "certbot", "python3-certbot-dns-rfc2136", "dehydrated", "lego", "caddy", "lintian", "rpm", "bind9", "bind9-utils", "prometheus", "knot", "nsd", "unbound", "pdns-server", "pdns-backend-lmdb"}
 	return errors.Join(
 		host("apt-get", "update", "-q"),
 		// When this brings a newer systemd, dpkg may stop half-way; the second run ends it.
