@@ -63,7 +63,7 @@ func (u *updates) judge(answer *dns.Msg, name, zone string) error {
 	case dns.RcodeSuccess:
 		return nil
 	case dns.RcodeRefused:
-		return &refusal{says, allow + "a secondary says so too: server is the primary of the zone; and PowerDNS, to a key that it does not know or that TSIG-ALLOW-DNSUPDATE does not name"}
+		return &refusal{says, allow + "a secondary says so too: server is the primary of the zone; and PowerDNS, to a key that it does not know or that TSIG-ALLOW-DNSUPDATE does not name, and when clocks differ"}
 	case dns.RcodeNotAuth:
 		return &refusal{says, "server has to be the primary of the zone, which rfc2136.zone can name; Knot says so of an update that is not signed"}
 	case dns.RcodeNotImplemented:
