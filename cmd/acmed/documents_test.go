@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +75,19 @@ are one document per line, as they happen. When a command fails, stdout may be e
 		}
 	}
 	page(t, "../../docs/json.md", d.b.String())
+}
+
+// TestTheDocumentNamesEveryPhase, in the order of neither package.
+func TestTheDocumentNamesEveryPhase(t *testing.T) {
+	words := readWords(t)["phase"]
+	for _, p := range control.Phases() {
+		if !strings.Contains(words, strconv.Quote(string(p))) {
+			t.Errorf("testdata/words.txt does not name the phase %s", p)
+		}
+	}
+	if n := strings.Count(words, `"`) / 2; n != len(control.Phases()) {
+		t.Errorf("testdata/words.txt names %d phases", n)
+	}
 }
 
 // TestEveryCommandHasADocument wants each command in the table, unless it has none to write.

@@ -153,7 +153,7 @@ func (fake) Deploy(_ context.Context, req control.DeployRequest, report func(con
 		e := control.Event{Time: noon(), Cert: name, Phase: control.Valid, Message: "revision 7 is delivered to all", Done: true, OK: true}
 		switch {
 		case strings.HasPrefix(name, "bad"):
-			e = control.Event{Time: noon(), Cert: name, Phase: control.Deploying, Message: "not delivered", Error: "run push: exited with status 7", Hint: "see what it says", Done: true}
+			e = control.Event{Time: noon(), Cert: name, Phase: control.DeployFailed, Message: "not delivered", Error: "run push: exited with status 7", Hint: "see what it says", Done: true}
 		case req.Now:
 			e.Message = "revision 8 is delivered to all"
 		}

@@ -79,7 +79,7 @@ func parts(line string) []string {
 // well; "": none.
 func paint(word string) string {
 	switch control.Phase(word) {
-	case control.Expired, control.Parked, control.BackingOff, "!!":
+	case control.Expired, control.Parked, control.BackingOff, control.DeployFailed, "!!":
 		return "\x1b[31m"
 	case control.Missing, control.Issuing, control.Renewing, control.Deploying, "?":
 		return "\x1b[33m"

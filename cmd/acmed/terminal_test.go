@@ -94,6 +94,20 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
+// TestEveryPhaseHasAColor, but for the one in which there is nothing to do or to wait for.
+func TestEveryPhaseHasAColor(t *testing.T) {
+	for _, p := range control.Phases() {
+		if got := paint(string(p)); (got == "") != (p == control.Retired) {
+			t.Errorf("%s is painted %q", p, got)
+		}
+	}
+	for _, p := range []control.Phase{control.DeployFailed, control.BackingOff, control.Parked, control.Expired} {
+		if paint(string(p)) != paint("!!") {
+			t.Errorf("%s has not the color of a failure", p)
+		}
+	}
+}
+
 // TestALongURLLeavesTablesReadable has one of 4 KiB in the words of a CA: a list shows none of it on a terminal, and the
 // status all of it.
 func TestALongURLLeavesTablesReadable(t *testing.T) {

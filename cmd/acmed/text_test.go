@@ -84,7 +84,7 @@ func golden(t *testing.T, name, got string) {
 // deliveredCertificate has consumers of every kind, in every state.
 func deliveredCertificate() control.Certificate {
 	c := goodCertificate()
-	c.Phase, c.Held = control.Deploying, in(3*time.Hour)
+	c.Phase, c.Held = control.DeployFailed, in(3*time.Hour)
 	c.Waiting = &control.Revision{Number: 8, Issuer: "letsencrypt", NotAfter: in(89 * day)}
 	c.Targets = []control.Target{
 		{Key: "file /etc/haproxy/certs/www.pem", Accepted: true, Revision: 7, At: in(-day)},

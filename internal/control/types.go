@@ -10,20 +10,21 @@ type Phase string
 
 // The phases of a certificate.
 const (
-	Missing    Phase = "missing"     // there is none yet, and nothing stands in its way
-	Issuing    Phase = "issuing"     // the first one is on order
-	Valid      Phase = "valid"       // it is good, and installed everywhere
-	Renewing   Phase = "renewing"    // it is good, and its successor is due or on order
-	Deploying  Phase = "deploying"   // a consumer has not accepted the newest revision yet
-	BackingOff Phase = "backing-off" // the last attempt did not work; the next has a time
-	Parked     Phase = "parked"      // it cannot work until the spec, the account or the CA changes
-	Expired    Phase = "expired"     // it ended before its successor came
-	Retired    Phase = "retired"     // its spec is gone: it is kept, and not renewed
+	Missing      Phase = "missing"       // there is none yet, and nothing stands in its way
+	Issuing      Phase = "issuing"       // the first one is on order
+	Valid        Phase = "valid"         // it is good, and installed everywhere
+	Renewing     Phase = "renewing"      // it is good, and its successor is due or on order
+	Deploying    Phase = "deploying"     // a target does not have the newest revision yet, and none has failed
+	DeployFailed Phase = "deploy-failed" // the last deployment to a target failed; the next has a time
+	BackingOff   Phase = "backing-off"   // the last attempt did not work; the next has a time
+	Parked       Phase = "parked"        // it cannot work until the spec, the account or the CA changes
+	Expired      Phase = "expired"       // it ended before its successor came
+	Retired      Phase = "retired"       // its spec is gone: it is kept, and not renewed
 )
 
 // Phases are all of them, what needs somebody first.
 func Phases() []Phase {
-	return []Phase{Expired, Parked, BackingOff, Deploying, Missing, Issuing, Renewing, Valid, Retired}
+	return []Phase{Expired, Parked, BackingOff, DeployFailed, Deploying, Missing, Issuing, Renewing, Valid, Retired}
 }
 
 // Summary is one line of `acmed list`.

@@ -56,7 +56,7 @@ func (a api) delivery(name string, asked time.Time, wait bool) control.Event {
 		e.Message, e.Error, e.Hint, e.Done = notDelivered+", next try at "+clock(f.RetryAt), s.Stuck, f.Hint, true
 	case s.Behind == 0 && (s.Why == reconcile.Window || s.Why == reconcile.Held):
 		e.Message, e.Done, e.OK = fmt.Sprintf("revision %d is delivered; the next goes live at %s: %s", live.Number, clock(s.Until), reasonText(s.View)), true, true
-	case s.Behind == 0 && s.Phase != reconcile.PhaseDeploying:
+	case s.Behind == 0 && s.Phase != reconcile.PhaseDeploying && s.Phase != reconcile.PhaseDeployFailed:
 		e.Message, e.Done, e.OK = fmt.Sprintf("revision %d is delivered to all", live.Number), true, true
 	case wait:
 		e.Message = fmt.Sprintf("revision %d: %s left", live.Number, plural(s.Behind, "target"))

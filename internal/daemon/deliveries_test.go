@@ -124,7 +124,7 @@ func TestWhatKeepsACertificateFromItsConsumers(t *testing.T) {
 	}
 	eventually(t, "the check refuses it", func() bool { return s.status(www).Waiting != nil && s.list()[www].Error != "" })
 	c := s.status(www)
-	if c.Current.Number != 1 || c.Waiting.Number != 2 || c.Phase != control.Deploying || s.read("out/key.pem") != first {
+	if c.Current.Number != 1 || c.Waiting.Number != 2 || c.Phase != control.DeployFailed || s.read("out/key.pem") != first {
 		t.Errorf("revision %d is live, %d waits, it is %s", c.Current.Number, c.Waiting.Number, c.Phase)
 	}
 	if e := s.deploy(false); e.OK || !strings.HasPrefix(e.Message, "not delivered, next try at ") || !strings.Contains(e.Error, "exited with status 1") || e.Hint == "" {

@@ -2,6 +2,7 @@ package daemon_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +96,23 @@ func TestTheNextActionIsWhatAnOperatorWouldCallIt(t *testing.T) {
 		if a := daemon.NextAction(reconcile.View{Why: why}, now); a.Reason == "" {
 			t.Errorf("%s has no words", why)
 		}
+	}
+}
+
+// TestThePhasesAreTheSameEverywhere compares those of reconcile with those that the socket knows.
+func TestThePhasesAreTheSameEverywhere(t *testing.T) {
+	t.Parallel()
+	var decided, told []string
+	for _, p := range reconcile.Phases() {
+		decided = append(decided, string(p))
+	}
+	for _, p := range control.Phases() {
+		told = append(told, string(p))
+	}
+	slices.Sort(decided)
+	slices.Sort(told)
+	if !slices.Equal(decided, told) {
+		t.Errorf("reconcile has %v, control %v", decided, told)
 	}
 }
 

@@ -65,7 +65,7 @@ func newFleet(n int) fleet {
 		case 3:
 			s = control.Summary{Name: s.Name, Names: []string{"*.example.com", "example.com", "a.example.com"}, MoreNames: 7, Issuer: "letsencrypt", Phase: control.Missing, Next: now, Reason: "there is no certificate yet"}
 		case 4:
-			s.Phase, s.Problem, s.Error = control.Deploying, true, "reload nginx.service: the job failed"
+			s.Phase, s.Problem, s.Error = control.DeployFailed, true, "reload nginx.service: the job failed"
 			s.Next, s.Reason = now.Add(time.Minute), "a consumer has not accepted it"
 		case 5:
 			s.Phase, s.Problem, s.Reason = control.Parked, true, "it cannot work until something changes; tried once a day"

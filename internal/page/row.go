@@ -71,7 +71,7 @@ func classOf(p control.Phase, problem bool) string {
 	switch {
 	case p == control.Expired:
 		return "bad"
-	case problem, p == control.Parked, p == control.BackingOff:
+	case problem, p == control.Parked, p == control.BackingOff, p == control.DeployFailed:
 		return "warn"
 	case p == control.Valid:
 		return "good"

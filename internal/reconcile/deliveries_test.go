@@ -73,7 +73,7 @@ func TestAFailedDeliveryIsRetriedUntilItWorks(t *testing.T) {
 		w.want(consumedCert())
 		w.run()
 		time.Sleep(5 * time.Second)
-		w.expect("www", reconcile.PhaseDeploying, reconcile.Undelivered)
+		w.expect("www", reconcile.PhaseDeployFailed, reconcile.Undelivered)
 		c.expect("file /a 1", "check 1", "reload a.service 1") // and not again
 		if v := w.view("www"); v.Behind != 1 || v.Stuck != "run push: exited with status 7" || v.Error != "" {
 			t.Errorf("view: %+v", v)
@@ -103,6 +103,47 @@ func TestAFailedDeliveryIsRetriedUntilItWorks(t *testing.T) {
 	})
 }
 
+// TestARetryDoesNotHideAFailedDeployment wants an alert to see one phase from the first failure until it works.
+func TestARetryDoesNotHideAFailedDeployment(t *testing.T) {
+	for _, target := range []string{"file /a", "check", "reload a.service", "run push", ""} { // "": none could be tried
+		t.Run(target, func(t *testing.T) {
+			bubble(t, acmetest.Config{}, func(w *world) {
+				c := newConsumers(w)
+				c.fail(target, "it failed")
+				w.deliver = func(d reconcile.Delivery) { // takes so long that a list shows it
+					go func() {
+						time.Sleep(time.Second)
+						c.deliver(d)
+					}()
+				}
+				if target == "" {
+					c.refusal = "the helper does not answer"
+				}
+				w.want(consumedCert())
+				w.run()
+				time.Sleep(5 * time.Second)
+				views, stop := w.reconciler.Watch("www")
+				defer stop()
+				tried := false
+				for asked := c.count(); c.count() < asked+3; {
+					v := <-views
+					tried = tried || v.Why == reconcile.Delivering
+					if v.Phase != reconcile.PhaseDeployFailed {
+						t.Errorf("it is %s: %+v", v.Phase, v)
+						break
+					}
+				}
+				if !tried {
+					t.Error("no retry was seen")
+				}
+				c.mend(target)
+				time.Sleep(2 * time.Hour)
+				w.expect("www", reconcile.PhaseValid, reconcile.NotDue)
+			})
+		})
+	}
+}
+
 func TestNobodyCanBeAsked(t *testing.T) {
 	bubble(t, acmetest.Config{}, func(w *world) {
 		c := newConsumers(w)
@@ -110,7 +151,7 @@ func TestNobodyCanBeAsked(t *testing.T) {
 		w.want(consumedCert())
 		w.run()
 		time.Sleep(time.Hour)
-		w.expect("www", reconcile.PhaseDeploying, reconcile.Undelivered)
+		w.expect("www", reconcile.PhaseDeployFailed, reconcile.Undelivered)
 		if r := w.record("www").Refused; r == nil || r.Hint != "mend it" || r.Count < 3 {
 			t.Errorf("the record says %+v", r)
 		}
@@ -129,7 +170,7 @@ func TestARevisionThatItsCheckRefusesIsTakenBack(t *testing.T) {
 		c.fail("check", "exited with status 1")
 		w.renew()
 		time.Sleep(5 * time.Second)
-		w.expect("www", reconcile.PhaseDeploying, reconcile.Refused)
+		w.expect("www", reconcile.PhaseDeployFailed, reconcile.Refused)
 		live := func(want int) {
 			t.Helper()
 			if n, err := w.store.Live("www"); err != nil || n != want {
@@ -334,7 +375,7 @@ func TestAUnitThatEndedIsRememberedUntilItHasAccepted(t *testing.T) {
 				w.want(consumedCert())
 				w.run()
 				time.Sleep(5 * time.Second)
-				w.expect("www", reconcile.PhaseDeploying, reconcile.Undelivered)
+				w.expect("www", reconcile.PhaseDeployFailed, reconcile.Undelivered)
 				if flags := c.last(); flags != "" {
 					t.Errorf("the first delivery says %q", flags)
 				}

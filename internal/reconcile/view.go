@@ -20,20 +20,23 @@ type Phase string
 
 // The phases.
 const (
-	PhaseMissing   Phase = "missing"     // no certificate yet, and none on its way
-	PhaseIssuing   Phase = "issuing"     // the first is being ordered
-	PhaseValid     Phase = "valid"       // nothing to do
-	PhaseRenewing  Phase = "renewing"    // the next is being ordered; the present one is served
-	PhaseDeploying Phase = "deploying"   // a revision waits to be handed out
-	PhaseBackoff   Phase = "backing-off" // the last attempt failed, or the CA asked for patience
-	PhaseParked    Phase = "parked"      // it cannot work until something changes
-	PhaseExpired   Phase = "expired"     // the last certificate is past its end
-	PhaseRetired   Phase = "retired"     // its spec is gone
+	PhaseMissing      Phase = "missing"       // no certificate yet, and none on its way
+	PhaseIssuing      Phase = "issuing"       // the first is being ordered
+	PhaseValid        Phase = "valid"         // nothing to do
+	PhaseRenewing     Phase = "renewing"      // the next is being ordered; the present one is served
+	PhaseDeploying    Phase = "deploying"     // a revision is being deployed, or waits for it
+	PhaseDeployFailed Phase = "deploy-failed" // the last deployment of a revision failed
+	PhaseBackoff      Phase = "backing-off"   // the last attempt failed, or the CA asked for patience
+	PhaseParked       Phase = "parked"        // it cannot work until something changes
+	PhaseExpired      Phase = "expired"       // the last certificate is past its end
+	PhaseRetired      Phase = "retired"       // its spec is gone
 )
 
 // Phases are all of them, in the order of a certificate's life.
 func Phases() []Phase {
-	return []Phase{PhaseMissing, PhaseIssuing, PhaseValid, PhaseRenewing, PhaseDeploying, PhaseBackoff, PhaseParked, PhaseExpired, PhaseRetired}
+	return []Phase{
+		PhaseMissing, PhaseIssuing, PhaseValid, PhaseRenewing, PhaseDeploying, PhaseDeployFailed, PhaseBackoff, PhaseParked, PhaseExpired, PhaseRetired,
+	}
 }
 
 // View is the line of the list: all that is kept in memory of a certificate.
@@ -66,7 +69,7 @@ type View struct {
 }
 
 func newView(name string, in Input, d Decision, now time.Time) View {
-	v := View{Name: name, Phase: phase(in, d, now), Issuer: d.Issuer, Do: d.Do, Why: d.Why, Detail: d.Detail, Next: d.At, Until: d.Until}
+	v := View{Name: name, Issuer: d.Issuer, Do: d.Do, Why: d.Why, Detail: d.Detail, Next: d.At, Until: d.Until}
 	v.Standing, v.Retirement = in.Placeholder != nil, retirement(&in)
 	if is := in.Have.Serving(); is != nil {
 		v.Revision, v.NotAfter, v.Committed = is.Number, is.NotAfter, is.Committed
@@ -82,6 +85,7 @@ func newView(name string, in Input, d Decision, now time.Time) View {
 		v.Renewal, _ = Due(&in, now)
 		v.deliveries(&in, now)
 	}
+	v.Phase = phase(in, d, v.Stuck != "", now)
 	if issuer, f := LastFailure(in.Have); f.Count > 0 {
 		v.Error, v.Hint, v.ErrorAt = Describe(f), f.Hint, f.At
 		v.Said = d.Why == IssuerHold && issuer == d.Issuer && sameWords(f.Detail, d.Detail)
@@ -128,21 +132,26 @@ func (v *View) deliveries(in *Input, now time.Time) {
 	}
 }
 
-func phase(in Input, d Decision, now time.Time) Phase {
+// phase derives the phase. stuck reports whether a target failed and has not accepted a revision since: a retry does not
+// change the phase before it has worked.
+func phase(in Input, d Decision, stuck bool, now time.Time) Phase {
 	is := in.Have.Serving()
+	deploying := slices.Contains([]Action{Activate, Withdraw, Deploy}, d.Do) || slices.Contains([]Reason{Window, Refused, Delivering, Undelivered}, d.Why)
 	switch {
 	case in.Want == nil:
 		return PhaseRetired
 	case is != nil && now.After(is.NotAfter):
 		return PhaseExpired
-	case d.Do == Activate, d.Do == Withdraw, d.Do == Deploy:
+	case deploying && !stuck:
 		return PhaseDeploying
-	case slices.Contains([]Reason{Window, Refused, Delivering, Undelivered}, d.Why):
-		return PhaseDeploying
+	case deploying:
+		return PhaseDeployFailed
 	case d.Why == Parked, d.Why == ClockBehind:
 		return PhaseParked
 	case d.Why == BackingOff, d.Why == IssuerHold:
 		return PhaseBackoff
+	case stuck:
+		return PhaseDeployFailed
 	case d.Why == NotDue, d.Do == PollARI, d.Why == Held && is != nil:
 		return PhaseValid
 	case is == nil && (d.Why == AwaitingCA || d.Do == Issue || d.Do == Resume):

@@ -32,7 +32,7 @@ import (
 var fireLive = []string{
 	"AcmedCertificateExpired", "AcmedCertificateExpiring", "AcmedCertificateFailing", "AcmedCertificateMissing",
 	"AcmedCertificateRetired", "AcmedCertificateRevoked",
-	"AcmedCertificatesExpiring", "AcmedDeployBehind", "AcmedDown", "AcmedIssuerOnHold", "AcmedNotificationsFail",
+	"AcmedCertificatesExpiring", "AcmedDeployBehind", "AcmedDeployFailed", "AcmedDown", "AcmedIssuerOnHold", "AcmedNotificationsFail",
 	"AcmedPanics", "AcmedRemovalsHeld", "AcmedRetiredServed", "AcmedSchedulerStalled", "AcmedServedDiffers", "AcmedSpecBroken",
 }
 
