@@ -217,8 +217,8 @@ type Info struct {
 	Started      time.Time     `json:"started"`
 	Config       string        `json:"config"` // path of acmed.yaml
 	StateDir     string        `json:"stateDir"`
-	Certificates int           `json:"certificates"`
-	Phases       map[Phase]int `json:"phases"`
+	Certificates int           `json:"certificates"` // that acmed list shows: with a spec, with an invalid spec alone, or retired
+	Phases       map[Phase]int `json:"phases"`       // how many of them are in each phase
 	LastReload   time.Time     `json:"lastReload,omitzero"`
 	HTTP01       string        `json:"http01"`                 // who answers http-01, in a few words
 	AdminProblem string        `json:"adminProblem,omitempty"` // why metrics and status page are not served; "": they are, or are off

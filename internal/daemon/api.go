@@ -30,10 +30,8 @@ var (
 func (a api) List(context.Context) ([]control.Summary, error) {
 	set, bad := a.d.specs.set(), a.d.specs.bad()
 	out := a.listed(set.Len()+len(bad), func(reconcile.View, *spec.Problem) bool { return true })
-	for _, v := range a.d.reconciler.Retired() {
-		if v.Revision > 0 && set.Certificate(v.Name) == nil && bad[v.Name] == nil {
-			out = append(out, retired(v))
-		}
+	for _, v := range a.d.retiredViews() {
+		out = append(out, retired(v))
 	}
 	slices.SortFunc(out, func(a, b control.Summary) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
@@ -117,16 +115,11 @@ func (a api) unknown(name string) error {
 func (a api) Info(context.Context) (control.Info, error) {
 	d := a.d
 	set, settings := d.specs.set(), d.specs.settings()
-	counts, _ := d.reconciler.Counts()
+	phases, all := d.counted()
 	info := control.Info{
 		Version: d.version, PID: os.Getpid(), Started: d.started, Config: settings.File, StateDir: settings.StateDir,
-		Certificates: set.Len(), Phases: map[control.Phase]int{}, LastReload: d.specs.lastLoad(), HTTP01: d.answers.Load().text,
+		Certificates: all, Phases: phases, LastReload: d.specs.lastLoad(), HTTP01: d.answers.Load().text,
 		Problems: wireProblems(d.specs.problems()), Held: wireHeld(set.Held), AdminProblem: d.admin.trouble(),
-	}
-	for p, n := range counts {
-		if n > 0 {
-			info.Phases[control.Phase(p)] = n
-		}
 	}
 	return info, nil
 }

@@ -22,7 +22,7 @@ func AdminHandler(lastTurn time.Time, ready bool) http.Handler {
 	return adminHandler(http.NotFoundHandler(), http.NotFoundHandler(), func() time.Time { return lastTurn }, func() bool { return ready })
 }
 
-func StatusLine(total int, counts map[reconcile.Phase]int, problems []*spec.Problem, held *spec.Held, http01 string) string {
+func StatusLine(total int, counts map[control.Phase]int, problems []*spec.Problem, held *spec.Held, http01 string) string {
 	return statusLine(total, counts, problems, held, http01)
 }
 

@@ -31,8 +31,8 @@ func (d *daemon) reportStatus(ctx context.Context) error {
 
 func (d *daemon) statusLine() string {
 	set := d.specs.set()
-	counts, _ := d.reconciler.Counts()
-	line := statusLine(set.Len(), counts, d.specs.problems(), set.Held, d.answers.Load().trouble)
+	counts, all := d.counted()
+	line := statusLine(all, counts, d.specs.problems(), set.Held, d.answers.Load().trouble)
 	if d.admin.trouble() != "" {
 		line = "metrics and status page not served; " + line
 	}
@@ -70,7 +70,7 @@ func (d *daemon) nextLine(now time.Time) string {
 
 // statusLine is the state of everything in one line. What somebody should look at comes first: systemd shows the
 // beginning of a long line.
-func statusLine(total int, counts map[reconcile.Phase]int, problems []*spec.Problem, held *spec.Held, http01 string) string {
+func statusLine(total int, counts map[control.Phase]int, problems []*spec.Problem, held *spec.Held, http01 string) string {
 	var parts []string
 	if len(problems) > 0 {
 		parts = append(parts, problemsLine(problems))
@@ -83,8 +83,8 @@ func statusLine(total int, counts map[reconcile.Phase]int, problems []*spec.Prob
 	}
 	var phases []string
 	for _, p := range reconcile.Phases() {
-		if counts[p] > 0 {
-			phases = append(phases, fmt.Sprintf("%d %s", counts[p], p))
+		if n := counts[control.Phase(p)]; n > 0 {
+			phases = append(phases, fmt.Sprintf("%d %s", n, p))
 		}
 	}
 	certificates := plural(total, "certificate")

@@ -2,6 +2,7 @@ package daemon_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -25,20 +26,20 @@ func TestTheStatusLinePutsTroubleFirst(t *testing.T) {
 	}
 	for want, c := range map[string]struct {
 		total    int
-		counts   map[reconcile.Phase]int
+		counts   map[control.Phase]int
 		problems []*spec.Problem
 		held     *spec.Held
 		http01   string
 	}{
 		"0 certificates":                                         {},
-		"1 certificate: 1 valid":                                 {total: 1, counts: map[reconcile.Phase]int{reconcile.PhaseValid: 1, reconcile.PhaseExpired: 0}},
-		"3 certificates: 2 valid, 1 parked":                      {total: 3, counts: map[reconcile.Phase]int{reconcile.PhaseParked: 1, reconcile.PhaseValid: 2}},
+		"1 certificate: 1 valid":                                 {total: 1, counts: map[control.Phase]int{control.Valid: 1, control.Expired: 0}},
+		"3 certificates: 2 valid, 1 parked":                      {total: 3, counts: map[control.Phase]int{control.Parked: 1, control.Valid: 2}},
 		"problem in acmed.yaml:7; 0 certificates":                {problems: []*spec.Problem{problem("acmed.yaml", 7)}},
 		"problem in certs.d; 0 certificates":                     {problems: []*spec.Problem{problem("certs.d", 0)}},
 		"50 problems, first in 0.yaml:3; 0 certificates":         {problems: many},
 		"4 removals held; 4 certificates":                        {total: 4, held: &spec.Held{Certificates: []string{"a", "b", "c"}, Issuers: []string{"x"}}},
 		"http-01: nobody answers on port 80; 0 certificates":     {http01: "nobody answers on port 80"},
-		"problem in a; 1 removal held; 1 certificate: 1 expired": {total: 1, counts: map[reconcile.Phase]int{reconcile.PhaseExpired: 1}, problems: []*spec.Problem{problem("a", 0)}, held: &spec.Held{Certificates: []string{"a"}}},
+		"problem in a; 1 removal held; 1 certificate: 1 expired": {total: 1, counts: map[control.Phase]int{control.Expired: 1}, problems: []*spec.Problem{problem("a", 0)}, held: &spec.Held{Certificates: []string{"a"}}},
 	} {
 		if got := daemon.StatusLine(c.total, c.counts, c.problems, c.held, c.http01); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
@@ -113,6 +114,37 @@ func TestThePhasesAreTheSameEverywhere(t *testing.T) {
 	slices.Sort(told)
 	if !slices.Equal(decided, told) {
 		t.Errorf("reconcile has %v, control %v", decided, told)
+	}
+}
+
+// TestEveryPlaceCountsTheSameCertificates has one that is valid, one that fails, a spec that was never valid, one that was, one
+// that is retired, and a spec whose certificate no visit has seen.
+func TestEveryPlaceCountsTheSameCertificates(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, acmetest.Config{})
+	for _, name := range []string{"a.example.com", "b.example.com", "c.example.com", "d.example.com"} {
+		s.spec(name, "")
+	}
+	s.spec("bad.example.com", "dnsName: x\n")
+	s.ca.FailValidation("b.example.com", "dns", "no A record")
+	s.start()
+	s.await("a.example.com", 1)
+	s.await("c.example.com", 1)
+	s.await("d.example.com", 1)
+	s.remove("c.example.com")
+	s.spec("d.example.com", "dnsName: x\n")
+	s.reload(false)
+	eventually(t, "c is retired and b has failed", func() bool {
+		l := s.list()
+		return l["c.example.com"].Phase == control.Retired && l["b.example.com"].Phase == control.BackingOff && l["d.example.com"].Problem
+	})
+	want := map[control.Phase]int{}
+	for _, c := range s.list() {
+		want[c.Phase]++
+	}
+	info := s.info()
+	if len(s.list()) != 5 || info.Certificates != 5 || !maps.Equal(info.Phases, want) || want[control.Parked] != 1 || want[control.Retired] != 1 {
+		t.Errorf("the list has %v, and status counts %d: %v", want, info.Certificates, info.Phases)
 	}
 }
 
