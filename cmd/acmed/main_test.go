@@ -227,7 +227,7 @@ func (f fake) RolloverAccount(ctx context.Context, req control.AccountRequest) (
 
 func (fake) Rollback(_ context.Context, req control.RollbackRequest) (control.RollbackResult, error) {
 	if req.Name != "www.example.com" {
-		return control.RollbackResult{}, &control.Error{Code: control.Conflict, Message: "going back from revision 1: there is no older one"}
+		return control.RollbackResult{}, &control.Error{Code: control.Conflict, Message: "rolling back " + req.Name + ": no older revision: revision 1 is the only one", Hint: "acmed renew " + req.Name + " replaces the certificate"}
 	}
 	return control.RollbackResult{Revision: 6}, nil
 }

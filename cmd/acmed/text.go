@@ -139,8 +139,22 @@ func writePlans(b *strings.Builder, c control.Certificate, now time.Time) {
 		field(b, "next", cmp.Or(c.Next.Reason, "nothing is planned"))
 		return
 	}
-	field(b, "held until", moment(c.Held, now))
+	writeHold(b, c, now)
 	field(b, "next", joined(": ", c.Next.Do+" "+moment(c.Next.At, now), c.Next.Reason))
+}
+
+// writeHold writes what the operator has decided about the active revision, and what ends that.
+func writeHold(b *strings.Builder, c control.Certificate, now time.Time) {
+	ends := "; acmed unhold " + c.Name + " ends that now"
+	if !c.RolledBack.IsZero() && c.Current != nil {
+		field(b, "rolled back", fmt.Sprintf("to revision %d by acmed rollback, %s", c.Current.Number, moment(c.RolledBack, now)))
+	}
+	if w := c.Waiting; w != nil && !c.RolledBack.IsZero() {
+		ends = fmt.Sprintf("; then revision %d is active again", w.Number) + ends
+	}
+	if !c.Held.IsZero() {
+		field(b, "held until", moment(c.Held, now)+ends)
+	}
 }
 
 // sourceText says who chose the instant of a renewal.

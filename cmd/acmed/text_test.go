@@ -33,6 +33,7 @@ func TestGolden(t *testing.T) {
 		"status-good":        certificateText(good, noon()),
 		"status-bad":         certificateText(bad, noon()),
 		"status-targets":     certificateText(deliveredCertificate(), noon()),
+		"status-rolled-back": certificateText(rolledBackCertificate(), noon()),
 		"status-missing":     certificateText(control.Certificate{Name: "new.example.com", Phase: control.Missing, DNSNames: []string{"new.example.com"}, SpecFile: "new.example.com.yaml"}, noon()),
 		"status-placeholder": certificateText(control.Certificate{Name: "new.example.com", Phase: control.Missing, DNSNames: []string{"new.example.com"}, Placeholder: true, Live: "/var/lib/acmed/live/new.example.com", SpecFile: "new.example.com.yaml"}, noon()),
 		"overview":           overviewText(overview{sampleInfo(), (&filter{failing: true}).apply(summaries(), noon())}, noon()),
@@ -95,6 +96,15 @@ func deliveredCertificate() control.Certificate {
 		{Key: "probe 127.0.0.1:443"},
 		{Key: "probe 127.0.0.1:25 smtp", Accepted: true, Revision: 7, At: in(-day), Served: in(60 * day)},
 	}
+	return c
+}
+
+// rolledBackCertificate is at an older revision by the operator's wish.
+func rolledBackCertificate() control.Certificate {
+	c := goodCertificate()
+	c.Held, c.RolledBack = in(23*time.Hour), in(-time.Hour)
+	c.Waiting = &control.Revision{Number: 8, Issuer: "letsencrypt", NotAfter: in(89 * day)}
+	c.Next = control.Action{Do: "activate", At: c.Held, Reason: "rolled back to revision 7"}
 	return c
 }
 

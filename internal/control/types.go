@@ -88,6 +88,7 @@ type Certificate struct {
 	Notes       []string  `json:"notes,omitempty"`       // what the operator should know besides
 	Waiting     *Revision `json:"waiting,omitempty"`     // newer than Current and not live yet; nil: Current is the newest
 	Held        time.Time `json:"held,omitzero"`         // left as it is until then; zero: not held
+	RolledBack  time.Time `json:"rolledBack,omitzero"`   // when acmed rollback made Current active in place of Waiting; zero: not
 	Targets     []Target  `json:"targets,omitempty"`     // its consumers, in the order in which they are served
 	Refused     *Setback  `json:"refused,omitempty"`     // why no consumer could be served; nil: they could
 

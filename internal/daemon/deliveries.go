@@ -95,6 +95,10 @@ func (a api) Rollback(ctx context.Context, req control.RollbackRequest) (control
 		return control.RollbackResult{}, err
 	}
 	n, err := a.d.reconciler.Rollback(ctx, req.Name, req.Until)
+	if errors.Is(err, reconcile.ErrNoOlder) {
+		return control.RollbackResult{}, &control.Error{Code: control.Conflict, Message: err.Error(),
+			Hint: fmt.Sprintf("acmed renew %[1]s replaces the certificate; acmed hold %[1]s --until TIME keeps it", req.Name)}
+	}
 	return control.RollbackResult{Revision: n}, asConflict(err)
 }
 

@@ -156,8 +156,10 @@ func TestHoldAndRollBack(t *testing.T) {
 	t.Parallel()
 	s := newDelivering(t)
 	in := func(d time.Duration) time.Time { return time.Now().Add(d) }
-	if _, err := s.run.Rollback(t.Context(), control.RollbackRequest{Name: www, Until: in(time.Hour)}); err == nil {
-		t.Error("it went back from the first revision")
+	_, err := s.run.Rollback(t.Context(), control.RollbackRequest{Name: www, Until: in(time.Hour)})
+	if e, ok := errors.AsType[*control.Error](err); !ok || e.Code != control.Conflict || !strings.Contains(e.Message, "revision 1 is the only one") ||
+		!strings.Contains(e.Hint, "acmed renew "+www) || strings.Contains(e.Hint, "journal") {
+		t.Errorf("it goes back from the first revision: %v", err)
 	}
 	s.renewed()
 	s.delivered(2)
@@ -165,13 +167,20 @@ func TestHoldAndRollBack(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 	s.delivered(1)
-	if c := s.status(www); c.Held.IsZero() || c.Waiting == nil || c.Waiting.Number != 2 || !strings.HasPrefix(c.Next.Reason, "held") {
+	c := s.status(www)
+	if c.Held.IsZero() || c.Waiting == nil || c.Waiting.Number != 2 || time.Since(c.RolledBack) > time.Minute {
 		t.Errorf("%+v", c)
+	}
+	if c.Next.Do != "activate" || !c.Next.At.Equal(c.Held) || c.Next.Reason != "rolled back to revision 1" || s.list()[www].Reason != c.Next.Reason {
+		t.Errorf("next: %+v, and in the list %q", c.Next, s.list()[www].Reason)
 	}
 	if err := s.run.Hold(t.Context(), control.HoldRequest{Name: www}); err != nil {
 		t.Error(err)
 	}
 	s.delivered(2)
+	if c := s.status(www); !c.RolledBack.IsZero() {
+		t.Errorf("the newest revision is active, and it is rolled back since %v", c.RolledBack)
+	}
 	for name, until := range map[string]time.Time{"nobody": in(time.Hour), www: in(-time.Hour)} {
 		if err := s.run.Hold(t.Context(), control.HoldRequest{Name: name, Until: until}); err == nil {
 			t.Errorf("%s is held until %v", name, until)

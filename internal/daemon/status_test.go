@@ -81,6 +81,12 @@ func TestTheNextActionIsWhatAnOperatorWouldCallIt(t *testing.T) {
 			reconcile.View{Do: reconcile.Wait, Why: reconcile.Parked, Next: next, Detail: "no file of issuers.d defines the issuers of its spec"}, control.Action{Do: "issue", At: next, Reason: "no file of issuers.d defines the issuers of its spec"}},
 		"a wrong clock says what to do": {
 			reconcile.View{Do: reconcile.Wait, Why: reconcile.ClockBehind, Next: next, Detail: "set the clock"}, control.Action{Do: "issue", At: next, Reason: "set the clock"}},
+		"a rollback ends with the newest revision": {
+			reconcile.View{Revision: 1, Newest: 2, Do: reconcile.Wait, Why: reconcile.Held, Until: next, RolledBack: now}, control.Action{Do: "activate", At: next, Reason: "rolled back to revision 1"}},
+		"so does a hold that a newer revision waits for": {
+			reconcile.View{Revision: 3, Newest: 4, Do: reconcile.Wait, Why: reconcile.Held, Until: next}, control.Action{Do: "activate", At: next, Reason: "held: left as it is until then"}},
+		"a hold of the newest ends with a renewal": {
+			reconcile.View{Revision: 2, Newest: 2, Do: reconcile.Wait, Why: reconcile.Held, Until: next}, control.Action{Do: "renew", At: next, Reason: "held: left as it is until then"}},
 		"nothing follows when the spec is gone": {
 			reconcile.View{Phase: reconcile.PhaseRetired, Revision: 1, Why: reconcile.Unwanted}, control.Action{Reason: "its spec is gone"}},
 	} {

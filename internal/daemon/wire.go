@@ -114,7 +114,9 @@ func nextAction(v reconcile.View, now time.Time) control.Action {
 	case v.Do == reconcile.Activate, v.Why == reconcile.Window, v.Why == reconcile.Refused:
 		a.Do, a.At = "activate", later(v.Until, now)
 	case v.Why == reconcile.Held && !v.Until.IsZero():
-		a.At = v.Until
+		if a.At = v.Until; v.Revision < v.Newest {
+			a.Do = "activate"
+		}
 	case v.Do == reconcile.Deploy, v.Why == reconcile.Delivering, v.Why == reconcile.Undelivered:
 		a.Do, a.At = "deploy", later(v.Until, now)
 	case v.Why == reconcile.AwaitingCA:
@@ -172,6 +174,9 @@ func waitText(v reconcile.View) string {
 	case reconcile.Refused:
 		return "the check failed with the newest revision; the one before is live"
 	case reconcile.Held:
+		if !v.RolledBack.IsZero() {
+			return fmt.Sprintf("rolled back to revision %d", v.Revision)
+		}
 		return "held: left as it is until then"
 	case reconcile.Behind, reconcile.Delivering:
 		return "its consumers are being served"
@@ -214,6 +219,7 @@ func certificate(s reconcile.Status, stateDir string, bad *spec.Problem, now tim
 	if held := s.Record.Held; held.After(now) {
 		c.Held = held
 	}
+	c.RolledBack = s.RolledBack
 	if live := s.Record.Serving(); live != nil {
 		c.Live, c.Current = filepath.Join(stateDir, "live", s.Name), wireRevision(live, s.Record)
 		if is := s.Record.Issued; is.Number > live.Number {

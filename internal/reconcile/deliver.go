@@ -190,7 +190,7 @@ func (v *visit) activate() error {
 	if err := v.r.store.Activate(v.name, rev.Number); err != nil {
 		return err
 	}
-	v.in.Live, v.in.Have.Live, v.in.Have.Hurried = rev.Number, nil, time.Time{}
+	v.in.Live, v.in.Have.Live, v.in.Have.Hurried, v.in.Have.RolledBack = rev.Number, nil, time.Time{}, time.Time{}
 	v.changed(durably)
 	v.log.Info("activated revision", fieldIssuer(rev.Issuer), zap.Int("revision", rev.Number), zap.Time("notAfter", rev.NotAfter))
 	if err := v.r.store.Prune(v.name, v.r.keep); err != nil {

@@ -2,7 +2,10 @@ package reconcile_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -308,8 +311,8 @@ func TestAHoldLeavesACertificateAsItIs(t *testing.T) {
 func TestARollbackServesTheRevisionBefore(t *testing.T) {
 	delivering(t, func(w *world, c *consumers) {
 		back := func() (int, error) { return w.reconciler.Rollback(w.t.Context(), "www", time.Now().Add(day)) }
-		if _, err := back(); err == nil {
-			t.Error("it went back from the first revision")
+		if _, err := back(); !errors.Is(err, reconcile.ErrNoOlder) || !strings.Contains(err.Error(), "revision 1 is the only one") {
+			t.Errorf("it goes back from the first revision: %v", err)
 		}
 		w.renew()
 		time.Sleep(time.Minute)
@@ -323,6 +326,9 @@ func TestARollbackServesTheRevisionBefore(t *testing.T) {
 		w.run()
 		time.Sleep(20 * time.Hour)
 		w.expect("www", reconcile.PhaseValid, reconcile.Held)
+		if v := w.view("www"); v.Revision != 1 || v.Newest != 2 || time.Since(v.RolledBack).Truncate(time.Hour) != 20*time.Hour {
+			t.Errorf("after a restart it is rolled back since %v: %+v", v.RolledBack, v)
+		}
 		if n, _ := w.store.Live("www"); n != 1 || w.orders() != 2 {
 			t.Errorf("revision %d is live after %d orders", n, w.orders())
 		}
@@ -330,6 +336,43 @@ func TestARollbackServesTheRevisionBefore(t *testing.T) {
 		c.expect("file /a 2", "check 2", "reload a.service 2", "run push 2")
 		if served := c.take(); slices.Contains(served, "check 3") {
 			t.Errorf("it was renewed: %v", served)
+		}
+		if v := w.view("www"); v.Revision != 2 || !v.RolledBack.IsZero() {
+			t.Errorf("revision %d is live, and rolled back since %v", v.Revision, v.RolledBack)
+		}
+	})
+}
+
+// TestARollbackSaysWhyThereIsNothingOlder has older revisions of no use, or no revision.
+func TestARollbackSaysWhyThereIsNothingOlder(t *testing.T) {
+	bubble(t, acmetest.Config{OrderGap: -1}, func(w *world) {
+		newConsumers(w)
+		w.ca().FailValidation("www.example.com", "dns", "no A record")
+		w.want(consumedCert())
+		w.run()
+		time.Sleep(time.Minute)
+		refuses := func(why string) {
+			t.Helper()
+			_, err := w.reconciler.Rollback(w.t.Context(), "www", time.Now().Add(day))
+			if !errors.Is(err, reconcile.ErrNoOlder) || !strings.Contains(err.Error(), why) {
+				t.Errorf("got %v, want %s", err, why)
+			}
+			if r := w.record("www"); !r.RolledBack.IsZero() || !r.Held.IsZero() {
+				t.Errorf("it is held: %+v", r)
+			}
+		}
+		refuses("there is no certificate yet")
+		w.ca().FailValidation("www.example.com", "", "")
+		time.Sleep(day)
+		w.renew()
+		time.Sleep(time.Minute)
+		file := filepath.Join(w.dir, "certs/www/rev/0001/cert.pem")
+		if err := os.Rename(file, file+".away"); err != nil {
+			t.Error(err)
+		}
+		refuses("than revision 2 is usable")
+		if err := os.Rename(file+".away", file); err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -116,7 +116,7 @@ func (v *visit) note(good store.Revision) error {
 		v.changed(durably)
 	}
 	if v.in.Live == good.Number || v.in.Live == 0 {
-		have.Live = nil
+		have.Live, have.RolledBack = nil, time.Time{}
 		return nil
 	}
 	live, err := v.r.store.Revision(v.name, v.in.Live)

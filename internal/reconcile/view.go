@@ -45,6 +45,7 @@ type View struct {
 	Phase     Phase
 	Issuer    string // that issued it, or is asked; "": none yet
 	Revision  int    // live; zero: none
+	Newest    int    // the newest revision; zero: none
 	NotAfter  time.Time
 	Committed time.Time // when the live revision was
 	Do        Action
@@ -65,6 +66,8 @@ type View struct {
 	Standby   string    // who issued the live revision in place of the first issuer of its spec; "": that did
 	Served    time.Time // the first end of what probes saw served; zero: they saw nothing
 
+	RolledBack time.Time // when the operator made Revision live in the place of Newest; zero: that is live, or never was
+
 	Retirement *Retirement // nil: there is a spec, or there never was a certificate
 }
 
@@ -80,6 +83,12 @@ func newView(name string, in Input, d Decision, now time.Time) View {
 		if v.Issuer == "" {
 			v.Issuer = is.Issuer
 		}
+	}
+	if is := in.Have.Issued; is != nil {
+		v.Newest = is.Number
+	}
+	if in.Have.Live != nil {
+		v.RolledBack = in.Have.RolledBack
 	}
 	if in.Want != nil {
 		v.Renewal, _ = Due(&in, now)

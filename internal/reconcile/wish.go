@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"acmed/internal/store"
 )
 
 // wish is a change of one certificate that the operator asks for. A visit carries it out, for nobody else may touch
@@ -82,6 +84,31 @@ func (r *Reconciler) Hold(ctx context.Context, name string, until time.Time) err
 	})
 }
 
+// ErrNoOlder is returned by Rollback when no older revision can be active.
+var ErrNoOlder = errors.New("no older revision")
+
+// noOlder says why there is nothing to roll back to.
+func (v *visit) noOlder() error {
+	all, err := v.r.store.Revisions(v.name)
+	if _, damaged := errors.AsType[*store.DamagedError](err); err != nil && !damaged {
+		return err
+	}
+	older := 0
+	for _, rev := range all {
+		if rev.Number < v.in.Live {
+			older++
+		}
+	}
+	switch {
+	case v.in.Live == 0:
+		return fmt.Errorf("rolling back %s: %w: there is no certificate yet", v.name, ErrNoOlder)
+	case older == 0:
+		return fmt.Errorf("rolling back %s: %w: revision %d is the only one", v.name, ErrNoOlder, v.in.Live)
+	default:
+		return fmt.Errorf("rolling back %s: %w than revision %d is usable: each has expired, is revoked or is damaged", v.name, ErrNoOlder, v.in.Live)
+	}
+}
+
 // Rollback makes the revision before the live one live again, holds name until then, and gives the number of the
 // revision that is live now.
 func (r *Reconciler) Rollback(ctx context.Context, name string, until time.Time) (revision int, err error) {
@@ -89,12 +116,12 @@ func (r *Reconciler) Rollback(ctx context.Context, name string, until time.Time)
 	err = r.wish(ctx, name, func(v *visit) error {
 		rev, err := v.before(v.in.Live)
 		if err == nil && rev == nil {
-			err = fmt.Errorf("going back from revision %d: there is no older one that is sound and has not expired", v.in.Live)
+			err = v.noOlder()
 		}
 		if err != nil {
 			return err
 		}
-		v.in.Have.Held = until.Round(0)
+		v.in.Have.Held, v.in.Have.RolledBack = until.Round(0), v.now
 		from := v.in.Live
 		if err := v.goBack(rev); err != nil {
 			return err

@@ -27,6 +27,8 @@ type Record struct {
 	Hurried time.Time `json:"hurried,omitzero"`
 	// Held is until when the operator wants it left as it is; zero: not at all.
 	Held time.Time `json:"held,omitzero"`
+	// RolledBack is when the operator put Live in the place of Issued; zero: not.
+	RolledBack time.Time `json:"rolledBack,omitzero"`
 	// Retired is when the spec went away; zero: it is wanted.
 	Retired time.Time `json:"retired,omitzero"`
 	// Targets holds what is known of each consumer, by the key that its spec gives it.
