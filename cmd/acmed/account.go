@@ -214,7 +214,7 @@ const dependentsShown = 10
 // acmeAccountText is the answer of them all.
 func acmeAccountText(c control.Account, now time.Time) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s\n", c.Issuer, c.Status)
+	b.WriteString(control.OneLine(c.Issuer+": "+c.Status) + "\n")
 	field(&b, "account", c.URL)
 	field(&b, "contact", strings.Join(c.Contact, ", "))
 	field(&b, "registered", moment(c.Created, now))

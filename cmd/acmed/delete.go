@@ -60,9 +60,9 @@ Nothing is revoked, unless --revoke is given.`,
 // deletedText says where everything is now, and what is left to do.
 func deletedText(r control.DeleteResult, now time.Time) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s is put away, with its keys:\n", r.Name)
+	fmt.Fprintf(&b, "%s is put away, with its keys:\n", control.OneLine(r.Name))
 	for _, path := range r.Archived {
-		fmt.Fprintf(&b, "  %s\n", path)
+		fmt.Fprintf(&b, "  %s\n", control.OneLine(path))
 	}
 	switch {
 	case r.Revoked:
@@ -73,7 +73,7 @@ func deletedText(r control.DeleteResult, now time.Time) string {
 	if len(r.Remaining) > 0 {
 		b.WriteString("copies stay in\n")
 		for _, path := range r.Remaining {
-			fmt.Fprintf(&b, "  %s\n", path)
+			fmt.Fprintf(&b, "  %s\n", control.OneLine(path))
 		}
 	}
 	return b.String()

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"acmed/internal/acme"
+	"acmed/internal/control"
 	"acmed/internal/doctor"
 	"acmed/internal/reconcile"
 	"acmed/internal/spec"
@@ -117,9 +118,9 @@ func accountOf(dir string) func(context.Context, *spec.Issuer) (doctor.Account, 
 // findingText is a line for what is good, and what to do below what is not.
 func findingText(f doctor.Finding) string {
 	mark := map[doctor.Level]string{doctor.Good: "ok", doctor.Skipped: "--", doctor.Warning: "?", doctor.Failure: "!!"}[f.Level]
-	s := fmt.Sprintf("%-3s %-9s %s\n", mark, f.Check, joined(": ", f.Subject, f.Text))
+	s := fmt.Sprintf("%-3s %-9s %s\n", mark, control.OneLine(f.Check), control.OneLine(joined(": ", f.Subject, f.Text)))
 	if f.Hint != "" {
-		s += strings.Repeat(" ", 14) + "what to do: " + f.Hint + "\n"
+		s += strings.Repeat(" ", 14) + "what to do: " + control.OneLine(f.Hint) + "\n"
 	}
 	return s
 }

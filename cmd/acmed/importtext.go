@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"acmed/internal/control"
 	"acmed/internal/migrate"
 )
 
@@ -32,12 +33,11 @@ func importText(p *migrate.Plan, applied bool, now time.Time) string {
 }
 
 func importStepsText(p *migrate.Plan, now time.Time) string {
-	var b strings.Builder
-	b.WriteString("NAME\tISSUER\tKEY\tEXPIRES\tWHAT HAPPENS\n")
+	table := newTable("NAME", "ISSUER", "KEY", "EXPIRES", "WHAT HAPPENS")
 	for _, s := range p.Certificates {
-		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\t%s\n", s.Name, cmp.Or(s.Issuer, "-"), cmp.Or(s.Key, "-"), expires(s.NotAfter, now), importStepText(s))
+		table.row(s.Name, cmp.Or(s.Issuer, "-"), cmp.Or(s.Key, "-"), expires(s.NotAfter, now), importStepText(s))
 	}
-	return columns(b.String())
+	return table.String()
 }
 
 // importStepText says what becomes of a certificate.
@@ -46,7 +46,7 @@ func importStepText(s migrate.Step) string {
 	if s.Action == migrate.Order {
 		what = "only a spec, acmed will order it"
 	}
-	return joined(": ", joined(", ", what, prefixed("was ", s.Former)), s.Why)
+	return joined(", ", joined(": ", what, s.Why), prefixed("was ", s.Former))
 }
 
 func importActionText(a migrate.Action) string {
@@ -61,18 +61,17 @@ func importActionText(a migrate.Action) string {
 }
 
 func importAccountsText(p *migrate.Plan) string {
-	var b strings.Builder
-	b.WriteString("ISSUER\tFILE OR ACCOUNT\tWHAT HAPPENS\n")
+	table := newTable("ISSUER", "FILE OR ACCOUNT", "WHAT HAPPENS")
 	for _, i := range p.Issuers {
-		fmt.Fprintf(&b, "%s\t%s\twritten, for %s\n", i.Name, i.File, i.Directory)
+		table.row(i.Name, i.File, "written, for "+i.Directory)
 	}
 	for _, f := range p.Providers {
-		fmt.Fprintf(&b, "-\t%s\twritten, a DNS provider of %s\n", f.File, f.From)
+		table.row("-", f.File, "written, a DNS provider of "+f.From)
 	}
 	for _, s := range p.Accounts {
-		fmt.Fprintf(&b, "%s\t%s\t%s\n", s.Issuer, cmp.Or(s.URL, s.From), joined(": ", importActionText(s.Action), s.Why))
+		table.row(s.Issuer, cmp.Or(s.URL, s.From), joined(": ", importActionText(s.Action), s.Why))
 	}
-	return columns(b.String())
+	return table.String()
 }
 
 // importNotesText lists what is to be looked at, what to do about it, and for which certificates.
@@ -88,12 +87,12 @@ func importNotesText(p *migrate.Plan) string {
 	}
 	var b strings.Builder
 	for _, n := range notes {
-		fmt.Fprintf(&b, "  %s\n", n.What)
+		fmt.Fprintf(&b, "  %s\n", control.OneLine(n.What))
 		if len(about[n]) > 0 {
-			fmt.Fprintf(&b, "    for %s\n", abridged(about[n]))
+			fmt.Fprintf(&b, "    for %s\n", control.OneLine(abridged(about[n])))
 		}
 		if n.Do != "" {
-			fmt.Fprintf(&b, "    what to do: %s\n", n.Do)
+			fmt.Fprintf(&b, "    what to do: %s\n", control.OneLine(n.Do))
 		}
 	}
 	return b.String()

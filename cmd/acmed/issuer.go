@@ -225,7 +225,7 @@ func skewText(d time.Duration) string {
 
 func examinedText(e examined, now time.Time) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: the CA answers\n", e.Name)
+	fmt.Fprintf(&b, "%s: the CA answers\n", control.OneLine(e.Name))
 	field(&b, "directory", fmt.Sprintf("%s, read in %d ms", e.Directory, e.Milliseconds))
 	field(&b, "nonce", fmt.Sprintf("fetched in %d ms", e.NonceMS))
 	field(&b, "TLS", joined(", ", e.TLS, prefixed("certificate by ", e.IssuedBy), prefixed("until ", moment(e.NotAfter, now))))
@@ -251,28 +251,28 @@ func choose(is bool, yes, no string) string {
 // issuersText is the answer of `acmed issuer list`. What to do is told for those that somebody uses or has set up; those
 // built in that lack a binding are only named.
 func issuersText(list []control.Issuer, now time.Time) string {
-	var b, hints strings.Builder
+	var hints strings.Builder
 	var others []string
-	b.WriteString("NAME\tDIRECTORY\tBINDING\tTERMS\tACCOUNT\tSPECS\tSTATE\n")
+	table := newTable("NAME", "DIRECTORY", "BINDING", "TERMS", "ACCOUNT", "SPECS", "STATE")
 	for _, i := range list {
 		used := i.File != "" || i.Certificates > 0
 		if !used && i.Binding == control.MissingBinding {
 			others = append(others, i.Name)
 			continue
 		}
-		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", i.Name, i.Directory, i.Binding,
+		table.row(i.Name, i.Directory, i.Binding,
 			choose(i.TermsOfServiceAgreed, "agreed", "not agreed"), issuerAccountText(i, now), i.Certificates, issuerStateText(i, now))
 		if i.Note != "" {
-			fmt.Fprintf(&hints, "%s: %s\n", i.Name, i.Note)
+			fmt.Fprintf(&hints, "%s\n", control.OneLine(i.Name+": "+i.Note))
 		}
 		if used && i.Hint != "" {
-			fmt.Fprintf(&hints, "%s is not ready\n  what to do: %s\n", i.Name, i.Hint)
+			fmt.Fprintf(&hints, "%s is not ready\n  what to do: %s\n", control.OneLine(i.Name), control.OneLine(i.Hint))
 		}
 	}
 	if len(others) > 0 {
-		fmt.Fprintf(&hints, "also built in, but in need of an external account binding: %s\n", strings.Join(others, ", "))
+		fmt.Fprintf(&hints, "also built in, but in need of an external account binding: %s\n", control.OneLine(strings.Join(others, ", ")))
 	}
-	return columns(b.String()) + hints.String()
+	return table.String() + hints.String()
 }
 
 func issuerAccountText(i control.Issuer, now time.Time) string {
@@ -300,7 +300,7 @@ func issuerStateText(i control.Issuer, now time.Time) string {
 	case i.Unknown != "":
 		return i.Unknown
 	case i.Hold != nil:
-		return "left alone, next " + relative(i.Hold.Until, now) + prefixed(": ", i.Hold.Reason) +
+		return joined("; ", i.Hold.Reason, "paused, next "+relative(i.Hold.Until, now)) +
 			prefixed("; the order for "+i.Hold.Certificate+" was refused: ", holdEnd(i.Hold))
 	case i.Hint != "":
 		return "not ready"

@@ -102,8 +102,7 @@ func planText(p control.Plan, now time.Time) string {
 }
 
 func stepsText(steps []control.Step, now time.Time) string {
-	var b strings.Builder
-	b.WriteString("NAME\tWOULD\tBECAUSE\n")
+	table := newTable("NAME", "WOULD", "BECAUSE")
 	for _, s := range steps {
 		why := s.Reason
 		if len(s.Differs) > 0 {
@@ -112,23 +111,22 @@ func stepsText(steps []control.Step, now time.Time) string {
 		if !s.At.IsZero() {
 			why += prefixed("; renewal ", relative(s.At, now))
 		}
-		fmt.Fprintf(&b, "%s\t%s\t%s\n", s.Name, joined(" by ", s.Do, s.Issuer), why)
+		table.row(s.Name, joined(" by ", s.Do, s.Issuer), why)
 		for _, t := range s.Targets {
-			fmt.Fprintf(&b, "\t\t  then %s\n", t)
+			table.row("", "", "  then "+t)
 		}
 	}
-	return columns(b.String())
+	return table.String()
 }
 
 func costsText(costs []control.Cost) string {
-	var b strings.Builder
-	b.WriteString("ISSUER\tLIMIT\tNEEDS\tLEFT\n")
+	table := newTable("ISSUER", "LIMIT", "NEEDS", "LEFT")
 	for _, c := range costs {
 		left := fmt.Sprintf("%d of %d in %s", c.Left, c.Max, span(time.Duration(c.Per)*time.Second))
 		if c.Exceeded() {
 			left += ": the rest has to wait"
 		}
-		fmt.Fprintf(&b, "%s\t%s\t%d\t%s\n", c.Issuer, c.Limit, c.Needs, left)
+		table.row(c.Issuer, c.Limit, c.Needs, left)
 	}
-	return columns(b.String())
+	return table.String()
 }

@@ -66,7 +66,7 @@ The reasons are ` + strings.Join(reasons, ", ") + `.`,
 // revokedText says what was revoked, and what follows.
 func revokedText(req control.RevokeRequest, r control.RevokeResult) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s has revoked revision %d, serial %s, reason %s\n", r.Name, r.Issuer, r.Revision, r.Serial, r.Reason)
+	b.WriteString(control.OneLine(fmt.Sprintf("%s: %s has revoked revision %d, serial %s, reason %s", r.Name, r.Issuer, r.Revision, r.Serial, r.Reason)) + "\n")
 	if asked, _ := acme.ParseRevocationReason(req.Reason); asked.String() != r.Reason { // it was parsed before
 		fmt.Fprintf(&b, "the CA does not accept the reason %s\n", asked)
 	}
@@ -103,7 +103,7 @@ func sameKeyText(found []control.SameKey) string {
 		case s.Replaced:
 			what = "has the same key and is ordered now, with a new key: acmed status " + s.Name + " --wait"
 		}
-		fmt.Fprintf(&b, "%s %s\n", revisionsOf(s), what)
+		b.WriteString(control.OneLine(revisionsOf(s)+" "+what) + "\n")
 	}
 	return b.String()
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"acmed/internal/control"
 	"acmed/internal/sectigo"
 )
 
@@ -33,7 +34,7 @@ func newAccount(a sectigo.Account) account {
 
 func accountText(a account) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "account %d, %s: %s\n", a.ID, a.Name, a.Status)
+	b.WriteString(control.OneLine(fmt.Sprintf("account %d, %s: %s", a.ID, a.Name, a.Status)) + "\n")
 	field(&b, "server", joined(", ", a.Server, a.ValidationType))
 	field(&b, "directory", a.Directory)
 	field(&b, "organization", fmt.Sprint(a.Organization))
@@ -52,36 +53,33 @@ func accountText(a account) string {
 }
 
 func accountsText(list []account) string {
-	var b strings.Builder
-	b.WriteString("ID\tNAME\tSTATUS\tSERVER\tORGANIZATION\n")
+	table := newTable("ID", "NAME", "STATUS", "SERVER", "ORGANIZATION")
 	for _, a := range list {
-		fmt.Fprintf(&b, "%d\t%s\t%s\t%s\t%d\n", a.ID, a.Name, a.Status, a.Server, a.Organization)
+		table.row(a.ID, a.Name, a.Status, a.Server, a.Organization)
 	}
-	return columns(b.String())
+	return table.String()
 }
 
 func serversText(servers []sectigo.Server) string {
-	var b strings.Builder
-	b.WriteString("NAME\tVALIDATION\tDIRECTORY\n")
+	table := newTable("NAME", "VALIDATION", "DIRECTORY")
 	for _, s := range servers {
-		fmt.Fprintf(&b, "%s\t%s\t%s\n", s.Name, cmp.Or(s.ValidationType, "-"), s.URL)
+		table.row(s.Name, cmp.Or(s.ValidationType, "-"), s.URL)
 	}
-	return columns(b.String())
+	return table.String()
 }
 
 func domainsText(domains []sectigo.Domain) string {
-	var b strings.Builder
-	b.WriteString("DOMAIN\tVALIDATED UNTIL\n")
+	table := newTable("DOMAIN", "VALIDATED UNTIL")
 	for _, d := range domains {
-		fmt.Fprintf(&b, "%s\t%s\n", d.Name, cmp.Or(d.ValidUntil, "-"))
+		table.row(d.Name, cmp.Or(d.ValidUntil, "-"))
 	}
-	return columns(b.String())
+	return table.String()
 }
 
 func changedText(c changed, done string) string {
 	var b strings.Builder
 	for _, name := range c.Done {
-		fmt.Fprintf(&b, "%s was %s\n", name, done)
+		fmt.Fprintf(&b, "%s was %s\n", control.OneLine(name), done)
 	}
 	return b.String()
 }

@@ -49,23 +49,22 @@ func simulationText(s control.Simulation) string {
 
 // simulatedText is the load on one issuer.
 func simulatedText(i control.SimulatedIssuer, d time.Duration) string {
-	var b strings.Builder
-	b.WriteString("DAY (UTC)\tORDERS\tNEW\tEXEMPT\tIN AN HOUR\tLEFT\tHELD BACK\tENDED\n")
+	table := newTable("DAY (UTC)", "ORDERS", "NEW", "EXEMPT", "IN AN HOUR", "LEFT", "HELD BACK", "ENDED")
 	for _, day := range i.Days {
-		fmt.Fprintf(&b, "%s\t%s\t%s\n", day.Day, loadText(day.Load, tightest(day.Limits)), dashed(day.Load.Ended))
+		loadRow(table, day.Day, day.Load, day.Limits)
 	}
 	total := i.Total
-	fmt.Fprintf(&b, "all\t%s\t%s\n", loadText(total, tightest(i.Limits)), dashed(total.Ended))
-	text := fmt.Sprintf("%s: %s in %s, at most %d in an hour and %d open at once\n", i.Issuer,
-		count(total.Orders, "order"), span(d), total.BusiestHour, total.InFlight) + columns(b.String())
+	loadRow(table, "all", total, i.Limits)
+	text := fmt.Sprintf("%s: %s in %s, at most %d in an hour and %d open at once\n", control.OneLine(i.Issuer),
+		count(total.Orders, "order"), span(d), total.BusiestHour, total.InFlight) + table.String()
 	if len(i.Limits) > 0 {
 		text += "\n" + limitsText(i.Limits)
 	}
 	return text
 }
 
-func loadText(l control.SimulatedLoad, left string) string {
-	return strings.Join([]string{dashed(l.Orders), dashed(l.New), dashed(l.Exempt), dashed(l.BusiestHour), left, dashed(l.Held)}, "\t")
+func loadRow(t *table, what string, l control.SimulatedLoad, limits []control.SimulatedLimit) {
+	t.row(what, dashed(l.Orders), dashed(l.New), dashed(l.Exempt), dashed(l.BusiestHour), tightest(limits), dashed(l.Held), dashed(l.Ended))
 }
 
 // tightest is what is left of the limit that comes nearest to its end.
@@ -81,31 +80,27 @@ func tightest(limits []control.SimulatedLimit) string {
 }
 
 func limitsText(limits []control.SimulatedLimit) string {
-	var b strings.Builder
-	b.WriteString("LIMIT\tLEFT AT LEAST\tWHEN (UTC)\n")
+	table := newTable("LIMIT", "LEFT AT LEAST", "WHEN (UTC)")
 	for _, l := range limits {
-		fmt.Fprintf(&b, "%s\t%d of %d in %s\t%s\n", l.Limit, l.Left, l.Max, span(time.Duration(l.Per)*time.Second),
-			minute(l.At))
+		table.row(l.Limit, fmt.Sprintf("%d of %d in %s", l.Left, l.Max, span(time.Duration(l.Per)*time.Second)), minute(l.At))
 	}
-	return columns(b.String())
+	return table.String()
 }
 
 func delaysText(s control.Simulation) string {
-	var b strings.Builder
-	b.WriteString("HELD BACK\tFOR\tUNTIL (UTC)\tBY\n")
+	table := newTable("HELD BACK", "FOR", "UNTIL (UTC)", "BY")
 	for _, d := range s.Delays[:min(fewWaits, len(s.Delays))] {
-		fmt.Fprintf(&b, "%s\t%s\t%s\t%s: %s\n", d.Name, lasting(d.Since, d.Until, s.Until), untilText(d.Until), d.Issuer, d.Limit)
+		table.row(d.Name, lasting(d.Since, d.Until, s.Until), untilText(d.Until), d.Issuer+": "+d.Limit)
 	}
-	return columns(b.String()) + moreText(s.Delayed, len(s.Delays), "certificate")
+	return table.String() + moreText(s.Delayed, len(s.Delays), "certificate")
 }
 
 func gapsText(s control.Simulation) string {
-	var b strings.Builder
-	b.WriteString("ENDS BEFORE ITS SUCCESSOR\tFOR\tFROM (UTC)\tUNTIL\n")
+	table := newTable("ENDS BEFORE ITS SUCCESSOR", "FOR", "FROM (UTC)", "UNTIL")
 	for _, g := range s.Gaps[:min(fewWaits, len(s.Gaps))] {
-		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\n", g.Name, lasting(g.Since, g.Until, s.Until), minute(g.Since), untilText(g.Until))
+		table.row(g.Name, lasting(g.Since, g.Until, s.Until), minute(g.Since), untilText(g.Until))
 	}
-	return columns(b.String()) + moreText(s.Ended, len(s.Gaps), "certificate")
+	return table.String() + moreText(s.Ended, len(s.Gaps), "certificate")
 }
 
 // moreText says how many of all there are beside those shown.
@@ -117,8 +112,7 @@ func moreText(all, told int, noun string) string {
 }
 
 func assumptionsText(grants []control.SimulatedGrant) string {
-	var b strings.Builder
-	b.WriteString("TAKEN FOR GRANTED\tPROFILE\tLIFETIME\tRENEWED\n")
+	table := newTable("TAKEN FOR GRANTED", "PROFILE", "LIFETIME", "RENEWED")
 	for _, g := range grants {
 		life, advice := span(time.Duration(g.Life)*time.Second)+", as before", "by its lifetime"
 		if !g.Seen {
@@ -127,9 +121,9 @@ func assumptionsText(grants []control.SimulatedGrant) string {
 		if g.Advises {
 			advice = "when the issuer advises, as before"
 		}
-		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\n", g.Issuer, cmp.Or(g.Profile, "-"), life, advice)
+		table.row(g.Issuer, cmp.Or(g.Profile, "-"), life, advice)
 	}
-	return columns(b.String())
+	return table.String()
 }
 
 func dashed(n int) string {

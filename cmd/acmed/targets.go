@@ -12,19 +12,18 @@ import (
 
 // targetsText tells of each consumer what it has, and why it has no other.
 func targetsText(targets []control.Target, now time.Time) string {
-	var b strings.Builder
-	b.WriteString("CONSUMER\tHAS\tSINCE\tREMARK\n")
+	table := newTable("CONSUMER", "HAS", "SINCE", "REMARK")
 	for _, t := range targets {
 		has := "-"
 		if t.Revision > 0 {
 			has = "revision " + strconv.Itoa(t.Revision)
 		}
-		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\n", t.Key, has, relative(t.At, now), cmp.Or(remark(t, now), "-"))
+		table.row(t.Key, has, relative(t.At, now), cmp.Or(remark(t, now), "-"))
 	}
-	blocks := []string{columns(b.String())}
+	blocks := []string{table.String()}
 	for _, t := range targets {
 		if f := t.Failed; f != nil && f.Hint+f.Output != "" {
-			blocks = append(blocks, t.Key+": "+setbackText(*f, now))
+			blocks = append(blocks, setbackText(t.Key, *f, now))
 		}
 	}
 	return strings.Join(blocks, "\n")
@@ -34,7 +33,7 @@ func targetsText(targets []control.Target, now time.Time) string {
 func remark(t control.Target, now time.Time) string {
 	switch {
 	case t.Failed != nil:
-		return fmt.Sprintf("failed %s: %s; next try %s", count(t.Failed.Count, "time"), t.Failed.Problem, relative(t.Failed.RetryAt, now))
+		return fmt.Sprintf("%s; failed %s, next try %s", t.Failed.Problem, count(t.Failed.Count, "time"), relative(t.Failed.RetryAt, now))
 	case !t.Accepted:
 		return "waits for its turn"
 	case !t.Served.IsZero():
@@ -43,10 +42,10 @@ func remark(t control.Target, now time.Time) string {
 	return t.Note
 }
 
-// setbackText says why a delivery did not work, and what to do.
-func setbackText(f control.Setback, now time.Time) string {
+// setbackText says why the deployment to a target failed, and what to do.
+func setbackText(target string, f control.Setback, now time.Time) string {
 	var b strings.Builder
-	b.WriteString(f.Problem + "\n")
+	b.WriteString(control.OneLine(target+": "+f.Problem) + "\n")
 	field(&b, "tried", fmt.Sprintf("%s, last %s", count(f.Count, "time"), relative(f.At, now)))
 	field(&b, "next try", moment(f.RetryAt, now))
 	field(&b, "what to do", f.Hint)

@@ -5,7 +5,6 @@ import (
 	"os"
 	"regexp"
 	"strings"
-	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -32,8 +31,6 @@ func terminalOf(w io.Writer) terminal {
 }
 
 var (
-	// header is the first line of a table, which ends with an empty line.
-	header = regexp.MustCompile(`^[A-Z][A-Z'()]*( [A-Z'()]+)*( {2,}[A-Z][A-Z'()]*( [A-Z'()]+)*)+$`)
 	// row is a line of a list: a name, a phase, and the rest.
 	row = regexp.MustCompile(`^(\S+ {2,})([a-z]+(?:-[a-z]+)*)( {2,}.*)$`)
 	// heading is the first line about one certificate or account.
@@ -42,18 +39,17 @@ var (
 	finding = regexp.MustCompile(`^()(ok|\?|!!)( +\S.*)$`)
 )
 
-// show fits the rows of tables into the terminal's width, by the end of what they say, and colors phases and findings.
+// show fits tables into the terminal's width, and colors phases and findings.
 func (t terminal) show(text string) string {
 	if t == (terminal{}) {
 		return text
 	}
+	if t.width > 0 {
+		text = fit(text, t.width)
+	}
 	var b strings.Builder
-	table := false
 	for line := range strings.Lines(text) {
 		line, end := strings.CutSuffix(line, "\n")
-		if table = line != "" && (table || header.MatchString(line)); table && strings.Contains(line, "  ") {
-			line = cut(line, t.width)
-		}
 		if m := parts(line); m != nil && t.color && paint(m[2]) != "" {
 			line = m[1] + paint(m[2]) + m[2] + "\x1b[0m" + m[3]
 		}
@@ -88,16 +84,4 @@ func paint(word string) string {
 	default:
 		return ""
 	}
-}
-
-// cut ends line after a word, and with an ellipsis, where it is longer than width; zero: it is as long as it likes.
-func cut(line string, width int) string {
-	if width < 2 || utf8.RuneCountInString(line) <= width {
-		return line
-	}
-	short := string([]rune(line)[:width-1])
-	if last := strings.LastIndexByte(short, ' '); last > 0 && []rune(line)[width-1] != ' ' {
-		short = short[:last]
-	}
-	return strings.TrimRight(short, " ") + "…"
 }

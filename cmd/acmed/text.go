@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 	"unicode"
 
@@ -15,7 +14,7 @@ import (
 )
 
 // This file owns how results look to people. Its functions are pure. The rules: columns are aligned with spaces,
-// terminal.go cuts and colors them for a terminal, a time is given in full and relative to now (in lists only relative), an empty value is a
+// table.go keeps what is in a cell there, fit.go and terminal.go fit and color tables for a terminal, a time is given in full and relative to now (in lists only relative), an empty value is a
 // dash or its line is left out, and what went wrong is followed by "what to do".
 
 // fewUrgent is how many certificates the overview shows.
@@ -33,19 +32,17 @@ func printable(s string) string {
 
 // listText is the answer of `acmed list`: a header and a line for each.
 func listText(list []control.Summary, now time.Time) string {
-	var b strings.Builder
-	b.WriteString("NAME\tPHASE\tEXPIRES\tNEXT\tREASON\n")
+	t := newTable("NAME", "PHASE", "EXPIRES", "NEXT", "REASON")
 	for _, s := range list {
-		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\t%s\n", s.Name, s.Phase, expires(s.NotAfter, now), relative(s.Next, now),
-			cmp.Or(joined(": ", s.Reason, s.Error), "-"))
+		t.row(s.Name, s.Phase, expires(s.NotAfter, now), relative(s.Next, now), cmp.Or(s.Cause(), "-"))
 	}
-	return columns(b.String())
+	return t.String()
 }
 
 // certificateText is the answer of `acmed status NAME`.
 func certificateText(c control.Certificate, now time.Time) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s\n", c.Name, c.Phase)
+	b.WriteString(control.OneLine(fmt.Sprintf("%s: %s", c.Name, c.Phase)) + "\n")
 	writeWanted(&b, c)
 	writeCurrent(&b, c, now)
 	writePlans(&b, c, now)
@@ -54,7 +51,7 @@ func certificateText(c control.Certificate, now time.Time) string {
 		blocks = append(blocks, targetsText(c.Targets, now))
 	}
 	if c.Refused != nil {
-		blocks = append(blocks, "no consumer could be served: "+setbackText(*c.Refused, now))
+		blocks = append(blocks, setbackText("no consumer could be served", *c.Refused, now))
 	}
 	for _, f := range c.Failures {
 		blocks = append(blocks, failureText(f, now))
@@ -174,7 +171,7 @@ func sourceText(r *control.Renewal) string {
 func failureText(f control.Failure, now time.Time) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "failed %s, last %s: %s\n", count(f.Count, "time"), relative(f.At, now),
-		joined(", ", f.Issuer, f.Op+prefixed(" of ", f.Identifier)))
+		control.OneLine(joined(", ", f.Issuer, f.Op+prefixed(" of ", f.Identifier))))
 	field(&b, cmp.Or(f.Problem, f.Kind), quoted(f.Detail))
 	for _, s := range f.Subproblems {
 		if s.Identifier == f.Identifier && s.Detail == f.Detail {
@@ -190,7 +187,7 @@ func failureText(f control.Failure, now time.Time) string {
 // overviewText is the answer of `acmed status`.
 func overviewText(o overview, now time.Time) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "acmed %s: %s\n", o.Version, phasesText(o.Info))
+	b.WriteString(control.OneLine(fmt.Sprintf("acmed %s: %s", o.Version, phasesText(o.Info))) + "\n")
 	field(&b, "running", fmt.Sprintf("since %s, process %d", moment(o.Started, now), o.PID))
 	field(&b, "configuration", joined(", read ", o.Config, moment(o.LastReload, now)))
 	field(&b, "state", o.StateDir)
@@ -237,7 +234,7 @@ func reloadText(r control.ReloadResult) string {
 		names []string
 	}{{"added", r.Added}, {"edited", r.Edited}, {"removed", r.Removed}} {
 		if len(c.names) > 0 {
-			changes = append(changes, c.what+" "+abridged(c.names))
+			changes = append(changes, control.OneLine(c.what+" "+abridged(c.names)))
 		}
 	}
 	return cmp.Or(strings.Join(changes, "\n"), "nothing changed") + "\n"
@@ -247,22 +244,31 @@ func reloadText(r control.ReloadResult) string {
 func checkedText(c checked) string {
 	warnings := ""
 	if len(c.Warnings) > 0 {
-		warnings = "warnings:\n  " + strings.Join(c.Warnings, "\n  ") + "\n"
+		warnings = "warnings:\n" + indented(c.Warnings)
 	}
 	if c.good() {
 		return count(c.Files, "file") + ", all good\n" + warnings
 	}
 	text := problemsText(c.Problems) + warnings
 	if len(c.State) > 0 {
-		text += "wrong in the state folder:\n  " + strings.Join(c.State, "\n  ") + "\n"
+		text += "wrong in the state folder:\n" + indented(c.State)
 	}
 	return text
+}
+
+// indented is a line for each.
+func indented(texts []string) string {
+	var b strings.Builder
+	for _, text := range texts {
+		b.WriteString("  " + control.OneLine(text) + "\n")
+	}
+	return b.String()
 }
 
 // versionText is the answer of `acmed version`.
 func versionText(v versionInfo) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "acmed %s\n", v.Version)
+	b.WriteString(control.OneLine("acmed "+v.Version) + "\n")
 	field(&b, "revision", v.Revision)
 	field(&b, "built by", fmt.Sprintf("%s for %s/%s", v.Go, v.OS, v.Arch))
 	field(&b, "x/crypto", v.ACME)
@@ -271,7 +277,7 @@ func versionText(v versionInfo) string {
 
 // heldText explains a removal that waits; the daemon's words end with what to do.
 func heldText(h *control.Held) string {
-	return "removal held: " + h.Reason + "\n"
+	return "removal held: " + control.OneLine(h.Reason) + "\n"
 }
 
 func problemsText(problems []control.Problem) string {
@@ -284,9 +290,9 @@ func problemsText(problems []control.Problem) string {
 
 // problemText is FILE:LINE:COLUMN: what is wrong, and below it what to do.
 func problemText(p control.Problem) string {
-	text := joined(": ", p.File+position(p.Line)+position(p.Column), p.Field, p.Problem) + "\n"
+	text := control.OneLine(joined(": ", p.File+position(p.Line)+position(p.Column), p.Field, p.Problem)) + "\n"
 	if p.Hint != "" {
-		text += "  what to do: " + p.Hint + "\n"
+		text += "  what to do: " + control.OneLine(p.Hint) + "\n"
 	}
 	if p.Kept {
 		text += "  until then the file's last good version stays in force\n"
@@ -305,23 +311,7 @@ func position(n int) string {
 // eventText is one line of talk, or two.
 func eventText(e control.Event) string {
 	said := slices.Compact([]string{e.Message, e.Error})
-	return e.Cert + ": " + joined(": ", said...) + prefixed("\nwhat to do: ", e.Hint)
-}
-
-// field writes an indented line of a block, or nothing when there is no value.
-func field(b *strings.Builder, name, value string) {
-	if value != "" {
-		fmt.Fprintf(b, "  %s\t%s\n", name, value)
-	}
-}
-
-// columns aligns what tabs separate.
-func columns(s string) string {
-	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	_, _ = w.Write([]byte(s)) // a strings.Builder takes everything
-	_ = w.Flush()
-	return b.String()
+	return control.OneLine(e.Cert+": "+joined(": ", said...)) + prefixed("\nwhat to do: ", control.OneLine(e.Hint))
 }
 
 func count(n int, noun string) string {

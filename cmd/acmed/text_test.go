@@ -111,7 +111,7 @@ func rolledBackCertificate() control.Certificate {
 func summaries() []control.Summary {
 	return []control.Summary{
 		{Name: "www.example.com", Phase: control.Valid, NotAfter: in(60 * day), Renewal: in(30 * day), Next: in(30 * day), Reason: "renewal due", Issuer: "letsencrypt", Revision: 7},
-		{Name: "mail.example.com", Phase: control.BackingOff, NotAfter: in(12 * day), Renewal: in(-day), Next: in(10 * time.Minute), Reason: "backing off", Error: "connection: no answer from 192.0.2.1", Problem: true},
+		{Name: "mail.example.com", Phase: control.BackingOff, NotAfter: in(12 * day), Renewal: in(-day), Next: in(10 * time.Minute), Reason: control.AttemptFailed, Error: "connection: no answer from 192.0.2.1", Problem: true},
 		{Name: "new.example.com", Phase: control.Missing, Next: in(0), Reason: "no certificate yet"},
 		{Name: "old.example.com", Phase: control.Expired, NotAfter: in(-time.Hour), Next: in(100 * time.Second), Problem: true},
 	}

@@ -19,7 +19,7 @@ func TestAPlaceholderIsNotTakenForACertificate(t *testing.T) {
 	eventually(t, "the CA was asked", func() bool { return s.list()[www].Error != "" })
 
 	c, st := s.list()[www], s.status(www)
-	if !c.Placeholder || !strings.HasPrefix(c.Reason, "placeholder until the first certificate: ") || c.Revision != 0 || !c.NotAfter.IsZero() {
+	if !c.Placeholder || !strings.HasSuffix(c.Reason, "; "+control.Standing) || c.Revision != 0 || !c.NotAfter.IsZero() {
 		t.Errorf("list shows %+v", c)
 	}
 	if !st.Placeholder || st.Current != nil || st.Phase == control.Valid {

@@ -68,7 +68,7 @@ func TestARenewalThatIsWaitedForTellsItsOutcome(t *testing.T) {
 func (s *site) expectFailure(hint string) {
 	s.t.Helper()
 	c := s.list()[www]
-	if !c.Problem || c.Error != "dns: www.example.com: no valid A records found" || c.Reason != "the last attempt did not work" || c.Next.IsZero() {
+	if !c.Problem || c.Error != "dns: www.example.com: no valid A records found" || c.Reason != control.AttemptFailed || c.Next.IsZero() {
 		s.t.Errorf("list shows %+v", c)
 	}
 	st := s.status(www)
@@ -203,9 +203,9 @@ func TestProgressIsJudgedByWhatIs(t *testing.T) {
 		"a failure is in the CA's words": {status: reconcile.Status{View: failed(waiting(reconcile.BackingOff), after), Record: noted},
 			done: true, message: "not renewed, next attempt at 20", err: "the CA's words", hint: "what to do"},
 		"a hold is explained": {status: reconcile.Status{View: failed(waiting(reconcile.IssuerHold), before), Record: noted},
-			done: true, message: "not renewed, next attempt at 20", err: "ca is left alone: because", hint: "what to do"},
+			done: true, message: "not renewed, next attempt at 20", err: "because; issuer ca is paused", hint: "what to do"},
 		"a hold is no success without waiting either": {status: reconcile.Status{View: waiting(reconcile.IssuerHold), Record: noted}, noWait: true,
-			done: true, message: "not renewed", err: "ca is left alone: because"},
+			done: true, message: "not renewed", err: "because; issuer ca is paused"},
 		"a local fault ends it, noted or not": {status: reconcile.Status{View: failed(waiting(reconcile.Disconnected), after)},
 			done: true, message: "not renewed", err: "the CA's words", hint: "what to do"},
 		"a local fault of earlier does not": {status: reconcile.Status{View: failed(waiting(reconcile.Disconnected), before)}},

@@ -151,7 +151,7 @@ func TestAFileThatHasNeverBeenGoodIsSeen(t *testing.T) {
 	s.start()
 	s.spec(www, "issuers: [nobody]\n")
 	eventually(t, "the list shows it", func() bool { return len(s.list()) == 1 })
-	if c := s.list()[www]; c.Phase != control.Parked || !c.Problem || c.Reason != "its file has never been good" || !strings.Contains(c.Error, "nobody") {
+	if c := s.list()[www]; c.Phase != control.Parked || !c.Problem || c.Reason != control.NeverValid || !strings.Contains(c.Error, "nobody") {
 		t.Errorf("list shows %+v", c)
 	}
 	_, err := s.run.Status(t.Context(), www)

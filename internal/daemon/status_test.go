@@ -70,13 +70,13 @@ func TestTheNextActionIsWhatAnOperatorWouldCallIt(t *testing.T) {
 		"a new revision is switched to": {
 			reconcile.View{Revision: 1, Do: reconcile.Activate, Why: reconcile.Committed}, control.Action{Do: "activate", At: now, Reason: "a new revision is ready"}},
 		"a failure is followed by an attempt": {
-			reconcile.View{Do: reconcile.Wait, Why: reconcile.BackingOff, Next: next}, control.Action{Do: "issue", At: next, Reason: "the last attempt did not work"}},
+			reconcile.View{Do: reconcile.Wait, Why: reconcile.BackingOff, Next: next}, control.Action{Do: "issue", At: next, Reason: control.AttemptFailed}},
 		"a hold names the issuer and the reason": {
-			reconcile.View{Revision: 1, Do: reconcile.Wait, Why: reconcile.IssuerHold, Issuer: "ca", Next: next, Detail: "cannot be reached: EOF"}, control.Action{Do: "renew", At: next, Reason: "ca is left alone: cannot be reached: EOF"}},
+			reconcile.View{Revision: 1, Do: reconcile.Wait, Why: reconcile.IssuerHold, Issuer: "ca", Next: next, Detail: "cannot be reached: EOF"}, control.Action{Do: "renew", At: next, Reason: "cannot be reached: EOF; issuer ca is paused"}},
 		"a budget names the limit": {
 			reconcile.View{Revision: 1, Do: reconcile.Wait, Why: reconcile.OverBudget, Issuer: "ca", Next: next, Detail: "orders: 3 in 3h"}, control.Action{Do: "renew", At: next, Reason: "acmed's own limit at ca: orders: 3 in 3h"}},
 		"what cannot work is probed": {
-			reconcile.View{Do: reconcile.Wait, Why: reconcile.Parked, Issuer: "ca", Next: next}, control.Action{Do: "issue", At: next, Reason: "it cannot work until something changes; tried once a day"}},
+			reconcile.View{Do: reconcile.Wait, Why: reconcile.Parked, Issuer: "ca", Next: next}, control.Action{Do: "issue", At: next, Reason: control.RetriedDaily}},
 		"what has no issuer says so": {
 			reconcile.View{Do: reconcile.Wait, Why: reconcile.Parked, Next: next, Detail: "no file of issuers.d defines the issuers of its spec"}, control.Action{Do: "issue", At: next, Reason: "no file of issuers.d defines the issuers of its spec"}},
 		"a wrong clock says what to do": {
@@ -171,7 +171,7 @@ func TestOneTimeInOnePlace(t *testing.T) {
 	if at := c.Failures[0].RetryAt; !at.Equal(c.Next.At) || time.Until(at) < 50*time.Minute {
 		t.Errorf("tried again at %v, and next at %v", at, c.Next.At)
 	}
-	if said := c.Next.Reason; said != "ca is left alone" || !strings.Contains(c.Failures[0].Detail, "too many new orders") {
+	if said := c.Next.Reason; said != "issuer ca is paused" || !strings.Contains(c.Failures[0].Detail, "too many new orders") {
 		t.Errorf("the reason is %q, with %+v", said, c.Failures)
 	}
 	l := s.list()[www]

@@ -27,7 +27,7 @@ func summary(v reconcile.View, want *spec.Certificate, bad *spec.Problem, now ti
 	}
 	s.Unicode = unicodeOf(s.Names)
 	if v.Standing {
-		s.Placeholder, s.Reason = true, standing+": "+s.Reason
+		s.Placeholder, s.Reason = true, s.Reason+"; "+control.Standing
 	}
 	if s.Error == "" {
 		s.Error = v.Stuck
@@ -36,7 +36,7 @@ func summary(v reconcile.View, want *spec.Certificate, bad *spec.Problem, now ti
 		s.Error, s.Hint = brief(bad), bad.Hint
 	}
 	if v.Revoked {
-		s.Error = strings.TrimSuffix("the certificate in use is revoked; "+s.Error, "; ")
+		s.Error = strings.TrimSuffix("certificate revoked; "+s.Error, "; ")
 	}
 	return s
 }
@@ -57,9 +57,6 @@ func retired(v reconcile.View) control.Summary {
 	}
 }
 
-// standing is said of certificates whose live folder holds a placeholder.
-const standing = "placeholder until the first certificate"
-
 // troubled tells whether somebody should look at a certificate.
 func troubled(v reconcile.View) bool {
 	return v.Error != "" || v.Stuck != "" || v.Revoked || v.Phase == reconcile.PhaseExpired || v.Phase == reconcile.PhaseParked || v.Why == reconcile.ClockBehind
@@ -68,15 +65,20 @@ func troubled(v reconcile.View) bool {
 // neverGood is for a file of which no certificate can come as it is.
 func neverGood(name string, bad *spec.Problem) control.Summary {
 	return control.Summary{
-		Name: name, Phase: control.Parked, Names: []string{}, Reason: "its file has never been good", Error: brief(bad), Hint: bad.Hint, Problem: true,
+		Name: name, Phase: control.Parked, Names: []string{}, Reason: control.NeverValid, Error: brief(bad), Hint: bad.Hint, Problem: true,
 	}
 }
 
-// brief is a problem in a few words, for who knows whose file it is in.
+// brief is a problem in a few words, beside the name of its file.
 func brief(p *spec.Problem) string {
-	short := *p
-	short.File, short.Hint = filepath.Base(p.File), ""
-	return short.Error()
+	text := p.Problem
+	if p.Field != "" {
+		text = p.Field + ": " + text
+	}
+	if p.Line > 0 {
+		text = fmt.Sprintf("line %d: %s", p.Line, text)
+	}
+	return text
 }
 
 func namesOf(c *spec.Certificate) []string {
@@ -172,7 +174,7 @@ func waitText(v reconcile.View) string {
 	case reconcile.Window:
 		return "its window is closed until then"
 	case reconcile.Refused:
-		return "the check failed with the newest revision; the one before is live"
+		return control.CheckRefused
 	case reconcile.Held:
 		if !v.RolledBack.IsZero() {
 			return fmt.Sprintf("rolled back to revision %d", v.Revision)
@@ -181,20 +183,20 @@ func waitText(v reconcile.View) string {
 	case reconcile.Behind, reconcile.Delivering:
 		return "its consumers are being served"
 	case reconcile.Undelivered:
-		return "a consumer has not accepted it"
+		return control.DeployBroken
 	case reconcile.InFlight:
 		return "an order is open"
 	case reconcile.AwaitingCA:
 		return "waiting for " + cmp.Or(v.Detail, "the CA")
 	case reconcile.IssuerHold:
-		return strings.TrimSuffix(v.Issuer+" is left alone: "+v.Detail, ": ")
+		return strings.TrimPrefix(v.Detail+"; issuer "+v.Issuer+" is paused", "; ")
 	case reconcile.BackingOff:
-		return "the last attempt did not work"
+		return control.AttemptFailed
 	case reconcile.Parked:
 		if v.Issuer == "" {
 			return v.Detail
 		}
-		return "it cannot work until something changes; tried once a day"
+		return control.RetriedDaily
 	case reconcile.OverBudget:
 		return "acmed's own limit at " + v.Issuer + ": " + v.Detail
 	case reconcile.Disconnected:

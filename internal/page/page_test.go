@@ -58,7 +58,7 @@ func newFleet(n int) fleet {
 		switch i % 40 {
 		case 1:
 			s.Phase, s.Problem, s.Error, s.Hint = control.BackingOff, true, "dns: DNS problem: NXDOMAIN looking up A for "+s.Name, "make sure that "+s.Name+" resolves to this machine in public DNS"
-			s.Next, s.Reason = now.Add(9*time.Minute), "the last attempt did not work"
+			s.Next, s.Reason = now.Add(9*time.Minute), control.AttemptFailed
 		case 2:
 			s.Phase, s.Problem, s.NotAfter, s.Issued = control.Expired, true, now.Add(-time.Hour), now.Add(-90*day)
 			s.Error, s.Hint = "rejectedIdentifier: <script>alert(1)</script>", "remove it from the spec"
@@ -66,9 +66,9 @@ func newFleet(n int) fleet {
 			s = control.Summary{Name: s.Name, Names: []string{"*.example.com", "example.com", "a.example.com"}, MoreNames: 7, Issuer: "letsencrypt", Phase: control.Missing, Next: now, Reason: "there is no certificate yet"}
 		case 4:
 			s.Phase, s.Problem, s.Error = control.DeployFailed, true, "reload nginx.service: the job failed"
-			s.Next, s.Reason = now.Add(time.Minute), "a consumer has not accepted it"
+			s.Next, s.Reason = now.Add(time.Minute), control.DeployBroken
 		case 5:
-			s.Phase, s.Problem, s.Reason = control.Parked, true, "it cannot work until something changes; tried once a day"
+			s.Phase, s.Problem, s.Reason = control.Parked, true, control.RetriedDaily
 			s.Error, s.Hint = "externalAccountRequired: an account key is needed", "set externalAccountBinding in the issuer"
 		}
 		f.list = append(f.list, s)
