@@ -65,16 +65,7 @@ func (f *filter) apply(all []control.Summary, now time.Time) []control.Summary {
 	list := slices.DeleteFunc(slices.Clone(all), func(s control.Summary) bool {
 		return f.failing && !s.Problem || f.issuer != "" && s.Issuer != f.issuer || !by.IsZero() && !dueBy(s, by)
 	})
-	slices.SortStableFunc(list, func(a, b control.Summary) int {
-		switch {
-		case a.Problem && !b.Problem:
-			return -1
-		case b.Problem && !a.Problem:
-			return 1
-		default:
-			return a.NotAfter.Compare(b.NotAfter)
-		}
-	})
+	slices.SortStableFunc(list, func(a, b control.Summary) int { return control.Urgency(&a, &b) })
 	return list
 }
 

@@ -45,6 +45,7 @@ type Summary struct {
 	Hint        string    `json:"hint,omitempty"`       // what to do about Error
 	Placeholder bool      `json:"placeholder,omitzero"` // there is no certificate, and a placeholder is live
 	Problem     bool      `json:"problem,omitzero"`     // somebody should look: see Status
+	InvalidSpec bool      `json:"invalidSpec,omitzero"` // with Problem: nothing is wrong but the spec
 }
 
 // Unicode are DNS names as people write them, by the A-labels that stand for them (RFC 5890). Those that are the same

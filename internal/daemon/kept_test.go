@@ -2,7 +2,6 @@ package daemon_test
 
 import (
 	"os"
-	"strings"
 	"testing"
 
 	"acmed/internal/acmetest"
@@ -37,7 +36,7 @@ func TestWhatWasInEffectIsRenewedAfterARestart(t *testing.T) {
 				s.start()
 				eventually(t, "the problem of the file is shown, and the certificate is valid", func() bool {
 					c := s.list()[www]
-					return c.Phase == control.Valid && c.Problem && strings.HasPrefix(c.Error, www+".yaml:")
+					return c.Phase == control.Valid && c.Problem && c.InvalidSpec && c.Error != ""
 				})
 				s.ca.AllowRepeat(www)
 				if e := s.renew(control.RenewRequest{Names: []string{www}, Wait: true})[www]; !e.OK {

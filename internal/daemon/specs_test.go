@@ -1,6 +1,7 @@
 package daemon_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -127,7 +128,7 @@ func (s *site) expectProblem(name string, line int, text string) {
 		s.t.Errorf("reload says %+v", r.Problems)
 	}
 	c, st := s.list()[name], s.status(name)
-	if c.Phase != control.Valid || !c.Problem || !strings.HasPrefix(c.Error, name+".yaml:") || !strings.HasSuffix(c.Error, text) {
+	if c.Phase != control.Valid || !c.Problem || !c.InvalidSpec || c.Error != fmt.Sprintf("line %d: %s", line, text) || !strings.HasSuffix(c.Error, text) {
 		s.t.Errorf("list shows %+v", c)
 	}
 	if st.SpecProblem == nil || st.SpecProblem.Line != line || !slices.Equal(st.DNSNames, []string{name}) {

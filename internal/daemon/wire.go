@@ -24,6 +24,7 @@ func summary(v reconcile.View, want *spec.Certificate, bad *spec.Problem, now ti
 		Name: v.Name, Phase: control.Phase(v.Phase), Issuer: cmp.Or(v.Issuer, want.Issuers[0]), NotAfter: v.NotAfter, Issued: v.Committed, Revision: v.Revision,
 		Names: names[:min(len(names), control.ListedNames)], MoreNames: max(0, len(names)-control.ListedNames),
 		Renewal: v.Renewal, Next: nextAction(v, now).At, Reason: reasonText(v), Error: v.Error, Hint: v.Hint, Problem: troubled(v) || bad != nil,
+		InvalidSpec: bad != nil && !troubled(v),
 	}
 	s.Unicode = unicodeOf(s.Names)
 	if v.Standing {
@@ -65,7 +66,7 @@ func troubled(v reconcile.View) bool {
 // neverGood is for a file of which no certificate can come as it is.
 func neverGood(name string, bad *spec.Problem) control.Summary {
 	return control.Summary{
-		Name: name, Phase: control.Parked, Names: []string{}, Reason: control.NeverValid, Error: brief(bad), Hint: bad.Hint, Problem: true,
+		Name: name, Phase: control.Parked, Names: []string{}, Reason: control.NeverValid, Error: brief(bad), Hint: bad.Hint, Problem: true, InvalidSpec: true,
 	}
 }
 

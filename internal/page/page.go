@@ -77,7 +77,8 @@ func New(c Config) (*Handler, error) {
 		"'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'", turn: make(chan struct{}, 1)}, nil
 }
 
-// ServeHTTP answers with the page; ?q= finds certificates by name, issuer or phase, and ?page= turns the leaves.
+// ServeHTTP answers with the page; ?q= finds certificates by name, issuer or phase, ?phase= shows those in exactly that phase,
+// and ?page= turns the leaves.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out, err := h.render(r)
 	switch {
@@ -181,9 +182,12 @@ type view struct {
 	Phases   []phaseCount
 	Urgent   []row
 	MoreBad  int // that Urgent leaves out
+	Files    []badFile
+	MoreBads int // that Files leaves out
 	Rows     []row
 	Issuers  []issuerRow
 	Query    string
+	Phase    control.Phase // the only one that is shown; "": all are
 	Found    int
 	From, To int // of Found
 	Earlier  string
@@ -195,6 +199,7 @@ type phaseCount struct {
 	Count int
 	Class string
 	Link  string
+	Shown bool // it is the only one that is
 }
 
 func (h *Handler) view(ctx context.Context, q url.Values) (*view, error) {
@@ -203,11 +208,12 @@ func (h *Handler) view(ctx context.Context, q url.Values) (*view, error) {
 		return nil, err
 	}
 	list, issuers := f.list, f.issuers
-	v := &view{Host: h.cfg.Host, Info: f.info, Now: time.Now(), Query: strings.TrimSpace(q.Get("q"))}
+	v := &view{Host: h.cfg.Host, Info: f.info, Now: time.Now(), Query: strings.TrimSpace(q.Get("q")), Phase: control.Phase(q.Get("phase"))}
 	v.count(list)
 	v.find(list, q.Get("page"))
-	if v.Query == "" && v.Earlier == "" { // else somebody looks for something
+	if v.Whole() {
 		v.urgent(list)
+		v.files(f.info.Problems)
 	}
 	for _, i := range issuers {
 		if i.Certificates > 0 || i.Hold != nil {
@@ -217,6 +223,9 @@ func (h *Handler) view(ctx context.Context, q url.Values) (*view, error) {
 	return v, nil
 }
 
+// Whole reports whether all is shown: nobody looks for something.
+func (v *view) Whole() bool { return v.Query == "" && v.Phase == "" && v.Earlier == "" }
+
 func (v *view) count(list []control.Summary) {
 	counts := map[control.Phase]int{}
 	for i := range list {
@@ -224,20 +233,20 @@ func (v *view) count(list []control.Summary) {
 	}
 	for _, p := range control.Phases() {
 		if counts[p] > 0 {
-			v.Phases = append(v.Phases, phaseCount{p, counts[p], classOf(p, false), "/?q=" + url.QueryEscape(string(p))})
+			v.Phases = append(v.Phases, phaseCount{p, counts[p], classOf(p, false), "/?phase=" + url.QueryEscape(string(p)), p == v.Phase})
 		}
 	}
 }
 
-// urgent takes what needs somebody, what ends first before the others.
+// urgent takes what needs somebody, the most urgent first. What is only invalid is shown by its file.
 func (v *view) urgent(list []control.Summary) {
 	var bad []int // in list
 	for i := range list {
-		if list[i].Problem {
+		if list[i].Problem && !list[i].InvalidSpec {
 			bad = append(bad, i)
 		}
 	}
-	slices.SortStableFunc(bad, func(a, b int) int { return list[a].NotAfter.Compare(list[b].NotAfter) })
+	slices.SortStableFunc(bad, func(a, b int) int { return control.Urgency(&list[a], &list[b]) })
 	for _, i := range bad[:min(len(bad), fewUrgent)] {
 		v.Urgent = append(v.Urgent, newRow(list[i], v.Now))
 	}
@@ -249,7 +258,7 @@ func (v *view) find(list []control.Summary, page string) {
 	var found []int // in list, which may be long
 	query := strings.ToLower(v.Query)
 	for i := range list {
-		if matches(&list[i], query) {
+		if (v.Phase == "" || list[i].Phase == v.Phase) && matches(&list[i], query) {
 			found = append(found, i)
 		}
 	}
@@ -260,7 +269,14 @@ func (v *view) find(list []control.Summary, page string) {
 		v.Rows = append(v.Rows, newRow(list[i], v.Now))
 	}
 	leaf := func(n int) string {
-		return "/?" + url.Values{"q": {v.Query}, "page": {strconv.Itoa(n)}}.Encode() + "#all"
+		q := url.Values{"page": {strconv.Itoa(n)}}
+		if v.Query != "" {
+			q.Set("q", v.Query)
+		}
+		if v.Phase != "" {
+			q.Set("phase", string(v.Phase))
+		}
+		return "/?" + q.Encode() + "#all"
 	}
 	if n > 0 {
 		v.Earlier = leaf(n - 1)

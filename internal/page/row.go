@@ -16,7 +16,8 @@ type row struct {
 	Hosts string // the names, a few of them
 	Ends  string
 	Due   string
-	Bar   *bar // nil: there is no certificate
+	Why   string // the cause in one line
+	Bar   *bar   // nil: there is no certificate
 }
 
 // bar is a certificate's life, from when it was issued to its end, in thousandths.
@@ -28,7 +29,7 @@ type bar struct {
 }
 
 func newRow(s control.Summary, now time.Time) row {
-	r := row{Summary: s, Class: classOf(s.Phase, s.Problem), Hosts: hosts(s), Ends: "no certificate yet"}
+	r := row{Summary: s, Class: classOf(s.Phase, s.Problem), Hosts: hosts(s), Ends: "no certificate yet", Why: s.Cause()}
 	if !s.NotAfter.IsZero() {
 		r.Ends = relative(s.NotAfter, now) + ", " + date(s.NotAfter)
 		r.Bar = newBar(s, now)
