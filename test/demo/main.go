@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"flag"
@@ -47,7 +48,7 @@ func run(ctx context.Context, keep bool) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	d := &demo{dir: dir, acmed: filepath.Join(dir, "acmed")}
+	d := &demo{dir: dir, acmed: filepath.Join(dir, "acmed"), progress: newProgress(os.Stdout)}
 	defer func() { err = errors.Join(err, d.stop()) }()
 	for _, step := range []func(context.Context) error{d.build, d.startCA, d.startDaemon, d.issue, d.renew, d.show} {
 		if err := step(ctx); err != nil {
@@ -67,19 +68,28 @@ type demo struct {
 	ca     *pebble.Server
 	daemon *exec.Cmd
 	ended  chan error // holds how the daemon ended, once it has
+
+	progress progress
 }
 
 func (d *demo) build(ctx context.Context) error {
 	say("Building acmed and the test CA; the first time, Go downloads and compiles what they need.")
-	if _, err := pebble.Build(); err != nil {
+	if err := d.progress.while(always("building the test CA"), func() error {
+		_, err := pebble.Build()
+		return err
+	}); err != nil {
 		return err
 	}
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", d.acmed, "acmed/cmd/acmed").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("building acmed: %w\n%s", err, out)
-	}
-	return nil
+	return d.progress.while(always("building acmed"), func() error {
+		out, err := exec.CommandContext(ctx, "go", "build", "-o", d.acmed, "acmed/cmd/acmed").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("building acmed: %w\n%s", err, out)
+		}
+		return nil
+	})
 }
+
+func always(text string) func() string { return func() string { return text } }
 
 func (d *demo) startCA(ctx context.Context) (err error) {
 	dir := filepath.Join(d.dir, "ca")
@@ -123,7 +133,7 @@ control: {socket: %[1]s/run/acmed.sock}
 		return err
 	}
 	say("The daemon runs, without root: acmed run --config %s", d.path("acmed.yaml"))
-	return d.await(ctx, "the daemon answers", func() bool {
+	return d.await(ctx, "the daemon answers", nil, func() bool {
 		return exec.CommandContext(ctx, d.acmed, d.args("list")...).Run() == nil
 	})
 }
@@ -152,7 +162,7 @@ func (d *demo) issue(ctx context.Context) error {
 	if err := d.write(filepath.Join("certs.d", name+".yaml"), ""); err != nil {
 		return err
 	}
-	if err := d.awaitRevision(ctx, 1); err != nil {
+	if err := d.awaitRevision(ctx, 1, nil); err != nil {
 		return err
 	}
 	say("After %.1f s it is there. acmed lets a new file rest for half a second before it reads it.", time.Since(start).Seconds())
@@ -161,10 +171,10 @@ func (d *demo) issue(ctx context.Context) error {
 
 func (d *demo) renew(ctx context.Context) error {
 	say("It expires soon. acmed renews it by itself, at the instant it drew in the window that the CA suggests (ARI) …")
-	if err := d.awaitRevision(ctx, 2); err != nil {
+	if err := d.awaitRevision(ctx, 2, func() string { return d.planned(ctx) }); err != nil {
 		return err
 	}
-	if err := d.await(ctx, "the visit that renewed it ends", func() bool {
+	if err := d.await(ctx, "the visit that renewed it ends", nil, func() bool {
 		out, err := exec.CommandContext(ctx, d.acmed, d.args("list")...).Output()
 		return err == nil && strings.Contains(string(out), " valid ")
 	}); err != nil {
@@ -207,16 +217,37 @@ func (d *demo) describe() error {
 	return nil
 }
 
-func (d *demo) awaitRevision(ctx context.Context, n int) error {
+// planned says when acmed is going to renew.
+func (d *demo) planned(ctx context.Context) string {
+	var list []struct{ Renewal time.Time }
+	out, err := exec.CommandContext(ctx, d.acmed, d.args("list", "--output", "json")...).Output()
+	if err != nil || json.Unmarshal(out, &list) != nil || len(list) == 0 || !time.Now().Before(list[0].Renewal) {
+		return ""
+	}
+	at := list[0].Renewal
+	return fmt.Sprintf(", planned for %s (in %d s)", at.Local().Format(time.TimeOnly), int(time.Until(at)/time.Second))
+}
+
+func (d *demo) awaitRevision(ctx context.Context, n int, detail func() string) error {
 	want := fmt.Sprintf("../certs/%s/rev/%04d", name, n)
-	return d.await(ctx, fmt.Sprintf("revision %d is live", n), func() bool {
+	return d.await(ctx, fmt.Sprintf("revision %d is live", n), detail, func() bool {
 		target, err := os.Readlink(d.path("state/live", name))
 		return err == nil && target >= want
 	})
 }
 
-// await polls until a condition holds, for as long as a certificate may live.
-func (d *demo) await(ctx context.Context, what string, condition func() bool) error {
+// await polls until a condition holds, for as long as a certificate may live. detail says more of what it waits for; nil: there
+// is no more.
+func (d *demo) await(ctx context.Context, what string, detail func() string, condition func() bool) error {
+	return d.progress.while(func() string {
+		if detail == nil {
+			return "waiting until " + what
+		}
+		return "waiting until " + what + detail()
+	}, func() error { return d.poll(ctx, what, condition) })
+}
+
+func (d *demo) poll(ctx context.Context, what string, condition func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, lifetime+10*time.Second)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
