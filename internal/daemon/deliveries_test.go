@@ -127,6 +127,9 @@ func TestWhatKeepsACertificateFromItsConsumers(t *testing.T) {
 	if c.Current.Number != 1 || c.Waiting.Number != 2 || c.Phase != control.DeployFailed || s.read("out/key.pem") != first {
 		t.Errorf("revision %d is live, %d waits, it is %s", c.Current.Number, c.Waiting.Number, c.Phase)
 	}
+	if l := s.list()[www]; l.Error != "check: exited with status 1" || l.Hint == "" || l.Cause() != l.Error {
+		t.Errorf("the list says %q, to do %q, in one line %q", l.Error, l.Hint, l.Cause())
+	}
 	if e := s.deploy(false); e.OK || !strings.HasPrefix(e.Message, "not delivered, next try at ") || !strings.Contains(e.Error, "exited with status 1") || e.Hint == "" {
 		t.Errorf("%+v", e)
 	}

@@ -30,8 +30,8 @@ func summary(v reconcile.View, want *spec.Certificate, bad *spec.Problem, now ti
 	if v.Standing {
 		s.Placeholder, s.Reason = true, s.Reason+"; "+control.Standing
 	}
-	if s.Error == "" {
-		s.Error = v.Stuck
+	if v.Stuck != "" && (s.Error == "" || v.Phase == reconcile.PhaseDeployFailed) {
+		s.Error, s.Hint = v.Stuck, v.StuckHint
 	}
 	if bad != nil && s.Error == "" {
 		s.Error, s.Hint = brief(bad), bad.Hint

@@ -61,6 +61,7 @@ type View struct {
 	Checked   time.Time // when the files were last read and found sound; zero: they are to be read
 	Behind    int       // consumers that have not accepted the live revision
 	Stuck     string    // why one of them has not, although it was tried; "": none was
+	StuckHint string    // what to do about that
 	Standing  bool      // what is live is a placeholder
 	Revoked   bool      // the live revision is, by its CA
 	Standby   string    // who issued the live revision in place of the first issuer of its spec; "": that did
@@ -127,13 +128,13 @@ func (v *View) deliveries(in *Input, now time.Time) {
 	}
 	v.Behind = progressOf(in, is, now).behind
 	if f := in.Have.Refused; f != nil && v.Behind > 0 {
-		v.Stuck = f.Problem
+		v.Stuck, v.StuckHint = f.Problem, f.Hint
 	}
 	live := in.targets(is)
 	for i, t := range in.targets(in.Have.Issued) {
 		known := in.Have.Targets[t.Key]
 		if f := known.Failed; f != nil && (f.Fingerprint == t.Fingerprint || f.Fingerprint == live[i].Fingerprint) && v.Stuck == "" {
-			v.Stuck = t.Key + ": " + f.Problem
+			v.Stuck, v.StuckHint = t.Key+": "+f.Problem, f.Hint
 		}
 		if s := known.Served; !s.IsZero() && (v.Served.IsZero() || s.Before(v.Served)) {
 			v.Served = s
