@@ -73,6 +73,10 @@ func (w *ward) settle() {
 	for _, name := range []string{"healthy", "expiring", "revoked", "removed"} {
 		site.Eventually(w.t, name+" is there", func() bool { return w.Live(w.t, name) == 1 })
 	}
+	site.Eventually(w.t, "the CA has advised when to renew", func() bool { // which nobody asks of one that is held
+		c, err := w.Control.Status(w.t.Context(), "expiring")
+		return err == nil && c.Renewal != nil && c.Renewal.Source == "ari"
+	})
 	w.Run(w.t, "hold", "expiring", "--until", time.Now().Add(24*time.Hour).Format(time.RFC3339))
 	// The successor of what is revoked is refused.
 	w.Spec(w.t, "revoked", "dnsNames: [revoked.example.com, blocked.example.com]\nprofile: long\n")
