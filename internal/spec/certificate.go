@@ -55,6 +55,7 @@ type draft[T any] struct {
 	blank    bool    // the text says nothing at all
 	paths    []place // of Deploy.Files, in their order
 	beside   beside
+	waits    bool // to be read again: a file that it depends on is not read yet
 }
 
 // A parser reads texts in the light of acmed.yaml and of the issuers there are. It never changes.
@@ -62,6 +63,7 @@ type parser struct {
 	config    *Config
 	issuers   map[string]*fault // what speaks against naming it in a spec; nil: nothing. A nil map knows every issuer, and every provider
 	providers []string          // sorted
+	awaited   []string          // keys of the files of issuers and providers that have to stand still before they are read
 	lenient   bool              // for a text that was valid: what a check refuses stays as it is written
 	// read reads csrFile; nil: as it is on the disk.
 	read func(path string) ([]byte, stamp, error)
@@ -123,8 +125,8 @@ func (p *parser) certificate(file string, text []byte) draft[Certificate] {
 	}
 	p.checkIssuers(*root, c)
 	p.checkProvider(*root, c)
-	if doc.refused() {
-		return draft[Certificate]{problems: doc.result(), beside: b}
+	if doc.refused() || doc.waits {
+		return draft[Certificate]{problems: doc.result(), beside: b, waits: doc.waits && !doc.refused()}
 	}
 	return draft[Certificate]{value: c, blank: blank, paths: pathsOf(*root), beside: b}
 }
@@ -206,6 +208,8 @@ func (p *parser) checkIssuers(v value, c *Certificate) {
 		}
 		switch at := v.at("issuers"); {
 		case wrong == nil:
+		case slices.Contains(p.awaited, issuersPrefix+name+suffix):
+			v.doc.waits = true
 		case v.has("issuers") && len(at.Content) == len(c.Issuers):
 			at.elements()[i].fault(wrong.problem, wrong.hint)
 		case !v.has("issuers"):
@@ -218,6 +222,10 @@ func (p *parser) checkIssuers(v value, c *Certificate) {
 func (p *parser) checkProvider(v value, c *Certificate) {
 	name := c.Challenge.Provider
 	if p.issuers == nil || !c.Challenge.ByDNS() || name == "" || slices.Contains(p.providers, name) {
+		return
+	}
+	if slices.Contains(p.awaited, providersPrefix+name+suffix) {
+		v.doc.waits = true
 		return
 	}
 	hint := "write " + filepath.Join(p.config.DNSDir, name+suffix)

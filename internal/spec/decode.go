@@ -21,6 +21,7 @@ type document struct {
 	lenient  bool // the text was valid before: no problem makes it less so
 	tolerant bool // what this machine does not know goes to doubts
 	doubts   []*Problem
+	waits    bool // it names an issuer or DNS provider whose file is not read yet
 }
 
 func (d *document) add(p Problem) {

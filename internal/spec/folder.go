@@ -323,6 +323,8 @@ func (f *folder[T]) readAll(now time.Time) {
 			f.again(now.Add(quiet))
 		case failed[i] != nil:
 			f.refuse(e, fileProblem(f.file(e.name), failed[i]))
+		case e.next.waits:
+			e.judged, e.next = false, nil
 		case e.next.value == nil:
 			f.refuse(e, e.next.problems...)
 		}

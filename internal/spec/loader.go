@@ -84,7 +84,7 @@ func NewLoader(c LoaderConfig) (*Loader, error) {
 	if l.recall == nil {
 		l.recall = func(string) ([]byte, error) { return nil, fs.ErrNotExist }
 	}
-	l.issuers = newFolder("issuers/", c.Known, rules[Issuer]{
+	l.issuers = newFolder(issuersPrefix, c.Known, rules[Issuer]{
 		parse:   func(file string, text []byte) draft[Issuer] { return l.parser.issuer(file, text) },
 		recall:  func(file string, stored []byte) draft[Issuer] { return l.parser.rememberedIssuer(file, stored) },
 		keep:    remember[Issuer],
@@ -95,7 +95,7 @@ func NewLoader(c LoaderConfig) (*Loader, error) {
 		release: func(*Issuer) {},
 	})
 	l.issuers.optional = true
-	l.providers = newFolder("dns/", c.Known, rules[Provider]{
+	l.providers = newFolder(providersPrefix, c.Known, rules[Provider]{
 		parse:   parseProvider,
 		recall:  rememberedProvider,
 		keep:    remember[Provider],
@@ -167,6 +167,12 @@ func load[T any](f *folder[T], l *Loader, now time.Time, o LoadOptions, out *Loa
 	f.advance(now, o, out)
 }
 
+// Keys of files begin with these.
+const (
+	issuersPrefix   = "issuers/"
+	providersPrefix = "dns/"
+)
+
 // know tells the parser which issuers and DNS providers there are. When others than before, every certificate is judged
 // anew.
 func (l *Loader) know() {
@@ -177,11 +183,12 @@ func (l *Loader) know() {
 		}
 	}
 	p := l.parser.know(files, l.providers.names())
+	p.awaited = append(l.issuers.awaited(), l.providers.awaited()...)
 	if !maps.EqualFunc(p.issuers, l.parser.issuers, func(a, b *fault) bool { return (a == nil) == (b == nil) }) ||
 		!slices.Equal(p.providers, l.parser.providers) {
-		l.parser = p
 		l.certificates.recheck()
 	}
+	l.parser = p
 }
 
 func (l *Loader) build() *Set {

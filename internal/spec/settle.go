@@ -59,3 +59,13 @@ func (f *folder[T]) reopened(e *entry[T], now time.Time) bool {
 	e.judged, e.next = false, nil
 	return true
 }
+
+// awaited returns the keys of the new files that have to stand still before they are read.
+func (f *folder[T]) awaited() (keys []string) {
+	for _, e := range f.files.all() {
+		if e.present && !e.judged && e.good == nil && e.next == nil {
+			keys = append(keys, f.key(e.name))
+		}
+	}
+	return keys
+}

@@ -3,9 +3,11 @@ package spec_test
 import (
 	"crypto/elliptic"
 	"crypto/x509"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -92,6 +94,55 @@ func describe(set *spec.Set) (all []string) {
 		}
 	}
 	return all
+}
+
+// TestASpecWaitsForAFileThatItNames, which somebody may still be writing, as when all files come from one package or playbook.
+func TestASpecWaitsForAFileThatItNames(t *testing.T) {
+	const issuer, provider = "directory: https://acme.corp.example/directory\n", "exec: {command: [/bin/true]}\n"
+	for sentence, tt := range map[string]struct {
+		spec, file, text string
+		problem          string // once the file is read
+	}{
+		"an issuer":                {"issuers: [corp]\n", "issuers/corp.yaml", issuer, ""},
+		"a DNS provider":           {"challenge: {type: dns-01, provider: corp}\n", "dns/corp.yaml", provider, ""},
+		"an issuer that is bad":    {"issuers: [corp]\n", "issuers/corp.yaml", "directory: [\n", `unknown issuer "corp"`},
+		"one that is built in":     {"issuers: [zerossl]\n", "issuers/zerossl.yaml", "externalAccountBinding: {kid: a, hmacKeyFile: /k}\n", ""},
+		"another bad key is known": {"issuers: [corp]\nprofle: x\n", "issuers/corp.yaml", issuer, "profle: unknown key"},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			s := newSite(t)
+			s.config.DNSDir = filepath.Join(s.dir, "dns")
+			if err := os.Mkdir(s.config.DNSDir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			s.restart()
+			s.load()
+			s.write("certs/a.example.com.yaml", tt.spec)
+			s.write(tt.file, tt.text)
+			s.now = time.Now()
+			fresh := filepath.Join(s.dir, tt.file)
+			o := spec.LoadOptions{Writing: func(path string, _ time.Time) spec.Writing {
+				if path == fresh {
+					return spec.Unseen
+				}
+				return spec.Whole
+			}}
+			set := s.loadAfter(time.Second, o)
+			if n := len(set.Problems); n > 0 && tt.problem == "" || n > 1 {
+				t.Errorf("before the file is read: %v", set.Problems)
+			}
+			if s.last.Again.IsZero() {
+				t.Error("it is not loaded again")
+			}
+			set = s.loadAfter(6*time.Second, o)
+			if found := set.Certificate("a.example.com") != nil; found != (tt.problem == "") {
+				t.Errorf("once it is read: found is %t, problems %v", found, set.Problems)
+			}
+			if tt.problem != "" && !strings.Contains(fmt.Sprint(set.Problems), tt.problem) {
+				t.Errorf("once it is read: %v", set.Problems)
+			}
+		})
+	}
 }
 
 func TestATextThatSomebodyBeganToWriteMeanwhileIsThrownAway(t *testing.T) {
