@@ -207,9 +207,9 @@ func (p *parser) checkIssuers(v value, c *Certificate) {
 			wrong = &fault{fmt.Sprintf("unknown issuer %q", shorten(name)), suggest(name, p.usable())}
 		}
 		switch at := v.at("issuers"); {
-		case wrong == nil:
-		case slices.Contains(p.awaited, issuersPrefix+name+suffix):
+		case slices.Contains(p.awaited, issuersPrefix+name+suffix): // also if one is built in, which is not what somebody wants
 			v.doc.waits = true
+		case wrong == nil:
 		case v.has("issuers") && len(at.Content) == len(c.Issuers):
 			at.elements()[i].fault(wrong.problem, wrong.hint)
 		case !v.has("issuers"):

@@ -103,11 +103,12 @@ func TestASpecWaitsForAFileThatItNames(t *testing.T) {
 		spec, file, text string
 		problem          string // once the file is read
 	}{
-		"an issuer":                {"issuers: [corp]\n", "issuers/corp.yaml", issuer, ""},
-		"a DNS provider":           {"challenge: {type: dns-01, provider: corp}\n", "dns/corp.yaml", provider, ""},
-		"an issuer that is bad":    {"issuers: [corp]\n", "issuers/corp.yaml", "directory: [\n", `unknown issuer "corp"`},
-		"one that is built in":     {"issuers: [zerossl]\n", "issuers/zerossl.yaml", "externalAccountBinding: {kid: a, hmacKeyFile: /k}\n", ""},
-		"another bad key is known": {"issuers: [corp]\nprofle: x\n", "issuers/corp.yaml", issuer, "profle: unknown key"},
+		"an issuer":                          {"issuers: [corp]\n", "issuers/corp.yaml", issuer, ""},
+		"a DNS provider":                     {"challenge: {type: dns-01, provider: corp}\n", "dns/corp.yaml", provider, ""},
+		"an issuer that is bad":              {"issuers: [corp]\n", "issuers/corp.yaml", "directory: [\n", `unknown issuer "corp"`},
+		"one that is built in":               {"issuers: [zerossl]\n", "issuers/zerossl.yaml", "externalAccountBinding: {kid: a, hmacKeyFile: /k}\n", ""},
+		"one that is built in, and would do": {"{}", "issuers/letsencrypt.yaml", "proxy: http://proxy.corp.example:3128\n", ""},
+		"another bad key is known":           {"issuers: [corp]\nprofle: x\n", "issuers/corp.yaml", issuer, "profle: unknown key"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			s := newSite(t)
@@ -131,8 +132,8 @@ func TestASpecWaitsForAFileThatItNames(t *testing.T) {
 			if n := len(set.Problems); n > 0 && tt.problem == "" || n > 1 {
 				t.Errorf("before the file is read: %v", set.Problems)
 			}
-			if s.last.Again.IsZero() {
-				t.Error("it is not loaded again")
+			if s.last.Again.IsZero() || set.Certificate("a.example.com") != nil {
+				t.Errorf("to be loaded again at %v; in effect: %v", s.last.Again, set.Certificate("a.example.com"))
 			}
 			set = s.loadAfter(6*time.Second, o)
 			if found := set.Certificate("a.example.com") != nil; found != (tt.problem == "") {

@@ -77,7 +77,7 @@ func newFull(t *testing.T, ca *pebble.Server, what string, spare int) *full {
 	t.Helper()
 	f := &full{Site: site.New(t, ca, site.Options{Responder: true}), what: what, spare: spare, kill: spare%2 == 1}
 	f.disk = newMemory(t, f.State)
-	f.Spec(t, fullName, "")
+	f.Spec(t, fullName, "{}")
 	f.daemon = f.Start(t)
 	return f
 }
@@ -275,7 +275,7 @@ func readOnlyDisk(t *testing.T) {
 	f.disk.remount(unix.MS_RDONLY, "")
 	says(t, f.Site, f.Launch(t).ExitCode(t), "make the filesystem of "+f.State+" writable again")
 	f.disk.remount(0, "")
-	f.Spec(t, fullName, "")
+	f.Spec(t, fullName, "{}")
 	f.daemon = f.Start(t)
 	f.first(t)
 	f.disk.remount(unix.MS_RDONLY, "")

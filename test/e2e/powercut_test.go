@@ -92,7 +92,7 @@ func (c *cutter) order(t *testing.T) string {
 	t.Helper()
 	name := fmt.Sprintf("host%d.example.com", len(c.names))
 	c.names = append(c.names, name)
-	c.site.Spec(t, name, "")
+	c.site.Spec(t, name, "{}")
 	return name
 }
 
