@@ -167,11 +167,24 @@ func (a *app) checkState(dir string) []string {
 		a.say("not checking the state folder, which you may not read: %s", dir)
 		return nil
 	}
-	var wrong []string
-	for _, err := range store.Check(dir) {
-		wrong = append(wrong, err.Error())
+	wrong, hidden := stateFindings(store.Check(dir))
+	if hidden {
+		a.say("not checking all of the state directory, of which you may not read a part: %s", dir)
 	}
 	return wrong
+}
+
+// stateFindings returns the differences that a check of the state directory has found. Files that the caller may not read
+// are none: the daemon may.
+func stateFindings(errs []error) (wrong []string, hidden bool) {
+	for _, err := range errs {
+		if errors.Is(err, fs.ErrPermission) {
+			hidden = true
+			continue
+		}
+		wrong = append(wrong, err.Error())
+	}
+	return wrong, hidden
 }
 
 // countFiles counts what a check without arguments reads.

@@ -1,8 +1,13 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -34,6 +39,28 @@ func TestCheckWarnsOfReadersThatAModeShutsOut(t *testing.T) {
 		shown := checkedText(checked{Files: 1, Warnings: got})
 		if !strings.HasPrefix(shown, "1 file, all good\nwarnings:\n  www.example.com: mode 0600") {
 			t.Errorf("it shows\n%s", shown)
+		}
+	}
+}
+
+// TestCheckOfAnOrdinaryUserBlamesNoStateThatItMayNotRead is about a group that may read the state directory, or a part of it.
+func TestCheckOfAnOrdinaryUserBlamesNoStateThatItMayNotRead(t *testing.T) {
+	denied := func(path string) error {
+		return fmt.Errorf("reading %s: %w", path, &fs.PathError{Op: "open", Path: path, Err: syscall.EACCES})
+	}
+	damaged := errors.New("ledger/a.json: its checksum is wrong")
+	for sentence, c := range map[string]struct {
+		errs   []error
+		want   []string
+		hidden bool
+	}{
+		"nothing is hidden":                   {errs: nil},
+		"a directory is hidden":               {errs: []error{denied("accounts")}, hidden: true},
+		"a key is hidden":                     {errs: []error{denied("certs/a/rev/0001/privkey.pem")}, hidden: true},
+		"a fault beside what is hidden stays": {errs: []error{denied("accounts"), damaged}, want: []string{damaged.Error()}, hidden: true},
+	} {
+		if got, hidden := stateFindings(c.errs); !slices.Equal(got, c.want) || hidden != c.hidden {
+			t.Errorf("%s: got %q, %t", sentence, got, hidden)
 		}
 	}
 }

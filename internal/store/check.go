@@ -12,17 +12,45 @@ import (
 )
 
 // Check compares a state directory with docs/state-directory.md and returns every difference. It needs no lock: the
-// daemon may be running.
+// daemon may be running. A directory that no acmed has laid out yet holds no difference.
 func Check(dir string) []error {
-	r, err := OpenReader(dir)
+	r, err := newReader(dir)
 	if err != nil {
 		return []error{err}
 	}
-	errs := r.walk(".")
+	var errs []error
+	switch fresh, err := r.fresh(); {
+	case err != nil:
+		errs = []error{fmt.Errorf("opening the state directory %s: %w", dir, err)}
+	case !fresh:
+		errs = r.walk(".")
+	}
 	if err := r.Close(); err != nil {
 		errs = append(errs, err)
 	}
 	return errs
+}
+
+// fresh reports whether the folder holds no state yet. Without FORMAT only what an interrupted first start leaves
+// may be there.
+func (r *Reader) fresh() (bool, error) {
+	if _, err := r.root.Lstat(formatFile); !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	names, err := r.list(".")
+	if err != nil {
+		return false, err
+	}
+	known := rules()
+	for _, name := range names {
+		if name == lockFile || name == lostFound || isTemp(name) {
+			continue
+		}
+		if inside, err := r.list(name); find(known, name) == nil || err != nil || name != "specs" && len(inside) > 0 {
+			return false, fmt.Errorf("it holds %s but no %s file, so it is not acmed's or not whole: set stateDir to an empty folder, or restore a whole backup", name, formatFile)
+		}
+	}
+	return true, nil
 }
 
 // Check compares all that belongs to one certificate with docs/state-directory.md.

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -96,6 +97,32 @@ func TestCheckFinds(t *testing.T) {
 			} else {
 				wantFound(t, "Check of the certificate", s.Check(name), "")
 			}
+		})
+	}
+}
+
+// TestCheckAcceptsADirectoryThatNoAcmedHasLaidOut is about a check before the first start, and about one that interrupts it.
+func TestCheckAcceptsADirectoryThatNoAcmedHasLaidOut(t *testing.T) {
+	for sentence, c := range map[string]struct {
+		holds []string // a directory if it ends in a slash
+		want  string
+	}{
+		"an empty directory":                 {nil, ""},
+		"a file system of its own":           {[]string{"lost+found/"}, ""},
+		"a first start that was interrupted": {[]string{"lock", "specs/", "specs/certs/", "live/", ".FORMAT.tmp"}, ""},
+		"the directory of another program":   {[]string{"db.sqlite"}, "it holds db.sqlite but no FORMAT file"},
+		"an incomplete backup":               {[]string{"certs/", "certs/www.example.com/"}, "it holds certs but no FORMAT file"},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			dir := t.TempDir()
+			for _, p := range c.holds {
+				if strings.HasSuffix(p, "/") {
+					must(t, os.Mkdir(filepath.Join(dir, p), 0o700))
+				} else {
+					must(t, os.WriteFile(filepath.Join(dir, p), nil, 0o600))
+				}
+			}
+			wantFound(t, "Check", store.Check(dir), c.want)
 		})
 	}
 }

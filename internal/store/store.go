@@ -147,28 +147,6 @@ func (s *Store) extend() error {
 	return s.disk.syncDir("specs")
 }
 
-// fresh reports whether the folder holds no state yet. Without FORMAT only what an interrupted first start leaves
-// may be there.
-func (s *Store) fresh() (bool, error) {
-	if _, err := s.root.Lstat(formatFile); !errors.Is(err, fs.ErrNotExist) {
-		return false, err
-	}
-	names, err := s.list(".")
-	if err != nil {
-		return false, err
-	}
-	known := rules()
-	for _, name := range names {
-		if name == lockFile || name == lostFound || isTemp(name) {
-			continue
-		}
-		if inside, err := s.list(name); find(known, name) == nil || err != nil || name != "specs" && len(inside) > 0 {
-			return false, fmt.Errorf("it holds %s but no %s file, so it is not acmed's or not whole: set stateDir to an empty folder, or restore a whole backup", name, formatFile)
-		}
-	}
-	return true, nil
-}
-
 // acquire takes the lock, which the kernel gives back when the process ends.
 func (s *Store) acquire() error {
 	err := s.disk.put(lockFile, secretMode, nil, Lazy)
