@@ -144,9 +144,25 @@ func parsePath(s string) (string, *fault) {
 func splitPort(s string) (host string, wrong *fault) {
 	host, port, err := net.SplitHostPort(s)
 	if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || n == 0 || len(port) > 5 {
-		return "", &fault{fmt.Sprintf("%q is not an address with a port", shorten(s)), "such as 127.0.0.1:443 or [::1]:443"}
+		return "", &fault{fmt.Sprintf("%q is not an address with a port", shorten(s)), portHint(s)}
 	}
 	return host, nil
+}
+
+// portHint shows an address that lacks a port with one. A host alone does not say which port is meant.
+func portHint(s string) string {
+	host := s
+	if inside, ok := strings.CutPrefix(s, "["); ok {
+		host = strings.TrimSuffix(inside, "]")
+	}
+	if _, err := strconv.ParseUint(s, 10, 16); err == nil {
+		return "such as 127.0.0.1:" + s + " or [::1]:" + s
+	}
+	_, addrErr := netip.ParseAddr(host)
+	if _, wrong := parseHost(host); addrErr != nil && wrong != nil {
+		return "such as 127.0.0.1:443 or [::1]:443"
+	}
+	return "add the port, such as " + net.JoinHostPort(host, "443")
 }
 
 // parseHostPort reads where to connect to: the host is a name or an IP address.
@@ -189,25 +205,10 @@ func parseMode(s string) (uint32, *fault) {
 }
 
 var (
-	unitName       = regexp.MustCompile(`^[A-Za-z0-9:_.\\@-]{1,255}$`)
-	unitSuffix     = regexp.MustCompile(`[^@]\.(service|socket|target|path|timer|mount|automount|swap|slice|scope|device)$`)
-	unitTemplate   = regexp.MustCompile(`@\.(service|socket|target|path|timer|mount|automount|swap|slice|scope|device)$`)
 	accountName    = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_.-]{0,63}\$?|[0-9]{1,10})$`)
 	credentialName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,255}$`)
 	clockTime      = regexp.MustCompile(`^([01][0-9]|2[0-3]):[0-5][0-9]$`)
 )
-
-func parseUnit(s string) (string, *fault) {
-	switch {
-	case !unitName.MatchString(s):
-		return "", &fault{fmt.Sprintf("%q is not the name of a systemd unit", shorten(s)), "such as nginx.service"}
-	case unitTemplate.MatchString(s):
-		return "", &fault{fmt.Sprintf("%q is a template, and no unit", s), "name an instance, such as " + strings.Replace(s, "@.", "@NAME.", 1)}
-	case !unitSuffix.MatchString(s):
-		return "", &fault{fmt.Sprintf("%q lacks the suffix of a systemd unit", s), "write " + s + ".service"}
-	}
-	return s, nil
-}
 
 func parseAccount(s string) (string, *fault) {
 	if !accountName.MatchString(s) {
