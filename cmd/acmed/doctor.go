@@ -31,10 +31,28 @@ only root may see is named as skipped. The exit code is 1 when something cannot 
 		Example: `  acmed doctor
   acmed doctor www.example.com`,
 		ValidArgsFunction: a.completeNames(-1),
-		RunE:              func(cmd *cobra.Command, args []string) error { return a.doctor(cmd.Context(), args, resolvers) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			servers, err := dnsServers(resolvers)
+			if err != nil {
+				return usagef(cmd, "--resolver: %w", err)
+			}
+			return a.doctor(cmd.Context(), args, servers)
+		},
 	}
-	cmd.Flags().StringSliceVar(&resolvers, "resolver", nil, "DNS `SERVER` to ask, as HOST:PORT, in place of those of /etc/resolv.conf")
+	cmd.Flags().StringSliceVar(&resolvers, "resolver", nil, "DNS `SERVER` to query, as HOST or HOST:PORT (port 53), instead of those in /etc/resolv.conf")
 	return cmd
+}
+
+// dnsServers completes the addresses of DNS servers with port 53; nil if there are none.
+func dnsServers(given []string) (servers []string, err error) {
+	for _, s := range given {
+		at, err := spec.ParseDNSServer(s)
+		if err != nil {
+			return nil, err
+		}
+		servers = append(servers, at)
+	}
+	return servers, nil
 }
 
 func (a *app) doctor(ctx context.Context, names, resolvers []string) error {

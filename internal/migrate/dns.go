@@ -51,8 +51,8 @@ func update(name, from, server, port, key, algorithm, secret string) (*Provider,
 		return nil, fmt.Errorf("%s has no secret", from)
 	}
 	r := &spec.RFC2136{Server: server}
-	if port != "" {
-		r.Server = net.JoinHostPort(server, port)
+	if _, _, err := net.SplitHostPort(server); err != nil && port != "" {
+		r.Server = net.JoinHostPort(strings.Trim(server, "[]"), port)
 	}
 	p := &Provider{Name: name, From: from, Way: spec.Provider{RFC2136: r}}
 	if key != "" {

@@ -34,6 +34,26 @@ dns_rfc2136_secret = c2VjcmV0
 dns_rfc2136_algorithm = HMAC-SHA512
 `
 
+// TestTheServerOfDynamicUpdatesKeepsItsPort is about the ways in which clients spell a DNS server.
+func TestTheServerOfDynamicUpdatesKeepsItsPort(t *testing.T) {
+	for lines, want := range map[string]string{
+		"dns_rfc2136_server = 192.0.2.1\n":                                   `"192.0.2.1"`,
+		"dns_rfc2136_server = ns.example.com\ndns_rfc2136_port = 5353\n":     `"ns.example.com:5353"`,
+		"dns_rfc2136_server = 2001:db8::1\ndns_rfc2136_port = 5353\n":        `"[2001:db8::1]:5353"`,
+		"dns_rfc2136_server = '[2001:db8::1]'\ndns_rfc2136_port = 53\n":      `"[2001:db8::1]:53"`,
+		"dns_rfc2136_server = 192.0.2.1:5354\ndns_rfc2136_port = 53\n":       `"192.0.2.1:5354"`,
+		"dns_rfc2136_server = '[2001:db8::1]:5354'\ndns_rfc2136_port = 53\n": `"[2001:db8::1]:5354"`,
+	} {
+		w := certbot(t)
+		w.write("rfc2136.ini", lines)
+		w.lineage("www.example.com", ecKey(t), 60*day, "authenticator = dns-rfc2136\ndns_rfc2136_credentials = "+w.dir+"/rfc2136.ini", "www.example.com")
+		w.apply("certbot")
+		if text, _ := w.provider("rfc2136"); !strings.HasSuffix(text, "rfc2136: {server: "+want+"}\n") {
+			t.Errorf("%q becomes\n%s", lines, text)
+		}
+	}
+}
+
 func TestDynamicUpdatesOfCertbotGoOn(t *testing.T) {
 	w := certbot(t)
 	params := "authenticator = dns-rfc2136\ndns_rfc2136_credentials = " + w.dir

@@ -201,7 +201,16 @@ func parseDNSZone(s string) (string, *fault) {
 	return zone, nil
 }
 
-// parseDNSServer adds the port of DNS where there is none.
+// ParseDNSServer returns the address of a DNS server, to which it adds port 53 where there is none. It accepts what the
+// files of dns.d accept: an IP address, in brackets or not, or a host name.
+func ParseDNSServer(s string) (string, error) {
+	at, wrong := parseDNSServer(s)
+	if wrong != nil {
+		return "", wrong.err()
+	}
+	return at, nil
+}
+
 func parseDNSServer(s string) (string, *fault) {
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
