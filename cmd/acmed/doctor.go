@@ -25,7 +25,7 @@ func (a *app) doctorCommand() *cobra.Command {
 		Use:   "doctor [NAME…]",
 		Short: "Look at all that certificates depend on, and say what is wrong",
 		Long: `Look at all that certificates depend on, from this machine: the files, the CAs (and the clock), the accounts there, the
-names with their addresses, CAA records and DNSSEC, who answers on port 80, the files, programs and units of deploy. Every finding that is
+names with their addresses, CAA records and DNSSEC, who answers on ports 80 and 443, the files, programs and units of deploy. Every finding that is
 not good says what to do. Nothing is changed and nothing is ordered; no daemon is needed, and no certificate yet. What
 only root may see is named as skipped. The exit code is 1 when something cannot work as it is.`,
 		Example: `  acmed doctor
@@ -73,7 +73,7 @@ func (a *app) doctor(ctx context.Context, names, resolvers []string) error {
 		findings = append(findings, f)
 		failed = failed || f.Level == doctor.Failure
 		if a.output == "text" {
-			_ = a.print(findingText(f)) // each as it comes; who reads is still there, or the last write tells
+			_ = a.print(findingText(f)) // as it comes; if nobody reads any more, the last write fails too
 		}
 	})
 	if err != nil {
@@ -135,12 +135,46 @@ func accountOf(dir string) func(context.Context, *spec.Issuer) (doctor.Account, 
 
 // findingText is a line for what is good, and what to do below what is not.
 func findingText(f doctor.Finding) string {
+	const below = "              "
 	mark := map[doctor.Level]string{doctor.Good: "ok", doctor.Skipped: "--", doctor.Warning: "?", doctor.Failure: "!!"}[f.Level]
-	s := fmt.Sprintf("%-3s %-9s %s\n", mark, control.OneLine(f.Check), control.OneLine(joined(": ", f.Subject, f.Text)))
+	subject := f.Subject
+	if f.Count > 0 {
+		subject = count(f.Count, subjectNoun(f.Check))
+	}
+	s := fmt.Sprintf("%-3s %-9s %s\n", mark, control.OneLine(f.Check), control.OneLine(joined(": ", subject, f.Text)))
+	if f.Count > 0 {
+		s += below + control.OneLine(someOf(f.Subjects, f.Count)) + "\n"
+	}
 	if f.Hint != "" {
-		s += strings.Repeat(" ", 14) + "what to do: " + control.OneLine(f.Hint) + "\n"
+		s += below + "what to do: " + control.OneLine(f.Hint) + "\n"
 	}
 	return s
+}
+
+// subjectNoun is what a check looks at.
+func subjectNoun(check string) string {
+	switch check {
+	case "delivery":
+		return "certificate"
+	case "files":
+		return "file"
+	case "issuer", "account":
+		return "issuer"
+	case "dns":
+		return "provider"
+	case "unit":
+		return "unit"
+	}
+	return "name"
+}
+
+// someOf lists the first of all subjects.
+func someOf(first []string, all int) string {
+	text := strings.Join(first, ", ")
+	if more := all - len(first); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 // diagnosis sums up.

@@ -3,9 +3,10 @@ package doctor
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -98,9 +99,6 @@ func problemOf(err error) error {
 	return err
 }
 
-// mostUnreadable bounds how many files are named that acmed cannot read.
-const mostUnreadable = 20
-
 // readable looks whether the daemon can read all that it has to: who asks may be root, and see no fault.
 func (k *check) readable(context.Context) {
 	info, err := os.Stat(k.Settings.StateDir)
@@ -111,23 +109,15 @@ func (k *check) readable(context.Context) {
 	if err != nil || daemon.uid == 0 {
 		return
 	}
-	barred := 0
-	for file := range k.inputs() {
-		at, err := barrier(file, daemon)
-		if err != nil || at == "" {
-			continue // what is missing is told of elsewhere
+	for _, file := range slices.Sorted(maps.Keys(k.inputs())) {
+		switch at, err := barrier(file, daemon); {
+		case err != nil || at == "":
+			// what is missing is reported elsewhere
+		case at == file:
+			k.bad(Failure, "files", file, "chgrp acmed "+at+"; chmod g+r "+at, "%s cannot read this file", daemon.who)
+		default:
+			k.bad(Failure, "files", file, "chgrp acmed "+at+"; chmod g+x "+at, "%s cannot read this file: %s does not let it pass", daemon.who, at)
 		}
-		if barred++; barred > mostUnreadable {
-			continue
-		}
-		text := fmt.Sprintf("%s cannot read %s", daemon.who, file)
-		if at != file {
-			text += ": " + at + " does not let it pass"
-		}
-		k.bad(Failure, "files", "", "let it: chgrp acmed "+at+", and chmod g+r, for a folder g+x; an access control list is not looked at", "%s", text)
-	}
-	if more := barred - mostUnreadable; more > 0 {
-		k.bad(Failure, "files", "", "see the others", "%s cannot read %d more files", daemon.who, more)
 	}
 }
 

@@ -106,8 +106,8 @@ func TestWhatTheDaemonCannotRead(t *testing.T) {
 	got := trouble(t, c)
 	slices.Sort(got)
 	want := []string{
-		"failure files : user 4242 cannot read " + closed,
-		"failure files : user 4242 cannot read " + csr + ": " + dir + "/secret does not let it pass",
+		"failure files " + closed + ": user 4242 cannot read this file",
+		"failure files " + csr + ": user 4242 cannot read this file: " + dir + "/secret does not let it pass",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -33,11 +33,15 @@ const (
 
 // Finding is what one check has found.
 type Finding struct {
-	Check   string `json:"check"`             // "files", "issuer", "account", "name", "port 80", "dns", "delivery", "unit"
+	Check   string `json:"check"`             // "files", "issuer", "account", "name", "port 80", "port 443", "dns", "delivery", "unit"
 	Subject string `json:"subject,omitempty"` // what was looked at
 	Level   Level  `json:"level"`
 	Text    string `json:"text"`
 	Hint    string `json:"hint,omitempty"` // what to do; "": nothing
+	// Count is the number of subjects with the same finding; 0: it is the only one.
+	Count int `json:"count,omitempty"`
+	// Subjects are the first of them, with Count.
+	Subjects []string `json:"subjects,omitempty"`
 }
 
 // Unit is what systemd says of one.
@@ -68,7 +72,8 @@ type Config struct {
 	Own []netip.Addr
 	// Proc is where the kernel shows processes; "": /proc.
 	Proc string
-	// Port80 is where this machine answers the CA; nil: port 80 on loopback.
+	// Port80 is where this machine answers the CA; nil: http.listen, or else every address on which something listens on
+	// port 80.
 	Port80 []string
 }
 
@@ -78,28 +83,32 @@ const mostNames = 200
 // check is one run.
 type check struct {
 	Config
-	report func(Finding)
-	certs  []*spec.Certificate
-	seen   map[string]acme.Examined // by issuer, those that answered
+	found []Finding // by the check under way
+	certs []*spec.Certificate
+	seen  map[string]acme.Examined // by issuer, those that answered
 	// accounts are the URLs of the accounts here, by issuer; "": there is none. What could not be seen is not in it.
 	accounts map[string]string
 }
 
-// Run makes all checks that apply and reports each finding as it comes. An error means that it could not begin, or that
+// Run makes all checks that apply. It reports the findings of each as it ends, equal ones as one. An error means that it could not begin, or that
 // ctx has ended.
 func Run(ctx context.Context, c Config, report func(Finding)) error {
 	if c.Settings == nil || c.Set == nil || c.Examine == nil {
 		return errors.New("doctor: Settings, Set and Examine are required")
 	}
-	k := &check{Config: c, report: report, seen: map[string]acme.Examined{}, accounts: map[string]string{}}
+	k := &check{Config: c, seen: map[string]acme.Examined{}, accounts: map[string]string{}}
 	if err := k.prepare(); err != nil {
 		return err
 	}
-	for _, look := range []func(context.Context){k.files, k.readable, k.issuers, k.names, k.port80, k.providers, k.deliveries, k.mounts, k.units} {
+	for _, look := range []func(context.Context){k.files, k.readable, k.issuers, k.names, k.port80, k.port443, k.providers, k.deliveries, k.mounts, k.units} {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		k.found = nil
 		look(ctx)
+		for _, f := range grouped(k.found) {
+			report(f)
+		}
 	}
 	return ctx.Err()
 }
@@ -121,9 +130,6 @@ func (k *check) prepare() (err error) {
 		}
 	}
 	k.Proc = cmp.Or(k.Proc, "/proc")
-	if k.Port80 == nil {
-		k.Port80 = []string{"127.0.0.1:80", "[::1]:80"}
-	}
 	return nil
 }
 
@@ -141,11 +147,11 @@ func ownAddresses() (own []netip.Addr, err error) {
 }
 
 func (k *check) good(check, subject, format string, args ...any) {
-	k.report(Finding{check, subject, Good, fmt.Sprintf(format, args...), ""})
+	k.found = append(k.found, Finding{Check: check, Subject: subject, Level: Good, Text: fmt.Sprintf(format, args...)})
 }
 
 func (k *check) bad(level Level, check, subject, hint, format string, args ...any) {
-	k.report(Finding{check, subject, level, fmt.Sprintf(format, args...), hint})
+	k.found = append(k.found, Finding{Check: check, Subject: subject, Level: level, Text: fmt.Sprintf(format, args...), Hint: hint})
 }
 
 // files tells what the operator wrote.

@@ -10,3 +10,6 @@ type Reader struct {
 func Barrier(path string, r Reader) (string, error) {
 	return barrier(path, reader{uid: r.UID, groups: r.Groups})
 }
+
+// Answering returns where a server is reached that listens on that port.
+func Answering(port uint16) []string { return answering("", port) }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,60 +16,6 @@ import (
 	"acmed/internal/acl"
 	"acmed/internal/spec"
 )
-
-// port80 looks who answers challenges here. Whether a CA gets through to it, only the CA knows.
-func (k *check) port80(ctx context.Context) {
-	i := slices.IndexFunc(k.certs, func(c *spec.Certificate) bool { return c.Challenge.Type == "http-01" && len(c.DNSNames) > 0 })
-	if i < 0 || k.Settings.HTTP.Solver == "off" {
-		return
-	}
-	folder := filepath.Join(k.Settings.RuntimeDir, "http-01")
-	host := k.certs[i].DNSNames[0]
-	for _, address := range k.Port80 {
-		resp, err := fetch(ctx, address, host)
-		if err != nil {
-			continue
-		}
-		switch {
-		case resp == acmedAnswers:
-			k.good("port 80", address, "acmed answers")
-		case k.certs[i].Challenge.Webroot != "":
-			k.good("port 80", address, "%s answers; it has to serve %s", resp, k.certs[i].Challenge.Webroot)
-		default:
-			k.bad(Warning, "port 80", address, "let it serve "+folder+" as /.well-known/acme-challenge/: /usr/share/acmed/snippets has what to write; acmed status tells whether it does",
-				"%s answers%s", resp, heldBy(address))
-		}
-		return
-	}
-	k.bad(Failure, "port 80", strings.Join(k.Port80, ", "), "systemctl enable --now acmed-http.socket, or start the web server that serves "+folder, "nobody answers%s", heldBy(k.Port80[0]))
-}
-
-// acmedAnswers is who answers as acmed does where there is no such token: with two words, and without a name.
-const acmedAnswers = "acmed"
-
-// fetch asks for a proof that there is not, and tells who answers.
-func fetch(ctx context.Context, address, host string) (server string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/.well-known/acme-challenge/acmed-doctor", nil)
-	if err != nil {
-		return "", err
-	}
-	req.Host = host
-	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, 200)) // for people only
-	switch server = resp.Header.Get("Server"); {
-	case server == "" && string(body) == "not found\n":
-		return acmedAnswers, nil
-	case server == "":
-		return "a server without a name", nil
-	}
-	return fmt.Sprintf("%.60q", server), nil
-}
 
 // deliveries looks at what the specs name under deploy: whether it is there, and as it should be.
 func (k *check) deliveries(ctx context.Context) {

@@ -28,32 +28,53 @@ func (k *check) names(ctx context.Context) {
 			servers = append(servers, net.JoinHostPort(s, c.Port))
 		}
 	}
-	r, looked := resolver{servers}, 0
+	r, looked, unanswered := resolver{servers}, 0, 0
 	for _, c := range k.certs {
 		for _, name := range c.DNSNames {
 			if looked++; looked > mostNames || ctx.Err() != nil {
 				k.bad(Skipped, "name", "", "name the certificates that you want to know about", "names beyond the first %d were not looked up", mostNames)
 				return
 			}
-			k.name(ctx, r, c, name)
+			if unanswered == mostUnanswered {
+				k.bad(Skipped, "name", name, "have a DNS server answer first", "not looked up: no DNS server answered for the names before")
+				continue
+			}
+			if err := k.name(ctx, r, c, name); errors.Is(err, errUnanswered) {
+				unanswered++
+			} else {
+				unanswered = 0
+			}
 		}
 	}
 }
 
-func (k *check) name(ctx context.Context, r resolver, c *spec.Certificate, name string) {
+// mostUnanswered is for how many names in a row no server may answer, until the others are taken to get none either: each
+// takes some seconds.
+const mostUnanswered = 3
+
+// name returns the error of a query for it, which is reported.
+func (k *check) name(ctx context.Context, r resolver, c *spec.Certificate, name string) error {
 	host := strings.TrimPrefix(name, "*.")
 	addresses, err := r.addresses(ctx, host)
-	switch {
-	case errors.Is(err, errBogus):
-		k.bad(Failure, "name", name, "mend the DNSSEC signatures of the zone, or remove its DS record: a CA must not believe them", "%v", err)
-		return
-	case err != nil:
-		k.bad(Failure, "name", name, "see that the zone's name servers answer", "%v", err)
-		return
+	if err != nil {
+		k.bad(Failure, "name", name, lookUpHint(err, "make sure that the name servers of the zone answer"), "%v", err)
+		return err
 	}
 	if k.caa(ctx, r, c, name) && k.reaches(c, name, addresses) {
 		k.good("name", name, "leads to %s", joined(addresses))
 	}
+	return nil
+}
+
+// lookUpHint returns what to do about the error of a query; otherwise is for servers that answer, with an error.
+func lookUpHint(err error, otherwise string) string {
+	switch {
+	case errors.Is(err, errBogus):
+		return "correct the DNSSEC signatures of the zone, or remove its DS record: a CA must not trust them"
+	case errors.Is(err, errUnanswered):
+		return "make sure that this DNS server runs and that this machine reaches it on that port, or pass another with --resolver"
+	}
+	return otherwise
 }
 
 // reaches tells whether a name leads here, as far as that can be seen: behind NAT or a balancer it does not.
@@ -82,7 +103,7 @@ func (k *check) caa(ctx context.Context, r resolver, c *spec.Certificate, name s
 	}
 	records, at, err := r.caa(ctx, strings.TrimPrefix(name, "*."))
 	if err != nil {
-		k.bad(Failure, "name", name, "CAs refuse a name whose CAA records they cannot read: see that every name server answers for that type", "%v", err)
+		k.bad(Failure, "name", name, lookUpHint(err, "make sure that every name server of the zone answers for that type: CAs refuse a name whose CAA records they cannot read"), "%v", err)
 		return false
 	}
 	tag := "issue"
@@ -161,21 +182,27 @@ func joined(addresses []netip.Addr) string {
 // resolver asks servers that resolve for others.
 type resolver struct{ servers []string }
 
-// errBogus is for names that only a resolver which does not validate gives an answer for.
-var errBogus = errors.New("DNSSEC is broken")
+var (
+	// errBogus is for names that only a resolver which does not validate gives an answer for.
+	errBogus = errors.New("DNSSEC is broken")
+	// errUnanswered is for a query to which no server sent an answer.
+	errUnanswered = errors.New("no answer")
+)
 
 func (r resolver) ask(ctx context.Context, name string, kind uint16) (*dns.Msg, error) {
 	m := new(dns.Msg)
 	m.SetQuestion(dns.Fqdn(name), kind)
 	m.SetEdns0(1232, false)
 	var errs []error
+	answered := false
 	for _, server := range r.servers {
 		answer, err := exchange(ctx, m, server)
+		answered = answered || err == nil
 		if err == nil && answer.Rcode == dns.RcodeServerFailure {
 			unchecked := m.Copy()
 			unchecked.CheckingDisabled = true
 			if again, cerr := exchange(ctx, unchecked, server); cerr == nil && again.Rcode == dns.RcodeSuccess {
-				return nil, fmt.Errorf("%w for %s: %s has an answer only without validation", errBogus, name, server)
+				return nil, fmt.Errorf("%w: %s has an answer only without validation", errBogus, server)
 			}
 		}
 		if err == nil && (answer.Rcode == dns.RcodeSuccess || answer.Rcode == dns.RcodeNameError) {
@@ -184,9 +211,26 @@ func (r resolver) ask(ctx context.Context, name string, kind uint16) (*dns.Msg, 
 		if err == nil {
 			err = errors.New(dns.RcodeToString[answer.Rcode])
 		}
-		errs = append(errs, fmt.Errorf("asking %s for %s of %s: %w", server, dns.TypeToString[kind], name, err))
+		errs = append(errs, fmt.Errorf("querying %s for %s: %w", server, dns.TypeToString[kind], withoutSource(err)))
 	}
-	return nil, errors.Join(errs...)
+	err := errors.Join(errs...)
+	if !answered {
+		err = &unanswered{err}
+	}
+	return nil, err
+}
+
+// unanswered is an error that is errUnanswered, in its own words.
+type unanswered struct{ error }
+
+func (u *unanswered) Is(target error) bool { return target == errUnanswered }
+
+// withoutSource leaves out this machine's own port, which differs in each error of one cause.
+func withoutSource(err error) error {
+	if e, ok := errors.AsType[*net.OpError](err); ok {
+		return e.Err
+	}
+	return err
 }
 
 func exchange(ctx context.Context, m *dns.Msg, server string) (*dns.Msg, error) {
@@ -223,6 +267,9 @@ func (r resolver) addresses(ctx context.Context, host string) (out []netip.Addr,
 func (r resolver) caa(ctx context.Context, name string) (records []*dns.CAA, at string, err error) {
 	for at = name; at != ""; _, at, _ = strings.Cut(at, ".") {
 		m, err := r.ask(ctx, at, dns.TypeCAA)
+		if err != nil && at != name {
+			err = fmt.Errorf("%s: %w", at, err)
+		}
 		if err != nil {
 			return nil, at, err
 		}
