@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"acmed/internal/control"
+	"acmed/internal/daemon"
 	"acmed/internal/spec"
 )
 
@@ -21,10 +22,11 @@ func (a *app) planCommand() *cobra.Command {
 		Short: "Tell what an edit would do: issue, reissue, redeploy, or nothing",
 		Long: `Tell what acmed would do if the files of certs.d, issuers.d and acmed.yaml came in force as they are now, or the specs
 given, wherever they lie: which certificates would be issued, reissued (and what differs), handed out again or retired,
-and what that takes from the limits of each issuer. Nothing is changed, and no CA is asked. The exit code is 1 when a
-file is bad, or a built-in issuer is known to refuse a certificate.
+and what that takes from the limits of each issuer. Nothing is changed, and no CA is asked. Without a running daemon, the
+plan is made from the files and the state directory, as far as you may read it, and says what is not known. The exit code
+is 1 when a file is bad, or a built-in issuer is known to refuse a certificate.
 
-With --simulate, tell the load on each issuer for so long instead, day by day, with all certificates: the daemon's own
+With --simulate, which needs the daemon, tell the load on each issuer for so long instead, day by day, with all certificates: the daemon's own
 scheduler and rules go through that time at once, from what it knows now. Every order works in it, and issuers grant and
 advise what they did before.`,
 		Example: `  acmed plan
@@ -47,11 +49,7 @@ func (a *app) plan(ctx context.Context, files []string, simulate time.Duration) 
 		return err
 	}
 	req.Simulate = int64(simulate / time.Second)
-	client, err := a.client()
-	if err != nil {
-		return err
-	}
-	plan, err := client.Plan(ctx, req)
+	plan, err := a.planned(ctx, req)
 	if err != nil {
 		return err
 	}
@@ -63,6 +61,27 @@ func (a *app) plan(ctx context.Context, files []string, simulate time.Duration) 
 		return errReported
 	}
 	return nil
+}
+
+// planned asks the daemon, and the files where none answers: a simulation takes what it alone knows.
+func (a *app) planned(ctx context.Context, req control.PlanRequest) (control.Plan, error) {
+	client, err := a.client()
+	if err != nil {
+		return control.Plan{}, err
+	}
+	plan, err := client.Plan(ctx, req)
+	if e, ok := errors.AsType[*control.Error](err); !ok || e.Code != control.Unavailable || req.Simulate > 0 {
+		return plan, err
+	}
+	config, cerr := a.configuration()
+	if cerr != nil {
+		return plan, cerr
+	}
+	if plan, cerr = daemon.PlanFiles(ctx, config, req); cerr != nil {
+		return plan, cerr
+	}
+	plan.Unknown = append([]string{err.Error() + ": planned from the files as they are"}, plan.Unknown...)
+	return plan, nil
 }
 
 // drafts reads files here: the daemon may not be allowed to.
@@ -92,11 +111,18 @@ func planText(p control.Plan, now time.Time) string {
 	if len(p.Costs) > 0 {
 		blocks = append(blocks, costsText(p.Costs))
 	}
-	if p.Unchanged > 0 || len(p.Steps) == 0 {
+	if p.Unchanged > 0 || len(p.Steps)+len(p.Unknown) == 0 {
 		blocks = append(blocks, count(p.Unchanged, "certificate")+" would stay as before\n")
 	}
 	if p.Held != nil {
 		blocks = append(blocks, heldText(p.Held))
+	}
+	if len(p.Unknown) > 0 {
+		var b strings.Builder
+		for _, what := range p.Unknown {
+			b.WriteString("  " + control.OneLine(what) + "\n")
+		}
+		blocks = append(blocks, "not known:\n"+b.String())
 	}
 	return strings.Join(blocks, "\n")
 }

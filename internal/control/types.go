@@ -334,6 +334,7 @@ type Plan struct {
 	Costs     []Cost    `json:"costs,omitempty"`    // of all the steps together
 	Problems  []Problem `json:"problems,omitempty"` // of files that would not come in force
 	Held      *Held     `json:"held,omitempty"`     // nil: no removal would wait
+	Unknown   []string  `json:"unknown,omitempty"`  // what could not be known without the daemon
 
 	Simulation *Simulation `json:"simulation,omitempty"` // nil: it was not asked for
 }
@@ -341,7 +342,7 @@ type Plan struct {
 // Step is what would be done about one certificate.
 type Step struct {
 	Name    string    `json:"name"`
-	Do      string    `json:"do"`               // "issue", "reissue", "redeploy", "retire" or "nothing"
+	Do      string    `json:"do"`               // "issue", "reissue", "redeploy", "retire" or "nothing"; "unknown": see unknown of the plan
 	At      time.Time `json:"at,omitzero"`      // of the next renewal; zero: an order is due at once, or never
 	Issuer  string    `json:"issuer,omitempty"` // that would be asked first
 	Reason  string    `json:"reason,omitempty"`

@@ -34,23 +34,25 @@ func (a api) Plan(ctx context.Context, req control.PlanRequest) (control.Plan, e
 		costs = append(costs, p.Costs...)
 	}
 	plan.Unchanged = max(0, set.Len()-len(asked))
+	plan.Costs = wireCosts(costs)
+	return plan, nil
+}
+
+// wireCosts adds costs up.
+func wireCosts(costs []reconcile.Cost) (sums []control.Cost) {
 	for _, c := range reconcile.Sum(costs) {
-		plan.Costs = append(plan.Costs, control.Cost{
+		sums = append(sums, control.Cost{
 			Issuer: c.Issuer, Limit: c.Limit, Needs: c.Needs, Left: c.Left, Max: c.Max, Per: int64(c.Per / time.Second),
 		})
 	}
-	return plan, nil
+	return sums
 }
 
 // planned returns the set that would come in force, and the certificates to be planned for.
 func (a api) planned(req control.PlanRequest) (set *spec.Set, names []string, err error) {
 	config, current := a.d.specs.settings(), a.d.specs.set()
 	if len(req.Drafts) > 0 {
-		texts := map[string][]byte{}
-		for _, d := range req.Drafts {
-			texts[d.Path] = []byte(d.Text)
-		}
-		return spec.Draft(config, current, texts)
+		return spec.Draft(config, current, draftTexts(req))
 	}
 	if config, err = spec.LoadConfig(config.File); err != nil {
 		return nil, nil, err
@@ -64,6 +66,15 @@ func (a api) planned(req control.PlanRequest) (set *spec.Set, names []string, er
 	}
 	_, names = compare(current, set)
 	return set, names, nil
+}
+
+// draftTexts returns the texts of drafts by their paths.
+func draftTexts(req control.PlanRequest) map[string][]byte {
+	texts := map[string][]byte{}
+	for _, d := range req.Drafts {
+		texts[d.Path] = []byte(d.Text)
+	}
+	return texts
 }
 
 // planProblems are those of the files, and what built-in issuers are known to refuse of the certificates asked for.

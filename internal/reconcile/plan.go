@@ -35,36 +35,71 @@ type Cost struct {
 
 // Plan tells what would be done about name if set came in force, and changes nothing.
 func (r *Reconciler) Plan(name string, set *spec.Set) (Plan, error) {
-	p := Plan{Name: name, Do: Wait}
 	rec, err := r.store.Record(name)
 	if err != nil {
-		return p, err
+		return Plan{Name: name, Do: Wait}, err
 	}
+	live, err := r.store.Live(name)
+	if err != nil {
+		return Plan{Name: name, Do: Wait}, err
+	}
+	in := Input{Want: set.Certificate(name), Have: rec, Live: live, Host: r.host, Floor: r.floor, Deploys: r.deploy != nil}
+	return planned(name, set, &in, func(issuer string, f func(*store.IssuerState)) error {
+		ledger, err := r.store.Issuer(issuer)
+		if err == nil {
+			ledger.View(f)
+		}
+		return err
+	})
+}
+
+// PlanFrom is Plan without a daemon: from a state directory as it is on disk, or from none, as before the first start.
+func PlanFrom(state *store.Reader, name string, set *spec.Set, host string, floor time.Time) (Plan, error) {
+	in := Input{Want: set.Certificate(name), Host: host, Floor: floor, Deploys: true}
+	if state == nil {
+		return planned(name, set, &in, func(_ string, f func(*store.IssuerState)) error { f(&store.IssuerState{}); return nil })
+	}
+	var err error
+	if in.Have, in.Live, _, err = state.Look(name); err != nil {
+		return Plan{Name: name, Do: Wait}, err
+	}
+	return planned(name, set, &in, func(issuer string, f func(*store.IssuerState)) error {
+		s, err := state.IssuerState(issuer)
+		if err == nil {
+			f(&s)
+		}
+		return err
+	})
+}
+
+// planned decides from in; view shows what is known of an issuer.
+func planned(name string, set *spec.Set, in *Input, view func(issuer string, f func(*store.IssuerState)) error) (p Plan, err error) {
+	p = Plan{Name: name, Do: Wait}
 	now := time.Now().Round(0)
-	in := Input{Want: set.Certificate(name), Have: rec, Host: r.host, Floor: r.floor, Deploys: r.deploy != nil}
 	if in.Want == nil {
-		p.Do, p.Why = Retire, Unwanted
+		if p.Why = Unwanted; in.Have.Retired.IsZero() {
+			p.Do = Retire
+		}
 		return p, nil
-	}
-	if in.Live, err = r.store.Live(name); err != nil {
-		return p, err
 	}
 	for _, issuer := range in.Want.Issuers {
 		if s := set.Issuer(issuer); s != nil {
 			in.Issuers = append(in.Issuers, IssuerState{Name: issuer, Directory: s.Directory})
 		}
 	}
-	due, why := Due(&in, now)
+	due, why := Due(in, now)
 	p.Why = why
 	switch {
 	case due.After(now):
 		p.At = due
-		p.deliver(&in, now)
+		p.deliver(in, now)
 	case len(in.Issuers) > 0:
 		p.Do, p.Issuer = Issue, in.Issuers[0].Name
-		p.Differs = differences(&in)
-		p.Targets = everyTarget(&in)
-		p.Costs, err = r.costsOf(&in, set.Issuer(p.Issuer), now)
+		p.Differs = differences(in)
+		p.Targets = everyTarget(in)
+		if issuer := set.Issuer(p.Issuer); !exempt(in, issuer, now) {
+			err = view(p.Issuer, func(s *store.IssuerState) { p.Costs = costsOf(in, issuer, s, now) })
+		}
 	}
 	return p, err
 }
@@ -151,20 +186,13 @@ func setDifference(field string, want, have []string) []string {
 }
 
 // costsOf is what an order takes from the limits at issuer, and what is left of them.
-func (r *Reconciler) costsOf(in *Input, issuer *spec.Issuer, now time.Time) ([]Cost, error) {
-	ledger, err := r.store.Issuer(issuer.Name)
-	if err != nil || exempt(in, issuer, now) {
-		return nil, err
+func costsOf(in *Input, issuer *spec.Issuer, s *store.IssuerState, now time.Time) (costs []Cost) {
+	for _, b := range countedBuckets(identifiers(in.Want), issuer.Limits, renewal(in, issuer, now)) {
+		costs = append(costs, Cost{
+			Issuer: issuer.Name, Limit: b.words, Max: b.limit, Per: b.per, Needs: 1, Left: b.left(s.Budgets[b.key], now), key: b.key,
+		})
 	}
-	var costs []Cost
-	ledger.View(func(s *store.IssuerState) {
-		for _, b := range countedBuckets(identifiers(in.Want), issuer.Limits, renewal(in, issuer, now)) {
-			costs = append(costs, Cost{
-				Issuer: issuer.Name, Limit: b.words, Max: b.limit, Per: b.per, Needs: 1, Left: b.left(s.Budgets[b.key], now), key: b.key,
-			})
-		}
-	})
-	return costs, nil
+	return costs
 }
 
 // Sum adds costs up by issuer and limit, in the order in which they come.
