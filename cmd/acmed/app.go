@@ -26,6 +26,7 @@ const (
 // app is what all commands share: where they write, and the persistent flags.
 type app struct {
 	stdout, stderr io.Writer
+	args           []string // the command line
 
 	config string // "": defaultConfig
 	socket string // "": see controlSocket
@@ -39,7 +40,7 @@ func (a *app) command() *cobra.Command {
 		Short: "Keep TLS certificates valid, and served",
 		Long: `acmed keeps TLS certificates valid, and served. Each file of /etc/acmed/certs.d is one certificate:
 acmed obtains it from an ACME CA, installs it, and renews it in time for ever.`,
-		Args:          unknownCommand,
+		Args:          a.unknownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return a.needsCommand(cmd) },
 		Version:       readVersion().Version,
 		SilenceErrors: true,
@@ -49,9 +50,7 @@ acmed obtains it from an ACME CA, installs it, and renews it in time for ever.`,
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetVersionTemplate("acmed {{.Version}}\n")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return &failure{err, exitUsage, cmd.CommandPath() + " --help"}
-	})
+	root.SetFlagErrorFunc(a.wrongFlag)
 	a.output = "text"
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.config, "config", "", "configuration `FILE` (default "+defaultConfig+")")
@@ -77,7 +76,7 @@ func (a *app) needsCommand(root *cobra.Command) error {
 func (a *app) group(use, short, long string, below ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: use, Short: short, Long: long,
-		Args: unknownCommand,
+		Args: a.unknownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.needsCommand(cmd) },
 
 		SuggestionsMinimumDistance: 2,

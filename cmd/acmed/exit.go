@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -78,18 +77,6 @@ func argsUpTo(n int) cobra.PositionalArgs {
 		}
 		return nil
 	}
-}
-
-// unknownCommand refuses arguments of a command that has others below it: they are commands that do not exist.
-func unknownCommand(root *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	hint := root.CommandPath() + " --help"
-	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
-		hint = "did you mean " + strings.Join(near, ", ") + "?"
-	}
-	return &failure{fmt.Errorf("there is no command %q", args[0]), exitUsage, hint}
 }
 
 // oneArg asks for one argument.

@@ -28,7 +28,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	defer release()
 	context.AfterFunc(ctx, release) // the second signal ends the process at once
 
-	a := &app{stdout: stdout, stderr: stderr}
+	a := &app{stdout: stdout, stderr: stderr, args: args}
 	root := a.command()
 	root.SetArgs(args)
 	return a.exit(root.ExecuteContext(ctx))

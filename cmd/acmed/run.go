@@ -16,7 +16,7 @@ func (a *app) runCommand() *cobra.Command {
 		Long: `Run the daemon until SIGTERM or SIGINT, which end it in order: open orders are resumed at the next start. A second
 signal ends it at once. SIGHUP makes it read its files again. The exit code is 78 when it cannot run as it is
 configured, so that systemd need not try again.`,
-		Args: argsUpTo(0),
+		Args: a.noCertificate,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			err := daemon.Run(cmd.Context(), daemon.Config{
 				ConfigFile: cmp.Or(a.config, defaultConfig),
