@@ -143,7 +143,7 @@ func registrable(d *directory, r Registration) error {
 func (c *Client) use(ref, status string) (string, error) {
 	if status != "" && status != xacme.StatusValid {
 		return "", &Error{Kind: Permanent, Op: OpNewAccount, Problem: problemUnauthorized, Whole: true,
-			Detail: "the account is " + clean(status), Hint: "use another account key: the CA has ended this account"}
+			Detail: "the account is " + clean(status), Hint: hintEnded}
 	}
 	account, err := c.resolve(OpNewAccount, c.base, ref)
 	if err != nil {
@@ -157,5 +157,5 @@ func (c *Client) use(ref, status string) (string, error) {
 
 func errNoAccount(op string) *Error {
 	return &Error{Kind: Permanent, Op: op, Problem: problemAccountDoesNotExist, Whole: true,
-		Detail: "no account is registered yet", Hint: "register the account first"}
+		Detail: "no account is registered yet", Hint: "acmed account register ISSUER registers one"}
 }

@@ -1,6 +1,9 @@
 package acme
 
-import "time"
+import (
+	"net/url"
+	"time"
+)
 
 // What tests and fuzzing reach inside.
 var (
@@ -28,3 +31,6 @@ type NoncePool struct{ p noncePool }
 func NewNoncePool() *NoncePool                       { return &NoncePool{} }
 func (n *NoncePool) Put(nonce string, now time.Time) { n.p.put(nonce, now) }
 func (n *NoncePool) Take(now time.Time) string       { return n.p.take(now) }
+
+// NetworkError is networkError of the directory.
+func NetworkError(u *url.URL, err error) *Error { return networkError(OpDirectory, u, err) }

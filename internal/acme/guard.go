@@ -173,7 +173,7 @@ func sameHost(req *http.Request, via []*http.Request) error {
 // networkError classifies the failure of a request that got no answer; nil: its URL is not known.
 func networkError(op string, u *url.URL, err error) *Error {
 	e := &Error{Kind: Transient, Op: op, Problem: "network", Detail: clean(err.Error()), Whole: true, Err: err,
-		Hint: "make sure that this machine reaches the CA" + onPort(u) + ", through the proxy if the issuer names one"}
+		Hint: hintNetwork(u, err)}
 	refused, byProxy := errors.AsType[*proxyRefusal](err)
 	switch {
 	case byProxy:
@@ -183,7 +183,7 @@ func networkError(op string, u *url.URL, err error) *Error {
 	case errors.Is(err, context.DeadlineExceeded):
 		e.Problem, e.Whole = "timeout", op != OpFinalize
 	case isTLS(err):
-		e.Problem, e.Hint = "tls", "if the CA is a private one, set caBundle in the issuer to the PEM file of its roots"
+		e.Problem, e.Hint = "tls", hintTLS(err)
 	}
 	return e
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 )
@@ -49,7 +50,9 @@ func (g *guard) unanswered(op string, req *http.Request, err error) *Error {
 	}
 	if proxy, err := g.proxy(req); err == nil && proxy != nil {
 		e.Detail = clean("through the proxy " + nameOf(proxy) + ": " + e.Detail)
-		e.Hint = "make sure that this machine reaches the proxy, and the proxy the CA" + onPort(req.URL)
+		if _, unresolved := errors.AsType[*net.DNSError](e.Err); !unresolved { // else it is the proxy's name
+			e.Hint = "make sure that this machine reaches the proxy, and the proxy the CA" + onPort(req.URL)
+		}
 	}
 	return e
 }

@@ -28,6 +28,9 @@ func Verify(der [][]byte, key crypto.PublicKey, ids []Identifier, now time.Time)
 	}
 	e := &Error{Kind: Validation, Op: OpCertificate, Problem: problemBadCertificate, Detail: clean(err.Error()),
 		Hint: "report this to the CA; the certificate in use stays", Err: err}
+	if _, dated := errors.AsType[*dateError](err); dated {
+		e.Hint = "make sure that the clock of this machine is right; if it is, report this to the CA. The certificate in use stays"
+	}
 	if len(der) == 1 && ChainRefused(e) {
 		e.Hint = "set caBundle in the issuer to the PEM file of the CA's root: the CA sends no issuer with its certificates"
 	}
@@ -39,6 +42,21 @@ type chainError struct{ err error }
 
 func (e *chainError) Error() string { return e.err.Error() }
 func (e *chainError) Unwrap() error { return e.err }
+
+// dateError is a certificate at the wrong time.
+type dateError struct {
+	error
+	leafEnded time.Time // zero: it is not the leaf, or has not ended
+}
+
+// LeafEnded returns when the leaf ended that Verify refused for that; false if it refused something else.
+func LeafEnded(err error) (time.Time, bool) {
+	e, ok := errors.AsType[*dateError](err)
+	if !ok {
+		return time.Time{}, false
+	}
+	return e.leafEnded, !e.leafEnded.IsZero()
+}
 
 // ChainRefused reports whether Verify accepted the leaf and refused the rest of the chain.
 func ChainRefused(err error) bool {
@@ -149,9 +167,13 @@ func checkDates(i int, cert *x509.Certificate, now time.Time) error {
 	case !cert.NotAfter.After(cert.NotBefore):
 		return fmt.Errorf("certificate %d of the chain ends before it begins", i)
 	case cert.NotBefore.After(now.Add(maxSkew)):
-		return fmt.Errorf("certificate %d of the chain begins only at %s", i, cert.NotBefore.UTC().Format(time.RFC3339))
+		return &dateError{error: fmt.Errorf("certificate %d of the chain begins only at %s", i, cert.NotBefore.UTC().Format(time.RFC3339))}
 	case !cert.NotAfter.After(now):
-		return fmt.Errorf("certificate %d of the chain ended at %s", i, cert.NotAfter.UTC().Format(time.RFC3339))
+		e := &dateError{error: fmt.Errorf("certificate %d of the chain ended at %s", i, cert.NotAfter.UTC().Format(time.RFC3339))}
+		if i == 0 {
+			e.leafEnded = cert.NotAfter
+		}
+		return e
 	}
 	return nil
 }
