@@ -14,13 +14,15 @@ import (
 const failedFinalizes = 3
 
 // hopeless returns why an order that is open can bring no useful certificate; nil: it can.
-func hopeless(o store.Order, state *acme.Order, now time.Time) error {
+func (v *visit) hopeless(o store.Order, state *acme.Order) error {
+	now := v.now
 	if state.Status != acme.StatusPending && state.Status != acme.StatusReady {
 		return nil
 	}
 	if left := state.NotAfter.Sub(now); !state.NotAfter.IsZero() && now.Sub(o.Created) > made(o, state)/2 {
-		return outdated(fmt.Sprintf("the CA fixed the end of the certificate, %s, when the order was made: %s of it would be left",
-			state.NotAfter.UTC().Format(time.RFC3339), max(left, 0).Round(time.Second)))
+		half := o.Created.Add(made(o, state) / 2)
+		return v.stale(o, half, outdated(fmt.Sprintf("the CA fixed the end of the certificate, %s, when the order was made: %s of it would be left",
+			state.NotAfter.UTC().Format(time.RFC3339), max(left, 0).Round(time.Second))))
 	}
 	return nil
 }

@@ -49,7 +49,7 @@ func (v *visit) advance(ctx context.Context, i *issuer, client *acme.Client, o s
 	if len(o.Authorizations) > 0 {
 		state.Authorizations = o.Authorizations
 	}
-	if err := hopeless(o, state, v.now); err != nil {
+	if err := v.hopeless(o, state); err != nil {
 		return v.unfinished(ctx, i, client, o, err)
 	}
 	switch state.Status {
@@ -72,7 +72,7 @@ func (v *visit) advance(ctx context.Context, i *issuer, client *acme.Client, o s
 	case acme.StatusValid:
 		err = v.fetch(ctx, client, o, state)
 	default:
-		err = acme.Reason(state, nil)
+		err = v.invalid(o, state)
 	}
 	if err != nil {
 		return v.unfinished(ctx, i, client, o, err)
@@ -95,9 +95,9 @@ type busy interface {
 // errExpired is for an order that the CA calls open past its end. To order anew at once, and so for ever, would not
 // help a clock that is wrong.
 func errExpired(state *acme.Order) error {
-	return &acme.Error{Kind: acme.Validation, Op: acme.OpOrder, Problem: "expired",
+	return &acme.Error{Kind: acme.Validation, Op: acme.OpOrder, Problem: problemExpired,
 		Detail: "the order ended at " + state.Expires.UTC().Format(time.RFC3339) + " and the CA has not validated it",
-		Hint:   "see that the clock of this machine is right"}
+		Hint:   "make sure that the clock of this machine is right"}
 }
 
 // present makes proofs visible, once, and tells who does not see them yet; "": everybody does.
@@ -209,7 +209,7 @@ func (v *visit) fetch(ctx context.Context, client *acme.Client, o store.Order, s
 	}
 	issued, err := acme.Verify(chain, key, acmeIdentifiers(o), v.now)
 	if err != nil {
-		return err
+		return v.leafEnded(o, err)
 	}
 	if is := v.in.Have.Issued; is != nil && is.SHA256 == fingerprint(issued) {
 		return errOld()
@@ -287,7 +287,7 @@ func (v *visit) unfinished(ctx context.Context, i *issuer, client *acme.Client, 
 	switch gone := e.Status == http.StatusNotFound || e.Status != 0 && e.Problem == "accountDoesNotExist"; {
 	case v.refetch(o, e):
 	case gone:
-		return v.heard(ctx, i, errors.Join(err, v.end(ctx, i, o, nil)))
+		return v.heard(ctx, i, errors.Join(v.gone(o, e), v.end(ctx, i, o, nil)))
 	case e.Final, e.Kind == acme.Validation, e.Kind == acme.Permanent:
 		return v.settle(ctx, i, client, o, e)
 	}

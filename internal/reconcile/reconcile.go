@@ -58,6 +58,7 @@ type Reconciler struct {
 	credential  func(string) (string, error)
 	transport   http.RoundTripper
 	userAgent   string
+	started     time.Time
 	host        string
 	floor       time.Time
 	keep        int
@@ -110,7 +111,7 @@ func New(c Config) (*Reconciler, error) {
 	}
 	r := &Reconciler{
 		store: c.Store, solver: c.Solver, wake: c.Wake, deploy: c.Deploy, credential: c.Credential, transport: c.Transport,
-		userAgent: c.UserAgent, host: c.Host, floor: c.Floor, keep: c.Keep,
+		started: time.Now().Round(0), userAgent: c.UserAgent, host: c.Host, floor: c.Floor, keep: c.Keep,
 		metrics: c.Metrics, acmeMetrics: c.ACMEMetrics, log: c.Log,
 		issuers: map[string]*issuer{}, flights: map[string]flight{}, requests: map[string]request{},
 		deliveries: map[string]*delivered{}, wishes: map[string][]wish{}, edits: map[string]time.Time{},

@@ -29,7 +29,7 @@ const (
 // prove makes the challenge responses of an order visible, once, tells the CA of them, and waits until it has validated.
 func (v *visit) prove(ctx context.Context, client *acme.Client, o *store.Order, state *acme.Order) error {
 	if !state.Expires.IsZero() && v.now.After(state.Expires) {
-		return errExpired(state)
+		return v.stale(*o, state.Expires, errExpired(state))
 	}
 	if !v.r.flight(v.name).accepted.IsZero() {
 		return v.pursue(ctx, client, o, state)
@@ -284,7 +284,10 @@ func (v *visit) settle(ctx context.Context, i *issuer, client *acme.Client, o st
 	if f.reason == nil { // the order is no longer wanted: why it is over does not matter
 		return v.end(ctx, i, o, spent(o, f))
 	}
-	final := acme.Reason(&acme.Order{Error: f.reason}, authorizations(f.all))
+	final := f.reason
+	if final.Problem != problemExpired { // else the authorizations have expired, too, and say no more
+		final = acme.Reason(&acme.Order{Error: f.reason}, authorizations(f.all))
+	}
 	client.Count(final)
 	return v.heard(ctx, i, errors.Join(final, v.end(ctx, i, o, spent(o, f))))
 }
