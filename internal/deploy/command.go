@@ -79,11 +79,11 @@ func (c command) run(ctx context.Context) ended {
 	}
 	program, err := find(c.argv[0])
 	if err != nil {
-		return ended{problem: err.Error(), hint: "install it, or give its absolute path"}
+		return ended{problem: err.Error(), hint: findHint(c.argv[0])}
 	}
 	account, err := accountOf(c.user)
 	if err != nil {
-		return ended{problem: err.Error(), hint: "make the user, or name another one in the spec"}
+		return ended{problem: err.Error(), hint: userHint(err)}
 	}
 	limited, cancel := context.WithTimeout(ctx, cmp.Or(c.timeout, usualTimeout))
 	defer cancel()
@@ -106,7 +106,7 @@ func (c command) run(ctx context.Context) ended {
 		if ctx.Err() != nil {
 			return c.judge(ctx, limited, err, "")
 		}
-		return ended{problem: "cannot be started: " + err.Error(), hint: "see that " + program + " is a program that may be run there"}
+		return ended{problem: "cannot be started: " + err.Error(), hint: launchHint(program, err)}
 	}
 	err = cmd.Wait()
 	all.kill(cmd.Process.Pid, limited.Err() != nil || errors.Is(err, exec.ErrWaitDelay))
@@ -179,8 +179,10 @@ func runnable(program string) error {
 		return fmt.Errorf("there is no program %s", program)
 	case err != nil:
 		return fmt.Errorf("looking for the program: %w", err)
-	case !info.Mode().IsRegular() || info.Mode()&0o111 == 0:
+	case !info.Mode().IsRegular():
 		return fmt.Errorf("%s is not a program that may be run", program)
+	case info.Mode()&0o111 == 0:
+		return fmt.Errorf("%s %w", program, errMode)
 	}
 	return nil
 }

@@ -38,7 +38,7 @@ func accountOf(name string) (account, error) {
 	case int(c.Uid) == os.Geteuid():
 		c = nil
 	default:
-		return account{}, fmt.Errorf("only root can run it as %s", name)
+		return account{}, fmt.Errorf("%w: %s", errOnlyRoot, name)
 	}
 	return account{u.Username, u.HomeDir, c}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -159,7 +160,7 @@ func failed(err error) Result {
 	case errors.Is(err, syscall.EROFS):
 		r.Hint = "nothing can be written there; acmed-deploy@.service keeps /usr and /boot as they are, and a drop-in can allow more"
 	case errors.Is(err, fs.ErrPermission):
-		r.Hint = "let acmed write there, or have it done as root by acmed-deploy.socket"
+		r.Hint = writeHint(os.Geteuid())
 	}
 	return r
 }

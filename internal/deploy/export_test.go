@@ -55,3 +55,18 @@ func ReadEntry(path string) ([]byte, error) {
 
 // ErrJobEndless is errJobEndless.
 var ErrJobEndless = errJobEndless
+
+// The hints of deployments.
+var (
+	JobHint     = jobHint
+	ConnectHint = connectHint
+	WriteHint   = writeHint
+	UserHint    = userHint
+	ErrOnlyRoot = errOnlyRoot
+	Unreachable = unreachable
+)
+
+// HintOf runs a program and gives what to do about its failure.
+func HintOf(ctx context.Context, program string) string {
+	return command{argv: []string{program}, grace: time.Second}.run(ctx).hint
+}

@@ -373,7 +373,7 @@ func TestWhatIsLeftOfOlderAttemptsIsSwept(t *testing.T) {
 }
 
 func TestAFailureNamesTheFileAndTheCure(t *testing.T) {
-	for err, hint := range map[error]string{syscall.ENOSPC: "make room", syscall.EROFS: "drop-in", syscall.EACCES: "acmed-deploy.socket"} {
+	for err, hint := range map[error]string{syscall.ENOSPC: "make room", syscall.EROFS: "drop-in", syscall.EACCES: deploy.WriteHint(os.Geteuid())} {
 		s := scenes(t)["over files"].begin(t)
 		results, _ := s.attempt(t, fault{err: err}, 1)
 		r := results["file "+s.dir+"/key"]

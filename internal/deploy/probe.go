@@ -236,8 +236,18 @@ func unreachable(err error, protocol string) Result {
 		return Result{Problem: "does not start TLS by " + protocol + ": " + refused.Error(), Hint: "see that the server offers it on this port, and that startTLS is right"}
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return Result{Problem: "refuses the connection", Hint: "see that the server runs and listens there"}
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return Result{Problem: "cannot be reached: " + err.Error(), Hint: "name an address to which this machine has a route, such as 127.0.0.1"}
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
 		return Result{Problem: "does not answer in time", Hint: "see that the server runs, and that no firewall is between"}
 	}
-	return Result{Problem: "makes no TLS handshake: " + err.Error(), Hint: "see that the server speaks TLS there, or name the protocol in startTLS"}
+	r := Result{Problem: "makes no TLS handshake: " + err.Error(), Hint: "see that the server speaks TLS there, or name the protocol in startTLS"}
+	alert, ok := errors.AsType[*net.OpError](err)
+	switch {
+	case ok && alert.Op == "remote error": // the server speaks TLS, and refuses
+		r.Hint = "see that the server has a certificate for the name that is asked for, or correct serverName in deploy.probe; its log says why it refuses"
+	case protocol != "":
+		r.Hint = "see in the log of the server why TLS does not begin after " + protocol + " has been asked for it"
+	}
+	return r
 }

@@ -152,8 +152,10 @@ func startHint(unit string) string {
 	return "journalctl -u " + unit + " says why it ended; fix that, then systemctl start " + unit
 }
 
-func (w *unitWatch) verb() string {
-	if w.change.Restart {
+func (w *unitWatch) verb() string { return w.change.verb() }
+
+func (c UnitChange) verb() string {
+	if c.Restart {
 		return "restart"
 	}
 	return "reload"
@@ -173,7 +175,7 @@ func (w *unitWatch) do(ctx context.Context) (over bool, note string, err error) 
 	case errors.Is(err, errJobEndless):
 		return true, "", w.endless(unit)
 	case err != nil:
-		return true, "", &blocked{"asking systemd to " + w.verb() + " " + unit + ": " + err.Error(), "see that acmed may: the helper does it as root (acmed-deploy.socket)"}
+		return true, "", &blocked{"asking systemd to " + w.verb() + " " + unit + ": " + err.Error(), jobHint(w.verb(), unit, err)}
 	}
 	if result == "done" && w.restarting {
 		return false, "", w.takeUp(ctx)

@@ -54,7 +54,7 @@ func (s systemd) Change(ctx context.Context, c UnitChange) func(context.Context)
 	m, err := s.connect(ctx)
 	if err != nil {
 		return settled("", c.still(&blocked{"calling systemd for " + c.Unit + ": " + err.Error(),
-			"run acmed where systemd is, or use deploy.run in place of deploy.reload"}))
+			connectHint(c.verb(), err)}))
 	}
 	w := &unitWatch{manager: m, change: c}
 	over, note, err := w.begin(ctx)
