@@ -66,6 +66,8 @@ func (k *check) program(check, subject string, argv []string) {
 	switch {
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
 		k.bad(Skipped, check, subject, "run acmed doctor as root", "%s cannot be looked at", argv[0])
+	case errors.Is(err, fs.ErrPermission):
+		k.bad(Failure, check, subject, "chmod +x "+argv[0], "%s cannot be run: %v", argv[0], errors.Unwrap(err))
 	case err != nil:
 		k.bad(Failure, check, subject, "install it, or correct the file that names it", "%s cannot be run: %v", argv[0], errors.Unwrap(err))
 	}
@@ -94,7 +96,7 @@ func (k *check) file(c *spec.Certificate, f spec.File) {
 		}
 		return
 	case err != nil:
-		k.bad(Failure, "delivery", c.Name, "", "%v", err)
+		k.bad(Failure, "delivery", c.Name, "correct the path under deploy.files", "%v", err)
 		return
 	}
 	if want, err := account(f.Owner); err == nil && f.Owner != "" && int(info.Sys().(*syscall.Stat_t).Uid) != want.uid {
@@ -112,17 +114,21 @@ func (k *check) consumer(ctx context.Context, c *spec.Certificate, unit string) 
 		return
 	}
 	u, err := k.Unit(ctx, unit)
+	verb := "reload"
+	if slices.Contains(c.Deploy.Restart, unit) {
+		verb = "restart"
+	}
 	switch {
 	case err != nil:
 		k.bad(Skipped, "unit", unit, "", "%v", err)
 	case !u.Loaded:
-		k.bad(Failure, "unit", unit, "correct deploy.reload, or install what it belongs to", "there is no such unit")
+		k.bad(Failure, "unit", unit, "correct deploy."+verb+", or install what it belongs to", "there is no such unit")
 	case u.Oneshot:
 		k.bad(Failure, "unit", unit, oneshotHint(unit), oneshotProblem)
 	case u.Active == "failed":
 		k.bad(Failure, "unit", unit, "systemctl status "+unit, "it has failed")
 	case u.Active != "active":
-		k.bad(Warning, "unit", unit, "right if it is to be stopped; a reload of it counts as done", "it is %s", u.Active)
+		k.bad(Warning, "unit", unit, "right if it is to be stopped; a "+verb+" of it counts as done", "it is %s", u.Active)
 	default:
 		k.good("unit", unit, "is active")
 	}

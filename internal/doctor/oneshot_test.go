@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"acmed/internal/doctor"
@@ -50,6 +51,30 @@ func TestTheDoctorNamesOneshotUnits(t *testing.T) {
 	const never = ": a oneshot unit is never running, so that a reload or restart does nothing"
 	if got, want := trouble(t, c), []string{"failure unit copy.service, idle.service (2)" + never}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestTheHintOfAUnitNamesItsKey is about units under reload and under restart, and about programs that are there.
+func TestTheHintOfAUnitNamesItsKey(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "check")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for check, c := range map[string]struct {
+		deploy spec.Deploy
+		want   string
+	}{
+		"unit":     {spec.Deploy{Restart: []string{"vsftpz.service"}}, "correct deploy.restart, or install what it belongs to"},
+		"delivery": {spec.Deploy{Check: []string{program}}, "chmod +x " + program},
+	} {
+		p := patient(t, "www.example.com")
+		p.Set.Certificate("one").Deploy = c.deploy
+		p.Unit = func(_ context.Context, unit string) (doctor.Unit, error) {
+			return doctor.Unit{Loaded: !strings.HasPrefix(unit, "vsftpz"), Active: "active"}, nil
+		}
+		if got := hintOf(t, p, check); got != c.want && (os.Geteuid() == 0 || got != "run acmed doctor as root") {
+			t.Errorf("%s: got %q, want %q", check, got, c.want)
+		}
 	}
 }
 

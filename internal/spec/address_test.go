@@ -38,6 +38,29 @@ func TestADNSServerWithoutAPortHasThePortOfDNS(t *testing.T) {
 	}
 }
 
+// TestAnAddressAmongNamesGetsTheHintOfItsKey is about addresses where names belong: only a certificate has a place for them.
+func TestAnAddressAmongNamesGetsTheHintOfItsKey(t *testing.T) {
+	for text, want := range map[string]string{
+		"dnsNames: [192.0.2.1]":         "write it under ipAddresses",
+		"dnsNames: [2001:db8::1]":       "write it under ipAddresses",
+		"dnsNames: [192.0.2.0/24]":      "a CA certifies no networks",
+		"dnsNames: [\"2001:db8::/64\"]": "a CA certifies no networks",
+		"dnsNames: [\"192.0.2.1:443\"]": "without the port under ipAddresses",
+		"dnsNames: [\"[::1]:8443\"]":    "without the port under ipAddresses",
+		"dnsNames: [\"a.example:443\"]": "write the name alone, without port or path",
+		"deploy: {probe: [{address: \"127.0.0.1:443\", serverName: 192.0.2.1}]}":                        "only host names are needed here",
+		"deploy: {reload: [nginx.service], check: [/]}\ndnsNames: [a.example]\nchallenge: {webroot: /}": "name a file or directory below it",
+	} {
+		_, err := spec.ParseCertificate(spec.DefaultConfig("/etc/acmed/acmed.yaml"), "/etc/acmed/certs.d/www.example.com.yaml", []byte(text+"\n"), nil)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", text, err, want)
+		}
+	}
+	if _, err := spec.ParseConfig("/etc/acmed/acmed.yaml", []byte("admin: {hosts: [192.0.2.1]}\n")); err == nil || !strings.Contains(err.Error(), "only host names are needed here") {
+		t.Errorf("admin.hosts: %v", err)
+	}
+}
+
 // TestAnAddressThatLacksItsPortIsShownWithOne is about addresses whose port acmed cannot know.
 func TestAnAddressThatLacksItsPortIsShownWithOne(t *testing.T) {
 	for given, want := range map[string]string{

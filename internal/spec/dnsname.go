@@ -11,7 +11,7 @@ import (
 
 var (
 	dnsNameKind = like(`^(\*\.)?`+hostChars+`$`, scalar("a DNS name", "!!str", parseDNSName))
-	hostKind    = like(`^`+hostChars+`$`, scalar("a DNS name", "!!str", parseHost))
+	hostKind    = like(`^`+hostChars+`$`, scalar("a DNS name", "!!str", parseHostOnly))
 )
 
 // hostChars are what ASCII a host name may hold, and all that is not ASCII.
@@ -42,6 +42,15 @@ func parseDNSName(s string) (string, *fault) {
 		return "", &fault{fmt.Sprintf("%q is over 253 bytes", shorten(s)), ""}
 	}
 	return "*." + host, nil
+}
+
+// parseHostOnly is parseHost where an address has no place beside the names.
+func parseHostOnly(s string) (string, *fault) {
+	host, wrong := parseHost(s)
+	if _, err := netip.ParseAddr(s); err == nil {
+		wrong.hint = "remove it: only host names are needed here"
+	}
+	return host, wrong
 }
 
 // parseHost returns a host name as A-labels in lower case (RFC 5890).
@@ -105,7 +114,13 @@ func isPlainHost(s string) bool {
 }
 
 func whyNot(s string) string {
+	_, network := netip.ParsePrefix(s)
+	_, port := netip.ParseAddrPort(s)
 	switch {
+	case network == nil:
+		return "write single addresses under ipAddresses: a CA certifies no networks"
+	case port == nil:
+		return "write the address without the port under ipAddresses"
 	case strings.Contains(s, "://"):
 		return "write the name alone, without " + s[:strings.Index(s, "://")+3]
 	case strings.Contains(s, "_"):

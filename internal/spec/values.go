@@ -135,7 +135,9 @@ func parsePath(s string) (string, *fault) {
 	switch {
 	case !filepath.IsAbs(s):
 		return "", &fault{fmt.Sprintf("%q is not an absolute path", shorten(s)), "begin with /"}
-	case s != filepath.Clean(s) || s == "/":
+	case s == "/":
+		return "", &fault{`"/" is not a path for acmed`, "name a file or directory below it"}
+	case s != filepath.Clean(s):
 		return "", &fault{fmt.Sprintf("%q is not a plain path", shorten(s)), "write " + filepath.Clean(s) + " without . or .. or / at the end"}
 	}
 	return s, nil
