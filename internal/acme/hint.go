@@ -15,7 +15,7 @@ import (
 func hint(e *Error, challenge string) string {
 	name := e.Identifier
 	if name == "" {
-		name = "the name"
+		name = anyName
 	}
 	if h := hintValidation(e, name, challenge); h != "" {
 		return h
@@ -99,6 +99,9 @@ func hintTXT(name string) string {
 	return "make sure that the public name servers of " + name + " all serve the TXT record _acme-challenge"
 }
 
+// anyName stands for a name that the CA does not tell.
+const anyName = "the name"
+
 // hintRegistration is for a CA that refuses an account and has no type for the reason.
 func hintRegistration(e *Error) string {
 	for _, word := range []string{"contact", "mail"} {
@@ -121,6 +124,9 @@ func hintConnection(name, challenge string) string {
 		return "make " + name + " reachable from the Internet on port 443"
 	case dns01, DNSAccount01:
 		return "make sure that the public name servers of " + name + " can be reached from the Internet on port 53"
+	}
+	if name == anyName {
+		return "make /.well-known/acme-challenge/ of every name reachable from the Internet on port 80"
 	}
 	return "make http://" + name + "/.well-known/acme-challenge/ reachable from the Internet on port 80"
 }

@@ -1,6 +1,7 @@
 package acme_test
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -62,6 +63,18 @@ func TestARefusedRequestIsNotBlamedOnTheName(t *testing.T) {
 		e := acme.Classify(op, 403, []byte(document("unauthorized", "account is not allowed")))
 		if strings.Contains(e.Hint, "points to this machine") || e.Hint == "" {
 			t.Errorf("%s: got %q", op, e.Hint)
+		}
+	}
+}
+
+// TestAnOrderThatNamesNoNameHasAHintForAll is about orders that are invalid for what their authorizations lack.
+func TestAnOrderThatNamesNoNameHasAHintForAll(t *testing.T) {
+	for _, challenge := range []string{"", "http-01", "tls-alpn-01", "dns-01"} {
+		e := acme.Classify(acme.OpAuthorization, 0, []byte(document("connection", "Connection refused")))
+		e.Op = acme.OpOrder
+		want := map[string]string{"tls-alpn-01": "port 443", "dns-01": "port 53"}[challenge]
+		if hint := e.HintFor(challenge); strings.Contains(hint, "http://the name") || !strings.Contains(hint, cmp.Or(want, "of every name")) {
+			t.Errorf("%s: got %q", challenge, hint)
 		}
 	}
 }
