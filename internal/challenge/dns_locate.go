@@ -54,7 +54,6 @@ func (l *locator) step(ctx context.Context, name string) (at place, target strin
 	if err == nil {
 		a, target, err = l.descend(ctx, a, name)
 	}
-	var unasked *unaskedError
 	switch {
 	case err == nil:
 		return l.deeper(ctx, place{name: name, authority: a}, target)
@@ -63,7 +62,7 @@ func (l *locator) step(ctx context.Context, name string) (at place, target strin
 			return at, target, nil
 		}
 	}
-	if errors.As(err, &unasked) {
+	if _, unasked := errors.AsType[*unaskedError](err); unasked {
 		return l.askResolver(ctx, a, name, err)
 	}
 	return place{}, "", err

@@ -48,7 +48,7 @@ func (u *updates) update(ctx context.Context, r record, change func(*dns.Msg, []
 		return u.signatureRefused(answer)
 	case answer != nil && (errors.Is(err, dns.ErrSig) || errors.Is(err, dns.ErrTime) || errors.Is(err, dns.ErrKeyAlg)):
 		return &refusal{fmt.Sprintf("the answer of %s is not signed with the key: %s", u.config.Server, err), "see that nobody answers in the server's place"}
-	case err != nil && !(answer != nil && errors.Is(err, dns.ErrAuth)): // which stands for the code NOTAUTH
+	case err != nil && (answer == nil || !errors.Is(err, dns.ErrAuth)): // which stands for the code NOTAUTH
 		return fmt.Errorf("updating %s at %s: %w", zone, u.config.Server, err)
 	}
 	return u.judge(answer, r.name, zone)

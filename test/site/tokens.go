@@ -1,6 +1,7 @@
 package site
 
 import (
+	"errors"
 	"net"
 	"net/http"
 	"testing"
@@ -29,6 +30,8 @@ func (s *Site) ServeTokens(t testing.TB, address string, open <-chan struct{}) {
 	go func() { ended <- server.Serve(listener) }()
 	t.Cleanup(func() {
 		_ = server.Close() // what is open is cut off
-		<-ended
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	})
 }

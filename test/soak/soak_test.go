@@ -92,7 +92,6 @@ type soak struct {
 	daemon  *site.Process
 	names   []string
 	removed []string // names whose specs are away
-	answers int      // of the status page
 }
 
 // newSoak returns a site all of whose certificates are there. They come at different times, so that they come due at different
