@@ -35,7 +35,7 @@ func TestBINDTakesUpdates(t *testing.T) {
 	s.Spec(t, "refused", "dnsNames: [refused.example.com]\nchallenge: {type: dns-01, provider: bind}\n")
 	site.Eventually(t, "a name that the key may not change says so", func() bool {
 		c, err := s.Control.Status(t.Context(), "refused")
-		return err == nil && len(c.Failures) == 1 && strings.Contains(c.Failures[0].Detail, "refuses to update") &&
+		return err == nil && len(c.Failures) == 1 && strings.Contains(c.Failures[0].Detail, "answers REFUSED to an update of example.com") &&
 			strings.Contains(c.Failures[0].Hint, "grant acmed name _acme-challenge.refused.example.com. TXT")
 	})
 	d.Stop(t)

@@ -80,19 +80,20 @@ func proveNames(t *testing.T, s *site.Site) {
 }
 
 func explainRefusals(t *testing.T, s *site.Site) {
+	// None of the names was proved before: a CA may reuse an authorization.
 	tests := map[string]struct{ name, provider, says, hint string }{
 		"bind-1": {"other.corp.test", "bind", "REFUSED", "grant acmed name _acme-challenge.other.corp.test. TXT"},
-		"bind-2": {"none.corp.test", "bind-secret", "BADSIG", "the secret in "},
-		"bind-3": {"none.corp.test", "bind-key", "BADKEY", "knows no key nobody"},
+		"bind-2": {"two.corp.test", "bind-secret", "BADSIG", "the secret in "},
+		"bind-3": {"three.corp.test", "bind-key", "BADKEY", "knows no key nobody"},
 		"bind-4": {"www.static.corp.test", "bind", "REFUSED", "a secondary says so too"},
-		"bind-5": {"www.knot.corp.test", "bind", "NOTAUTH", "has to be the primary"},
+		"bind-5": {"five.knot.corp.test", "bind", "NOTAUTH", "has to be the primary"},
 		"knot-1": {"other.knot.corp.test", "knot", "BADKEY", "if it is Knot, no acl"},
-		"knot-2": {"www.knot.corp.test", "knot-secret", "BADSIG", "the secret in "},
-		"knot-3": {"www.knot.corp.test", "knot-key", "BADKEY", "knows no key nobody"},
-		"knot-4": {"www.pdns.corp.test", "knot", "NOTAUTH", "has to be the primary"},
-		"pdns-1": {"www.pdns.corp.test", "pdns-secret", "REFUSED", "PowerDNS, to a key that it does not know"},
-		"pdns-2": {"www.pdns.corp.test", "pdns-key", "REFUSED", "PowerDNS, to a key that it does not know"},
-		"pdns-3": {"www.knot.corp.test", "pdns", "NOTAUTH", "has to be the primary"},
+		"knot-2": {"two.knot.corp.test", "knot-secret", "BADSIG", "the secret in "},
+		"knot-3": {"three.knot.corp.test", "knot-key", "BADKEY", "knows no key nobody"},
+		"knot-4": {"four.pdns.corp.test", "knot", "NOTAUTH", "has to be the primary"},
+		"pdns-1": {"one.pdns.corp.test", "pdns-secret", "REFUSED", "PowerDNS, to a key that it does not know"},
+		"pdns-2": {"two.pdns.corp.test", "pdns-key", "REFUSED", "PowerDNS, to a key that it does not know"},
+		"pdns-3": {"six.knot.corp.test", "pdns", "NOTAUTH", "has to be the primary"},
 		"nsd-1":  {"mail.nsd.corp.test", "nsd", "NOTIMP", "takes no updates, as NSD does not"},
 		"nsd-2":  {"mail.nsd.corp.test", "nsd-key", "NOTIMP", "takes no updates, as NSD does not"},
 	}
