@@ -15,8 +15,7 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
+	"acmed/internal/newfile"
 	"acmed/internal/spec"
 )
 
@@ -55,25 +54,11 @@ func (t Target) Check() error {
 		case err != nil && !errors.Is(err, fs.ErrNotExist):
 			return fmt.Errorf("writing %s: %w", file, err)
 		}
-		if err := writable(filepath.Dir(file)); err != nil {
+		if err := newfile.Writable(filepath.Dir(file)); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// writable makes sure that a folder, or the one in which it will be made, can be written to.
-func writable(dir string) error {
-	for {
-		err := unix.Access(dir, unix.W_OK|unix.X_OK)
-		if !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
-			if err != nil {
-				return &fs.PathError{Op: "writing to", Path: dir, Err: err}
-			}
-			return nil
-		}
-		dir = filepath.Dir(dir)
-	}
 }
 
 var (
@@ -96,10 +81,10 @@ func Write(t Target, b Binding) error {
 	if err != nil {
 		return err
 	}
-	if err := put(t.KeyFile(), []byte(b.Key+"\n"), 0o640, t.Replace); err != nil {
+	if err := newfile.Put(t.KeyFile(), []byte(b.Key+"\n"), 0o640, t.Replace); err != nil {
 		return err
 	}
-	if err := put(t.IssuerFile(), text, 0o644, t.Replace); err != nil {
+	if err := newfile.Put(t.IssuerFile(), text, 0o644, t.Replace); err != nil {
 		if !t.Replace {
 			err = errors.Join(err, os.Remove(t.KeyFile()))
 		}

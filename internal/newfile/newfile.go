@@ -1,4 +1,8 @@
-package eab
+// Package newfile writes the files that a command line creates for the daemon.
+//
+// It owns the way in which such a file appears: whole, durable, with its mode and the group of its directory, and never
+// over another file unless the caller allows that. It does not know what the files contain.
+package newfile
 
 import (
 	"errors"
@@ -12,10 +16,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// put writes a whole and durable file with the group of its folder, in the place of another one only if it may.
-func put(file string, text []byte, mode fs.FileMode, replace bool) error {
+// Put writes text to file. It creates the directory of the file if only that is missing. Without replace, an existing
+// file is an error that wraps fs.ErrExist.
+func Put(file string, text []byte, mode fs.FileMode, replace bool) error {
 	dir := filepath.Dir(file)
-	if err := makeFolder(dir, mode|mode&0o444>>2); err != nil {
+	if err := makeDirectory(dir, mode|mode&0o444>>2); err != nil {
 		return err
 	}
 	tmp, err := draft(dir, text, mode)
@@ -33,7 +38,21 @@ func put(file string, text []byte, mode fs.FileMode, replace bool) error {
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", file, err)
 	}
-	return syncFolder(dir)
+	return syncDirectory(dir)
+}
+
+// Writable returns an error if Put cannot write to dir, or to the directory in which it would create dir.
+func Writable(dir string) error {
+	for {
+		err := unix.Access(dir, unix.W_OK|unix.X_OK)
+		if !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+			if err != nil {
+				return &fs.PathError{Op: "writing to", Path: dir, Err: err}
+			}
+			return nil
+		}
+		dir = filepath.Dir(dir)
+	}
 }
 
 // draft writes a durable file under a name that acmed does not read.
@@ -50,8 +69,8 @@ func draft(dir string, text []byte, mode fs.FileMode) (name string, err error) {
 	return f.Name(), nil
 }
 
-// makeFolder makes a folder for files of acmed, unless it is there: the package brings both.
-func makeFolder(dir string, mode fs.FileMode) error {
+// makeDirectory creates a directory for files of acmed. An existing one stays as it is: the package installs them.
+func makeDirectory(dir string, mode fs.FileMode) error {
 	err := os.Mkdir(dir, 0o700)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
@@ -59,7 +78,7 @@ func makeFolder(dir string, mode fs.FileMode) error {
 	return errors.Join(err, os.Chown(dir, -1, groupOf(dir)), os.Chmod(dir, mode))
 }
 
-// groupOf is the group that a folder gives its files: its own, or acmed's where root made the folder.
+// groupOf returns the group for new files in dir: the group of dir, or acmed if that is root's.
 func groupOf(dir string) int {
 	var st unix.Stat_t
 	if err := unix.Stat(dir, &st); err != nil {
@@ -73,7 +92,7 @@ func groupOf(dir string) int {
 	return int(st.Gid)
 }
 
-func syncFolder(dir string) error {
+func syncDirectory(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
 		return err
