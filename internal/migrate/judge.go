@@ -1,7 +1,6 @@
 package migrate
 
 import (
-	"cmp"
 	"regexp"
 	"slices"
 	"strconv"
@@ -115,21 +114,5 @@ func without(d *spec.Deploy, list string, n int) bool {
 	return true
 }
 
-// Name makes a name that acmed accepts of what another client calls a certificate.
-func Name(s string) string {
-	s = strings.ToLower(s)
-	if rest, wild := strings.CutPrefix(s, "*."); wild {
-		s = "wildcard." + rest
-	}
-	s = strings.Map(func(r rune) rune {
-		if 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '.' || r == '_' || r == '-' {
-			return r
-		}
-		return '-'
-	}, s)
-	for strings.Contains(s, "..") {
-		s = strings.ReplaceAll(s, "..", ".")
-	}
-	s = strings.Trim(s[:min(len(s), 128)], "._-")
-	return cmp.Or(s, "unnamed")
-}
+// Name returns a name for what another client calls a certificate.
+func Name(s string) string { return spec.NameFor(s) }

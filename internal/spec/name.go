@@ -1,5 +1,10 @@
 package spec
 
+import (
+	"cmp"
+	"strings"
+)
+
 // NameRule is what ValidName accepts, in words.
 const NameRule = "up to 128 lower-case letters, digits, dots, _ and -, the first a letter or digit, no two dots in a row"
 
@@ -15,4 +20,23 @@ func ValidName(name string) bool {
 		}
 	}
 	return name != "" && len(name) <= 128
+}
+
+// NameFor returns a valid name that resembles s, such as a DNS name, a wildcard or an IP address.
+func NameFor(s string) string {
+	s = strings.ToLower(s)
+	if rest, wild := strings.CutPrefix(s, "*."); wild {
+		s = "wildcard." + rest
+	}
+	s = strings.Map(func(r rune) rune {
+		if 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '.' || r == '_' || r == '-' {
+			return r
+		}
+		return '-'
+	}, s)
+	for strings.Contains(s, "..") {
+		s = strings.ReplaceAll(s, "..", ".")
+	}
+	s = strings.Trim(s[:min(len(s), 128)], "._-")
+	return cmp.Or(s, "unnamed")
 }
