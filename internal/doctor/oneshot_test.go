@@ -95,3 +95,29 @@ func TestWhatSystemctlSaysOfAUnit(t *testing.T) {
 		}
 	}
 }
+
+func TestAUnitThatSystemdDoesNotKnowIsMissing(t *testing.T) {
+	asked := map[string]int{}
+	ask := func(_ context.Context, unit string) (doctor.Unit, error) {
+		asked[unit]++
+		if unit == "silent.service" {
+			return doctor.Unit{}, errors.New("no systemd")
+		}
+		return doctor.Unit{Loaded: unit == "nginx.service"}, nil
+	}
+	certs := []*spec.Certificate{
+		{File: "a.yaml", Deploy: spec.Deploy{Reload: []string{"nginx.service", "ngnix.service", "silent.service"}, Restart: []string{"gone.service"}}},
+		{File: "b.yaml", Deploy: spec.Deploy{Reload: []string{"ngnix.service"}}},
+	}
+	var found []string
+	for _, p := range doctor.MissingUnits(t.Context(), certs, ask) {
+		found = append(found, p.File+" "+p.Field+" "+p.Problem)
+	}
+	want := []string{
+		`a.yaml deploy.reload[1] unknown systemd unit "ngnix.service"`, `a.yaml deploy.restart[0] unknown systemd unit "gone.service"`,
+		`b.yaml deploy.reload[0] unknown systemd unit "ngnix.service"`,
+	}
+	if !slices.Equal(found, want) || asked["ngnix.service"] != 1 {
+		t.Errorf("found %q, asked %v", found, asked)
+	}
+}
