@@ -54,6 +54,7 @@ func mayImport() map[string][]string {
 		"internal/sectigo":   nil,
 		"internal/eab":       {"newfile", "spec"},
 		"internal/newfile":   nil,
+		"internal/newcert":   {"newfile", "spec"},
 		"internal/daemon":    {"*"},
 		"cmd/acmed":          {"*"},
 		"test":               {"*"},
