@@ -99,6 +99,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET "+pathIssuers, s.issuers)
 	mux.HandleFunc("GET "+pathList, s.list)
 	mux.HandleFunc("GET "+pathStatus, s.status)
+	mux.HandleFunc("GET "+pathHistory, s.history)
 	mux.HandleFunc("POST "+pathRenew, func(w http.ResponseWriter, r *http.Request) {
 		streamed(s, w, r, "renewal requested", s.certs.Renew)
 	})

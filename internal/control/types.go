@@ -222,6 +222,7 @@ type Info struct {
 	Certificates int           `json:"certificates"` // that acmed list shows: with a spec, with an invalid spec alone, or retired
 	Phases       map[Phase]int `json:"phases"`       // how many of them are in each phase
 	LastReload   time.Time     `json:"lastReload,omitzero"`
+	ConfigRead   time.Time     `json:"configRead,omitzero"`    // when Config was read; zero: not known
 	HTTP01       string        `json:"http01"`                 // who answers http-01, in a few words
 	AdminProblem string        `json:"adminProblem,omitempty"` // why metrics and status page are not served; "": they are, or are off
 	Problems     []Problem     `json:"problems,omitempty"`

@@ -118,7 +118,7 @@ func (a api) Info(context.Context) (control.Info, error) {
 	phases, all := d.counted()
 	info := control.Info{
 		Version: d.version, PID: os.Getpid(), Started: d.started, Config: settings.File, StateDir: settings.StateDir,
-		Certificates: all, Phases: phases, LastReload: d.specs.lastLoad(), HTTP01: d.answers.Load().text,
+		Certificates: all, Phases: phases, LastReload: d.specs.lastLoad(), ConfigRead: d.specs.lastConfig(), HTTP01: d.answers.Load().text,
 		Problems: wireProblems(d.specs.problems()), Held: wireHeld(set.Held), AdminProblem: d.admin.trouble(),
 	}
 	return info, nil

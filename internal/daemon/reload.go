@@ -122,9 +122,11 @@ func (s *specs) settle(ctx context.Context, o spec.LoadOptions) control.ReloadRe
 // its last good version stays.
 func (s *specs) reloadConfig() {
 	running := s.settings()
+	began := time.Now().Round(0)
 	wanted, err := spec.LoadConfig(running.File)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.configAt = began
 	if err != nil {
 		s.broken = keptProblems(running.File, err)
 		return

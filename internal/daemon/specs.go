@@ -54,6 +54,7 @@ type specs struct {
 	mu       sync.RWMutex // guards the following
 	config   *spec.Config
 	current  *spec.Set
+	configAt time.Time       // when config was read
 	loadedAt time.Time       // zero: never
 	loads    int             // so far
 	broken   []*spec.Problem // of acmed.yaml: what it says is not, or not wholly, in force
@@ -76,7 +77,7 @@ func newSpecs(c specsConfig) (*specs, error) {
 	}
 	s := &specs{
 		watch: newWatch(c.Log), store: c.Store, owner: c.Owner, log: c.Log, hup: c.Reload, asked: make(chan request), loader: loader,
-		config: c.Config, current: &spec.Set{},
+		config: c.Config, configAt: time.Now().Round(0), current: &spec.Set{},
 	}
 	s.follow()
 	return s, nil
@@ -99,6 +100,13 @@ func (s *specs) lastLoad() time.Time {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.loadedAt
+}
+
+// lastConfig is when acmed.yaml was read.
+func (s *specs) lastConfig() time.Time {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.configAt
 }
 
 func (s *specs) countLoads() int {
