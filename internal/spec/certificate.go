@@ -335,7 +335,7 @@ var percentText = regexp.MustCompile(`^[0-9]{1,2}(\.[0-9]{1,9})?%$`)
 var beforeText = like("^$|"+percentText.String()+"|"+durationText.String(),
 	scalar("a percentage such as 33% or a duration such as 30d", "!!str", parseText))
 
-var beforeKind = kind[Renew]{beforeText.what, beforeText.schema, readBefore}
+var beforeKind = kind[Renew]{what: beforeText.what, schema: beforeText.schema, read: readBefore, shown: shownBefore}
 
 // readBefore reads a part of the lifetime or a duration.
 func readBefore(v value, into *Renew) {
@@ -363,7 +363,7 @@ var labelsSchema = schema{
 	AdditionalProperties: stringKind.schema,
 }
 
-var labelsKind = kind[map[string]string]{"a mapping of labels", labelsSchema, func(v value, into *map[string]string) {
+var labelsKind = kind[map[string]string]{what: "a mapping of labels", schema: labelsSchema, read: func(v value, into *map[string]string) {
 	if v.ShortTag() != "!!map" {
 		v.want("a mapping of labels", "such as {team: web}")
 		return

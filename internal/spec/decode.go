@@ -152,6 +152,8 @@ type kind[T any] struct {
 	what   string // what an error says was expected: "a list"
 	schema schema // what an editor is told; it may accept more than read does, but never less
 	read   func(v value, into *T)
+	walk   func(w walker, t *T) // visits what T consists of; nil: a T is one value
+	shown  func(T) any          // what people see of a T; nil: itself
 }
 
 // A field is one key of a mapping that describes a T.
@@ -160,13 +162,18 @@ type field[T any] struct {
 	need   string // the hint when it is missing; "": it may be
 	schema schema
 	read   func(v value, t *T)
+	walk   func(w walker, t *T)
 }
 
 // key says under which name, to what end, where and as what a part of T is read. The meaning is that of docs/spec.md.
 func key[T, V any](name, meaning string, at func(*T) *V, k kind[V]) field[T] {
 	s := k.schema
 	s.Description = meaning
-	return field[T]{name: name, schema: s, read: func(v value, t *T) { k.read(v, at(t)) }}
+	return field[T]{
+		name: name, schema: s,
+		read: func(v value, t *T) { k.read(v, at(t)) },
+		walk: func(w walker, t *T) { visit(w.into(name), k, at(t)) },
+	}
 }
 
 // need makes a field one that must be there.
@@ -177,7 +184,7 @@ func need[T any](hint string, f field[T]) field[T] {
 
 // scalar is a kind for plain values with one YAML tag.
 func scalar[T any](what, tag string, parse func(string) (T, *fault)) kind[T] {
-	return kind[T]{what, scalarSchema(tag), func(v value, into *T) {
+	return kind[T]{what: what, schema: scalarSchema(tag), read: func(v value, into *T) {
 		if v.Kind != yaml.ScalarNode {
 			v.want(what, "")
 			return
@@ -207,7 +214,7 @@ func scalar[T any](what, tag string, parse func(string) (T, *fault)) kind[T] {
 
 // list is a kind for sequences without nulls.
 func list[T any](what string, each kind[T]) kind[[]T] {
-	return kind[[]T]{what, listSchema(each.what, each.schema), func(v value, into *[]T) {
+	return kind[[]T]{what: what, schema: listSchema(each.what, each.schema), walk: walkList(each), read: func(v value, into *[]T) {
 		if v.Kind != yaml.SequenceNode {
 			v.want(what, listHint(v))
 			return
@@ -251,7 +258,7 @@ func flow(s string) []string {
 // object is a kind for mappings. It reads into what the target holds already. A check, which may be nil, sees the
 // whole afterwards; what was refused before still holds its default then, and must not be complained of twice.
 func object[T any](check func(v value, t *T), fields ...field[T]) kind[T] {
-	return kind[T]{"a mapping of keys", objectSchema(fields), func(v value, into *T) {
+	return kind[T]{what: "a mapping of keys", schema: objectSchema(fields), walk: walkFields(fields), read: func(v value, into *T) {
 		if v.Kind != yaml.MappingNode {
 			v.want("a mapping of keys", "one of "+strings.Join(names(fields), ", "))
 			return
@@ -270,16 +277,21 @@ func object[T any](check func(v value, t *T), fields ...field[T]) kind[T] {
 
 // fresh makes a kind start from base, so that it replaces what the target holds.
 func fresh[T any](base T, k kind[T]) kind[T] {
-	return kind[T]{k.what, k.schema, func(v value, into *T) {
+	read := k.read
+	k.read = func(v value, into *T) {
 		t := base
-		k.read(v, &t)
+		read(v, &t)
 		*into = t
-	}}
+	}
+	if walk := k.walk; walk != nil {
+		k.walk = func(w walker, t *T) { walk(w.whole(), t) }
+	}
+	return k
 }
 
 // pointer makes a kind read into a new T. An empty mapping means none.
 func pointer[T any](k kind[T]) kind[*T] {
-	return kind[*T]{k.what, k.schema.orEmpty(), func(v value, into **T) {
+	return kind[*T]{what: k.what, schema: k.schema.orEmpty(), walk: walkPointer(k), read: func(v value, into **T) {
 		*into = nil
 		if v.Kind == yaml.MappingNode && len(v.Content) == 0 {
 			return

@@ -35,7 +35,7 @@ func checkNotify(v value, n *Notify) {
 	}
 }
 
-var webhookKind = like(`^[Hh][Tt][Tt][Pp][Ss]?://.`, scalar("an http or https URL", "!!str", parseWebhook))
+var webhookKind = showing(shownWebhook, like(`^[Hh][Tt][Tt][Pp][Ss]?://.`, scalar("an http or https URL", "!!str", parseWebhook)))
 
 func parseWebhook(s string) (string, *fault) {
 	u, err := url.Parse(s)

@@ -29,9 +29,9 @@ var (
 	proxyKind    = like(`^$|^[A-Za-z0-9]+://.`, scalar("the URL of a proxy", "!!str", parseProxy))
 	addressKind  = like(`^[0-9A-Fa-f.:]+$`, scalar("an IP address", "!!str", parseAddress))
 	clockKind    = like(clockTime.String(), scalar("a time of day such as 02:00", "!!str", parseClock))
-	zoneKind     = kind[string]{zoneText.what, zoneText.schema, readZone}
+	zoneKind     = kind[string]{what: zoneText.what, schema: zoneText.schema, read: readZone}
 	anyPathKind  = word("a path", parseNonEmpty)
-	argvKind     = list("a command as a list of words", stringKind)
+	argvKind     = showing(shownCommand, list("a command as a list of words", stringKind))
 )
 
 // word is a kind for strings that are not empty.
