@@ -127,10 +127,15 @@ func (a *app) toCheck(files []string) (*spec.Config, []string, error) {
 
 // checkUnits looks at the units that good specs name, where systemd is.
 func checkUnits(ctx context.Context, config *spec.Config, files []string) []*spec.Problem {
-	if _, err := os.Stat("/run/systemd/system"); err != nil {
+	if !systemdRuns() {
 		return nil
 	}
 	return doctor.Oneshots(ctx, goodSpecs(config, files), doctor.AskSystemd)
+}
+
+func systemdRuns() bool {
+	_, err := os.Stat("/run/systemd/system")
+	return err == nil
 }
 
 // goodSpecs are the certificates of these files, or of all. What is wrong with others is said elsewhere.

@@ -31,6 +31,10 @@ func tells(t *testing.T, m *machine, ca *pebble.Server) {
 	}
 	m.run("acmed", "renew", name, "--wait")
 	m.eventually(patience, "it tells that this is over", m.line(`^2 certificates: 2 valid; next: renew `))
+	if shown := m.run("acmed", "logs", name, "--output", "json"); !strings.Contains(shown, `"source":"journal","level":"warn"`) ||
+		!strings.Contains(shown, `"source":"journal","level":"info"`) {
+		t.Errorf("acmed logs does not show the journal:\n%s", shown)
+	}
 }
 
 // line is nil once the status line is as described, for systemctl status as for systemctl show.
