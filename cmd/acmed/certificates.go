@@ -45,7 +45,7 @@ func (a *app) list(ctx context.Context, f filter) error {
 	list := f.apply(all, time.Now())
 	switch {
 	case len(all) == 0:
-		a.say("there are no certificates yet; an empty file in certs.d, named after a host, makes one")
+		a.say("there are no certificates yet; acmed add NAME creates one")
 	case len(list) == 0:
 		a.say("none of %s is among them", count(len(all), "certificate"))
 	}
