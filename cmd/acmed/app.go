@@ -56,7 +56,7 @@ acmed obtains it from an ACME CA, installs it, and renews it in time for ever.`,
 	flags.StringVar(&a.config, "config", "", "configuration `FILE` (default "+defaultConfig+")")
 	flags.StringVar(&a.socket, "socket", "", "control `SOCKET` (default $ACMED_SOCKET, then the configuration's)")
 	flags.Var(oneOf(&a.output, "FORMAT", "text", "json"), "output", "how the result is written, text or json")
-	root.AddCommand(a.addCommand(), a.runCommand(), a.respondCommand(), a.deployHelperCommand(), a.listCommand(), a.statusCommand(),
+	root.AddCommand(a.addCommand(), a.runCommand(), a.respondCommand(), a.deployHelperCommand(), a.listCommand(), a.statusCommand(), a.logsCommand(),
 		a.renewCommand(), a.deployCommand(), a.rollbackCommand(), a.holdCommand(), a.unholdCommand(), a.revokeCommand(), a.deleteCommand(), a.reloadCommand(),
 		a.checkCommand(), a.configCommand(), a.doctorCommand(), a.planCommand(), a.issuerCommand(), a.accountCommand(), a.sectigoCommand(), a.zeroSSLCommand(), a.importCommand(),
 		a.schemaCommand(), a.versionCommand(), a.manCommand())

@@ -27,7 +27,7 @@ import (
 // documents are what commands write with --output json, by the command. Those of the same kind share a section.
 func documents() map[string]any {
 	return map[string]any{
-		"add": added{}, "config show": []section{},
+		"add": added{}, "config show": []section{}, "logs": control.LogEntry{},
 		"account rollover": control.Account{}, "account show": []control.Account{}, "account show ISSUER": control.Account{}, "account update": control.Account{},
 		"account deactivate": control.Account{}, "account register": control.Account{},
 		"check": checked{}, "delete": control.DeleteResult{}, "deploy": control.Event{}, "doctor": []doctor.Finding{},
