@@ -1,0 +1,2 @@
+// Package newcomer tries what somebody types who sees acmed for the first time: the real program, with a real CA.
+package newcomer
