@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"bytes"
+	"cmp"
 	"crypto"
 	"crypto/hkdf"
 	"crypto/sha256"
@@ -9,11 +10,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
-	"golang.org/x/sys/unix"
 	"software.sslmate.com/src/go-pkcs12"
 
 	"acmed/internal/store"
@@ -51,36 +50,23 @@ func keyStore(passwordFile string, files store.Files) ([]byte, error) {
 // maxPassword is the most bytes of a password file.
 const maxPassword = 4096
 
-// readPassword reads what is on the first and only line of a file.
+// readPassword reads what is on the first and only line of a file. As root it opens only files that root alone can have
+// put there: a password file that another user could exchange for a link would turn any file into a password.
 func readPassword(path string) (string, error) {
-	text, err := readPlain(path, maxPassword)
+	text, _, err := trust{uint32(os.Geteuid())}.readFile(path)
 	password := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
-	if err == nil && password == "" {
+	switch {
+	case err != nil:
+	case len(text) > maxPassword:
+		err = &os.PathError{Op: "read", Path: path, Err: fmt.Errorf("it has over %d bytes", maxPassword)}
+	case password == "":
 		err = &os.PathError{Op: "read", Path: path, Err: errors.New("it is empty")}
 	}
 	if err != nil {
-		return "", &blocked{"the password cannot be had: " + err.Error(), "write it to " + path}
+		problem, hint := parts(err)
+		return "", &blocked{"reading the password file: " + problem, cmp.Or(hint, "write the password to "+path)}
 	}
 	return password, nil
-}
-
-// readPlain reads a regular file of so many bytes at most. Nothing else can hold it up.
-func readPlain(path string, most int64) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, &os.PathError{Op: "read", Path: path, Err: errors.New("it is no file")}
-	case info.Size() > most:
-		return nil, &os.PathError{Op: "read", Path: path, Err: fmt.Errorf("it has over %d bytes", most)}
-	}
-	return io.ReadAll(io.LimitReader(f, most))
 }
 
 const (

@@ -2,6 +2,7 @@ package deploy_test
 
 import (
 	"bytes"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,9 +46,9 @@ func TestPasswordFiles(t *testing.T) {
 		"an empty one":     {prepare: text(""), says: "it is empty"},
 		"an empty line":    {prepare: text("\n"), says: "it is empty"},
 		"a long one":       {prepare: text(strings.Repeat("x", 5000)), says: "over 4096 bytes"},
-		"a folder":         {prepare: func(path string) error { return os.Mkdir(path, 0o755) }, says: "it is no file"},
-		"a named pipe":     {prepare: func(path string) error { return unix.Mkfifo(path, 0o600) }, says: "it is no file"},
-		"an endless one":   {prepare: func(path string) error { return os.Symlink("/dev/zero", path) }, says: "it is no file"},
+		"a folder":         {prepare: func(path string) error { return os.Mkdir(path, 0o755) }, says: "is not a regular file"},
+		"a named pipe":     {prepare: func(path string) error { return unix.Mkfifo(path, 0o600) }, says: "is not a regular file"},
+		"an endless one":   {prepare: func(path string) error { return os.Symlink("/dev/zero", path) }, says: "others than root may write it"},
 		"no letters in it": {prepare: text("open \U0001F511\n"), says: "encoding PKCS #12"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
@@ -68,6 +69,44 @@ func TestPasswordFiles(t *testing.T) {
 			}
 			if _, leaf, issuers, err := pkcs12.DecodeChain([]byte(read(t, dir+"/p12")), c.password); err != nil || leaf.DNSNames[0] != "www.example.com" || len(issuers) != 1 {
 				t.Errorf("it does not open: %v", err)
+			}
+		})
+	}
+}
+
+// TestAPasswordFileThatOthersCanExchangeIsNotRead is about root, who could be led to read any file.
+func TestAPasswordFileThatOthersCanExchangeIsNotRead(t *testing.T) {
+	for sentence, c := range map[string]struct {
+		spoil func(t *testing.T, dir string)
+		says  string
+	}{
+		"its directory can be written by all":     {func(t *testing.T, dir string) { must0(t, os.Chmod(dir, 0o777)) }, "others than root may write it"},
+		"its directory can be written by a group": {func(t *testing.T, dir string) { must0(t, os.Chmod(dir, 0o775)) }, "others than root may write it"},
+		"it is right in a directory like /tmp":    {func(t *testing.T, dir string) { must0(t, os.Chmod(dir, 0o777|fs.ModeSticky)) }, "others than root may write it"},
+		"it can be written by a group":            {func(t *testing.T, dir string) { must0(t, os.Chmod(dir+"/password", 0o660)) }, "others than root may write it"},
+		"it is of another user":                   {func(t *testing.T, dir string) { estrange(t, dir+"/password") }, "belongs to uid 54321"},
+		"its directory is of another user":        {func(t *testing.T, dir string) { estrange(t, dir) }, "belongs to uid 54321"},
+		"it is another user's link to a file of root": {func(t *testing.T, dir string) {
+			must0(t, os.Rename(dir+"/password", dir+"/secret"))
+			must0(t, os.Symlink("secret", dir+"/password"))
+			estrange(t, dir+"/password")
+		}, "belongs to uid 54321"},
+		"a directory of another user leads to it": {func(t *testing.T, dir string) {
+			must0(t, os.Mkdir(dir+"/home", 0o755))
+			must0(t, os.Symlink(dir+"/password", dir+"/home/password"))
+			must0(t, os.Rename(dir+"/password", dir+"/secret"))
+			must0(t, os.Symlink("home/password", dir+"/password"))
+			estrange(t, dir+"/home")
+		}, "belongs to uid 54321"},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			dir, out := folderFor(t), folderFor(t)
+			write(t, dir+"/password", "open sesame\n", 0o600)
+			c.spoil(t, dir)
+			j := job(t, "www.example.com", spec.Deploy{Files: []spec.File{{Path: out + "/p12", Content: "pkcs12", PasswordFile: dir + "/password"}}})
+			r := one(t, newExecutor(t, nil), j)["file "+out+"/p12"]
+			if r.OK || !strings.Contains(r.Problem, c.says) || !strings.HasPrefix(r.Hint, "ch") || read(t, out+"/p12") != "" {
+				t.Errorf("got %+v, want a problem with %q", r, c.says)
 			}
 		})
 	}
