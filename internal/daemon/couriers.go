@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -21,6 +23,7 @@ type couriers struct {
 	socket string
 	helper *deploy.Client
 	local  *deploy.Local
+	sweep  func() // removes what an earlier process has left behind
 	queue  *deploy.Queue
 	log    *zap.Logger
 
@@ -35,10 +38,11 @@ func newCouriers(config *spec.Config, d *daemon) (c *couriers, err error) {
 	if c.helper, err = deploy.NewClient(deploy.ClientConfig{Socket: config.DeploySocket}); err != nil {
 		return nil, err
 	}
-	executor, err := deploy.NewExecutor(deploy.ExecutorConfig{Units: deploy.Systemd(), Log: d.log})
+	executor, err := deploy.NewExecutor(deploy.ExecutorConfig{Units: deploy.Systemd(), Copies: copiesOf(config), Log: d.log})
 	if err != nil {
 		return nil, err
 	}
+	c.sweep = executor.Sweep
 	c.local, err = deploy.NewLocal(deploy.LocalConfig{
 		Certificate: func(name string) *spec.Certificate { return d.specs.set().Certificate(name) },
 		Provider:    func(name string) *spec.Provider { return d.specs.set().Provider(name) },
@@ -55,6 +59,12 @@ func newCouriers(config *spec.Config, d *daemon) (c *couriers, err error) {
 		},
 	})
 	return c, err
+}
+
+// copiesOf are the directories for the private copies that commands of the daemon's own process read. Without systemd /run
+// may be on a disk.
+func copiesOf(config *spec.Config) []string {
+	return []string{filepath.Join(config.RuntimeDir, "copies"), "/dev/shm/acmed-" + strconv.Itoa(os.Geteuid())}
 }
 
 // probe looks for the revision that a request is about.
@@ -136,6 +146,7 @@ const acceptAgain = time.Minute
 
 // run delivers, and passes on which specs are in force, until ctx ends.
 func (c *couriers) run(ctx context.Context) error {
+	c.sweep()
 	var accepting sync.WaitGroup
 	accepting.Go(func() { c.accept(ctx) })
 	defer accepting.Wait()

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"go.uber.org/zap"
 
@@ -56,13 +57,23 @@ func newDeployHelper(c DeployHelperConfig) (*deploy.Helper, error) {
 	if err != nil {
 		return nil, err
 	}
-	executor, err := deploy.NewExecutor(deploy.ExecutorConfig{Units: deploy.Systemd(), Log: log})
+	executor, err := deploy.NewExecutor(deploy.ExecutorConfig{Units: deploy.Systemd(), Copies: helperCopies(), Log: log})
 	if err != nil {
 		return nil, err
 	}
+	executor.Sweep()
 	return deploy.NewHelper(deploy.HelperConfig{
 		ConfigFile: file, MemoryDir: folder, Executor: executor, TrustedUID: uint32(os.Geteuid()), Log: log,
 	})
+}
+
+// helperCopies are the directories for the private copies that commands read. systemd removes the first one when the helper
+// has ended, in whatever way (RuntimeDirectory=).
+func helperCopies() []string {
+	if dir, _, _ := strings.Cut(os.Getenv("RUNTIME_DIRECTORY"), ":"); filepath.IsAbs(dir) {
+		return []string{dir, "/dev/shm/acmed-deploy"}
+	}
+	return []string{"/run/acmed-copies", "/dev/shm/acmed-deploy"}
 }
 
 // shortLivedLogger logs as the daemon does, but to the journal in lines of its own.

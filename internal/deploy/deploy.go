@@ -77,4 +77,5 @@ type Job struct {
 	Leaf  string      // SHA-256 checksum of the leaf, hex
 	Files store.Files // what is delivered
 	Live  string      // the folder that consumers read, such as /var/lib/acmed/live/NAME
+	Owner uint32      // user of the state directory, who can read the key anyway
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -19,25 +20,38 @@ import (
 
 // ExecutorConfig is what an Executor works with.
 type ExecutorConfig struct {
-	Units Units       // required
-	Log   *zap.Logger // what is done, at debug level; nil: silent
+	Units Units // required
+	// Copies are directories for the private copies of certificates that commands read: absolute paths, of which at least
+	// one is required. The first one that is in memory is used, and created if only the last element is missing.
+	Copies []string
+	Log    *zap.Logger // what is done, at debug level; nil: silent
 }
 
 // Executor delivers certificates: files, check, reload and commands, in this order.
 type Executor struct {
-	units Units
-	log   *zap.Logger
-	disk  ops
-	grace time.Duration
+	units  Units
+	copies copies
+	log    *zap.Logger
+	disk   ops
+	grace  time.Duration
 }
 
 // NewExecutor returns an Executor that has done nothing yet.
 func NewExecutor(c ExecutorConfig) (*Executor, error) {
-	if c.Units == nil {
-		return nil, errors.New("making an executor: Units is required")
+	if c.Units == nil || len(c.Copies) == 0 || slices.ContainsFunc(c.Copies, func(dir string) bool { return !filepath.IsAbs(dir) }) {
+		return nil, errors.New("creating an executor: Units and absolute paths in Copies are required")
 	}
 	plain := func(_, _ string, do func() error) error { return do() }
-	return &Executor{units: c.Units, log: cmp.Or(c.Log, zap.NewNop()), disk: ops{plain}, grace: stopGrace}, nil
+	return &Executor{
+		units: c.Units, copies: copies{c.Copies, inMemory}, log: cmp.Or(c.Log, zap.NewNop()), disk: ops{plain}, grace: stopGrace,
+	}, nil
+}
+
+// Sweep removes the private copies that a process which was killed has left behind.
+func (e *Executor) Sweep() {
+	if err := e.copies.sweep(); err != nil {
+		e.log.Warn("removing old private copies failed", zap.Error(err))
+	}
 }
 
 const (
@@ -211,22 +225,54 @@ func (e *Executor) run(ctx context.Context, works []*work) {
 				return
 			}
 			began := time.Now()
-			r := m.w.deploy.Run[m.t.Index]
-			end := command{argv: r.Command, timeout: r.Timeout, user: r.User, env: variables(m.w.job), grace: e.grace}.run(ctx)
-			m.w.took(m.t, time.Since(began), end.result())
+			r := e.runOne(ctx, m.w.job, m.w.deploy.Run[m.t.Index])
+			m.w.took(m.t, time.Since(began), r)
 		}
 	})
 }
 
-// variables tell a command what it is run for. The last two are certbot's, for the hooks that people have.
-func variables(job *Job) []string {
+// runOne runs a command with a private copy of the certificate, which is gone when it returns.
+func (e *Executor) runOne(ctx context.Context, job *Job, r spec.Run) Result {
+	c := command{argv: r.Command, timeout: r.Timeout, user: r.User, grace: e.grace}
+	user, err := readerOf(r.User)
+	if err != nil {
+		return c.run(ctx).result() // which says so
+	}
+	key := r.Privkey || user == nil || user.credential.Uid == 0 || user.credential.Uid == job.Owner
+	dir, remove, err := e.copies.create(job, copiedFiles(job, key), user)
+	if err != nil {
+		return failed(err)
+	}
+	defer func() {
+		if err := remove(); err != nil {
+			e.log.Warn("removing a private copy failed", zap.String("cert", job.Name), zap.Error(err))
+		}
+	}()
+	c.env = variables(job, dir)
+	return c.run(ctx).result()
+}
+
+// readerOf returns the user who reads a copy; nil is the user of this process.
+func readerOf(name string) (*account, error) {
+	if name == "" {
+		return nil, nil
+	}
+	a, err := accountOf(name)
+	if err != nil || a.credential == nil {
+		return nil, err
+	}
+	return &a, nil
+}
+
+// variables describe to a command the certificate that it runs for. The last two are those of certbot, for existing hooks.
+func variables(job *Job, dir string) []string {
 	names := slices.Clone(job.Want.DNSNames)
 	for _, a := range job.Want.IPAddresses {
 		names = append(names, a.String())
 	}
 	all := strings.Join(names, " ")
 	return []string{
-		"ACMED_CERT=" + job.Name, "ACMED_LIVE=" + job.Live, "ACMED_NAMES=" + all, "ACMED_SHA256=" + job.Leaf,
-		"RENEWED_LINEAGE=" + job.Live, "RENEWED_DOMAINS=" + all,
+		"ACMED_CERT=" + job.Name, "ACMED_LIVE=" + dir, "ACMED_NAMES=" + all, "ACMED_SHA256=" + job.Leaf,
+		"RENEWED_LINEAGE=" + dir, "RENEWED_DOMAINS=" + all,
 	}
 }

@@ -169,8 +169,10 @@ func TestJobsThatAskForNothing(t *testing.T) {
 	if got := e.Deploy(t.Context(), nil); len(got) != 0 {
 		t.Errorf("%+v", got)
 	}
-	if _, err := deploy.NewExecutor(deploy.ExecutorConfig{}); err == nil {
-		t.Error("an executor without units")
+	for _, c := range []deploy.ExecutorConfig{{}, {Units: &units{}}, {Units: &units{}, Copies: []string{"copies"}}, {Copies: []string{"/run/copies"}}} {
+		if _, err := deploy.NewExecutor(c); err == nil {
+			t.Errorf("an executor of %+v", c)
+		}
 	}
 }
 
@@ -361,7 +363,7 @@ func TestAUnitThatEndedIsNoOrdinaryFailure(t *testing.T) {
 	e, err := deploy.NewExecutor(deploy.ExecutorConfig{Units: deploy.UnitsOf(&fakeManager{
 		units:  map[string]unit{"a.service": running(1), "b.service": running(2), "c.service": running(3)},
 		script: []event{{time.Second, map[string]unit{"b.service": down(2, "failed", true)}}},
-	})})
+	}), Copies: []string{"/run/acmed-copies"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -70,3 +70,11 @@ var (
 func HintOf(ctx context.Context, program string) string {
 	return command{argv: []string{program}, grace: time.Second}.run(ctx).hint
 }
+
+// CopyTo has private copies made in a directory that need not be in memory.
+func (e *Executor) CopyTo(dir string) {
+	e.copies = copies{[]string{dir}, func(string) error { return nil }}
+}
+
+// InMemory is inMemory.
+var InMemory = inMemory

@@ -211,7 +211,7 @@ func (s *session) deploy(ctx context.Context, orders []Order) *reply {
 	if err := s.specs.keep(); err != nil {
 		s.log.Warn("last good specs not kept", zap.Error(err)) // the next request tries again, this one needs none
 	}
-	d := desk{state, s.config.StateDir, s.executor}
+	d := desk{state, s.config.StateDir, s.owner, s.executor}
 	answers := d.deliver(ctx, orders, func(name string) (*spec.Certificate, error) { return wanted[name].cert, wanted[name].err })
 	for i := range answers {
 		s.report(&answers[i])

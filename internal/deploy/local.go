@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -48,7 +49,7 @@ func NewLocal(c LocalConfig) (*Local, error) {
 	if c.Certificate == nil || c.Provider == nil || c.State == nil || c.StateDir == "" || c.Executor == nil {
 		return nil, errors.New("creating a local courier: Certificate, Provider, State, StateDir and Executor are required")
 	}
-	return &Local{certificate: c.Certificate, provider: c.Provider, desk: desk{c.State, c.StateDir, c.Executor}}, nil
+	return &Local{certificate: c.Certificate, provider: c.Provider, desk: desk{c.State, c.StateDir, uint32(os.Geteuid()), c.Executor}}, nil
 }
 
 // Present has the program of a DNS provider set a record.
@@ -102,6 +103,7 @@ func (l *Local) want(name string) (*spec.Certificate, error) {
 type desk struct {
 	state    revisions
 	stateDir string
+	owner    uint32 // of stateDir
 	executor executor
 }
 
@@ -155,7 +157,7 @@ func (d *desk) prepare(o Order, want func(name string) (*spec.Certificate, error
 		return Job{}, &Error{fmt.Errorf("revision %d is not what the spec asks for: %w", number, err),
 			"acmed status " + o.Name + " tells when it is renewed; acmed renew " + o.Name + " does it at once"}
 	}
-	return Job{Order: o, Want: c, Leaf: leaf, Files: files, Live: filepath.Join(d.stateDir, "live", o.Name)}, nil
+	return Job{Order: o, Want: c, Leaf: leaf, Files: files, Live: filepath.Join(d.stateDir, "live", o.Name), Owner: d.owner}, nil
 }
 
 // refusal is the answer to an order that could not be begun.

@@ -33,11 +33,12 @@ func TestNoSecretGoesAstray(t *testing.T) {
 	unwritten.Files = []spec.File{{Path: dir + "/none/key", Content: "privkey"}, {Path: dir + "/p12", Content: "pkcs12", PasswordFile: dir + "/key"}}
 	var log bytes.Buffer
 	e, err := deploy.NewExecutor(deploy.ExecutorConfig{
-		Units: &units{}, Log: zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(&log), zapcore.DebugLevel)),
+		Units: &units{}, Copies: []string{"/run/acmed-copies"}, Log: zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(&log), zapcore.DebugLevel)),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	e.CopyTo(folderFor(t) + "/copies")
 	for _, d := range []spec.Deploy{good, refused, unwritten} {
 		j := job(t, "www.example.com", d)
 		answers := e.Deploy(t.Context(), []deploy.Job{j})

@@ -126,10 +126,11 @@ func newExecutor(t testing.TB, u *units) *deploy.Executor {
 	if u == nil {
 		u = &units{}
 	}
-	e, err := deploy.NewExecutor(deploy.ExecutorConfig{Units: u})
+	e, err := deploy.NewExecutor(deploy.ExecutorConfig{Units: u, Copies: []string{"/run/acmed-copies"}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	e.CopyTo(folderFor(t) + "/copies")
 	e.SetGrace(50 * time.Millisecond)
 	return e
 }

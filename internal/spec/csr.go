@@ -75,6 +75,11 @@ func (p *parser) readCSR(v value, c *Certificate) (b beside) {
 			content.fault("needs the private key, which is not here with csrFile", "write cert, chain or fullchain")
 		}
 	}
+	for _, e := range v.at("deploy").at("run").elements() {
+		if e.has("privkey") && strings.EqualFold(e.at("privkey").Value, "true") {
+			e.at("privkey").fault("the private key is not here with csrFile", "remove it")
+		}
+	}
 	return b
 }
 

@@ -115,9 +115,14 @@ var runKind = fresh(Run{Timeout: runTimeout}, object(checkRun,
 		func(r *Run) *time.Duration { return &r.Timeout }, durationKind),
 	key("user", "who runs it",
 		func(r *Run) *string { return &r.User }, accountKind),
+	key("privkey", "with `user`: the command finds `privkey.pem` as well. Without `user` it always does",
+		func(r *Run) *bool { return &r.Privkey }, boolKind),
 ))
 
-func checkRun(v value, _ *Run) {
+func checkRun(v value, r *Run) {
+	if v.has("privkey") && r.User == "" && !v.has("user") {
+		v.at("privkey").fault("is for commands with user only", "remove it: without user a command finds the private key")
+	}
 	command := v.at("command")
 	if v.has("command") && command.elements() != nil && len(command.Content) == 0 {
 		command.fault("no program", "the first word is the program")

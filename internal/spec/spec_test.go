@@ -140,7 +140,7 @@ func TestParseCertificateWithEveryKey(t *testing.T) {
 			Check:  []string{"nginx", "-t"},
 			Reload: []string{"nginx.service", "postfix@-.service"}, Restart: []string{"unbound.service"},
 			Run: []spec.Run{
-				{Command: []string{"/usr/local/lib/push-cert", ""}, Timeout: 90 * time.Second, User: "deploy"},
+				{Command: []string{"/usr/local/lib/push-cert", ""}, Timeout: 90 * time.Second, User: "deploy", Privkey: true},
 				{Command: []string{"/bin/true"}, Timeout: time.Minute},
 			},
 			Probe: []spec.Probe{

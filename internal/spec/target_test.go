@@ -58,6 +58,7 @@ func TestTargetsAreServedAgainWhen(t *testing.T) {
 			d.Restart = append(d.Restart, "vsftpd.service")
 		}, []string{"restart vsftpd.service", "probe 127.0.0.1:25 smtp"}},
 		"a command changes: it, and what may see it":           {func(d *spec.Deploy) { d.Run[0].User = "www" }, []string{"run push it", "probe 127.0.0.1:25 smtp"}},
+		"a user may read the key: it, and what may see it":     {func(d *spec.Deploy) { d.Run[0].Privkey = true }, []string{"run push it", "probe 127.0.0.1:25 smtp"}},
 		"a probe comes: it alone":                              {func(d *spec.Deploy) { d.Probe = append(d.Probe, spec.Probe{Address: "a:1"}) }, []string{"probe a:1"}},
 		"the window changes: none":                             {func(d *spec.Deploy) { d.Window = &spec.Window{Start: "02:00"} }, nil},
 		"what is listed is listed again: none":                 {func(d *spec.Deploy) { d.Probe = append(d.Probe, d.Probe[0]) }, nil},

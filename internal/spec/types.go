@@ -198,6 +198,7 @@ type Run struct {
 	Command []string // argv
 	Timeout time.Duration
 	User    string // "": the process's own
+	Privkey bool   `json:",omitzero"` // with User: the command finds the private key as well; without, it always does
 }
 
 // Probe is one address where the new leaf must be served.

@@ -51,6 +51,8 @@ func testDeployHelper(t *testing.T, release string) {
 		{"the daemon's user may ask, and nobody else but root", admits},
 		{"a spec that the daemon could have written is not obeyed", obeysRoot},
 		{"it keeps what it knows to itself", keepsToItself},
+		{"commands read the bytes that were verified, whatever becomes of the files", copies},
+		{"nothing is left of what a command read when the helper is killed", copiesOfTheKilled},
 		{"it is root without root's powers, and cannot change the system", bounded},
 		{"it is started again and again, and nothing of it stays", leavesNothing},
 	} {
@@ -285,4 +287,20 @@ func testDelivery(t *testing.T, release string) {
 		_, err := m.try("cat", "/var/lib/acmed-deploy/specs/later.example.com.yaml")
 		return err
 	})
+	byItself(m)
+}
+
+// byItself has the daemon deploy with its own rights, in its own sandbox, where nobody listens on the socket of the helper.
+func byItself(m *machine) {
+	m.t.Helper()
+	m.run("systemctl", "stop", "acmed-deploy.socket")
+	m.run("rm", "-f", "/run/acmed/deploy.sock")
+	m.script("/usr/local/bin/own", `[ "$(id -un)" = acmed ] && [ "$(basename "$ACMED_LIVE")" = own.example.com ] && [ "$(stat -f -c %T "$ACMED_LIVE")" = tmpfs ] &&
+cmp "$ACMED_LIVE/privkey.pem" /var/lib/acmed/live/own.example.com/privkey.pem`)
+	m.write("/etc/acmed/certs.d/own.example.com.yaml", "deploy: {run: [{command: [/usr/local/bin/own]}]}\n")
+	m.issued("own.example.com")
+	m.eventually(patience, "the daemon deploys by itself", func() error { return m.delivered("own.example.com", 1) })
+	if left := m.run("ls", "/run/acmed/copies"); left != "" {
+		m.t.Errorf("a copy is left: %s", left)
+	}
 }

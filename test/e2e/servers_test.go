@@ -350,7 +350,9 @@ func misbehaves(m *machine, s server) {
 	m.eventually(patience, "it runs", func() error { _, err := m.try("pgrep", "-u", "nobody", "sleep"); return err })
 	m.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "acmed.service")
 	m.eventually(patience, "the daemon is back", m.active)
-	m.write("/usr/local/bin/hook", "#!/bin/sh\nid -un\n[ -z \"$NOTIFY_SOCKET$LISTEN_FDS$CREDENTIALS_DIRECTORY\" ] && [ \"$RENEWED_LINEAGE\" = /var/lib/acmed/live/nginx.example.com ]\n")
+	m.write("/usr/local/bin/hook", "#!/bin/sh\nid -un\n[ -z \"$NOTIFY_SOCKET$LISTEN_FDS$CREDENTIALS_DIRECTORY\" ] && "+
+		"[ \"$(basename \"$RENEWED_LINEAGE\")\" = nginx.example.com ] && [ \"$(stat -f -c %T \"$RENEWED_LINEAGE\")\" = tmpfs ] && "+
+		"cmp \"$RENEWED_LINEAGE/fullchain.pem\" /var/lib/acmed/live/nginx.example.com/fullchain.pem && [ ! -e \"$RENEWED_LINEAGE/privkey.pem\" ]\n")
 	m.eventually(patience, "it heals by itself", func() error {
 		c, err := m.status(s.name)
 		if err == nil {
