@@ -60,7 +60,7 @@ func (t *certbotParams) translate() {
 	own := t.cert.Want.Deploy.Run
 	t.cert.Want.Deploy.Run = nil
 	for _, program := range t.hooks {
-		t.cert.run("renewal-hooks/deploy", program)
+		t.cert.run(hookDir, program)
 	}
 	t.cert.Want.Deploy.Run = append(t.cert.Want.Deploy.Run, own...)
 }

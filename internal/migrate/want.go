@@ -74,11 +74,22 @@ func (c *Certificate) reload(units ...string) {
 	}
 }
 
+// hookDir is where certbot has programs that it runs after every renewal.
+const hookDir = "renewal-hooks/deploy"
+
 // run has a command run that key asks for. A spec holds no lines in lines.
 func (c *Certificate) run(key string, words ...string) {
 	if slices.ContainsFunc(words, func(word string) bool { return strings.ContainsFunc(word, unicode.IsControl) }) {
 		c.note("write it to a file, and name that file in deploy.run", "%s is a hook of several lines", keyName(key))
 		return
+	}
+	if keepsPath(words) {
+		name := keyName(key)
+		if key == hookDir {
+			name = path.Join(hookDir, path.Base(words[0]))
+		}
+		c.note("write deploy.files, and change the hook to use the path of that file",
+			"%s seems to keep a path of the certificate, in a link or for a process that outlives the hook: the files are gone when the hook ends", name)
 	}
 	c.Want.Deploy.Run = append(c.Want.Deploy.Run, spec.Run{Command: words, Timeout: hookTimeout})
 }
