@@ -30,7 +30,7 @@ func TestCheckWarnsOfReadersThatAModeShutsOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := spec.DefaultConfig(dir + "/acmed.yaml")
-	config.SpecDir, config.IssuerDir, config.DNSDir = dir, dir+"/issuers.d", dir+"/dns.d"
+	config.SpecDir, config.IssuerDir, config.DNSDir = dir+"/certs.d", dir+"/issuers.d", dir+"/dns.d"
 	for _, files := range [][]string{{file}, {file, dir + "/missing.yaml"}} {
 		got := shutOut(config, files)
 		if len(got) != 1 || !strings.HasPrefix(got[0], "www.example.com: mode 0600 of "+dir+"/key shuts out user:4001, group:4002 of the default access control list of "+dir+": ") {

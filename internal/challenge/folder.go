@@ -39,7 +39,9 @@ var (
 type Folder struct {
 	base string   // exists, and is followed wherever it leads
 	sub  []string // below base: created when missing, never followed out of base
-	ops  ops
+	// allowed returns why nothing is written below the directory to which base leads; nil: everything is allowed.
+	allowed func(dir string) error
+	ops     ops
 }
 
 // ops are the steps that tests make fail before or after they took effect.
@@ -54,21 +56,22 @@ func OpenFolder(dir string) (*Folder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the token folder: %w", err)
 	}
-	return newFolder(filepath.Dir(dir), filepath.Base(dir))
+	return newFolder(nil, filepath.Dir(dir), filepath.Base(dir))
 }
 
 // Webroot returns the folder .well-known/acme-challenge below dir, the document root of a web server, and creates
-// both of its parts, mode 0755, unless they exist. No link there can lead out of dir.
-func Webroot(dir string) (*Folder, error) {
+// both of its parts, mode 0755, unless they exist. No link there can lead out of dir. Each time dir is opened, allowed is
+// called with the directory to which it leads then; nil: everything is allowed.
+func Webroot(dir string, allowed func(dir string) error) (*Folder, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("opening the webroot: %w", err)
 	}
-	return newFolder(dir, ".well-known", "acme-challenge")
+	return newFolder(allowed, dir, ".well-known", "acme-challenge")
 }
 
-func newFolder(base string, sub ...string) (*Folder, error) {
-	f := &Folder{base: base, sub: sub, ops: ops{rename: (*os.Root).Rename, remove: (*os.Root).Remove}}
+func newFolder(allowed func(dir string) error, base string, sub ...string) (*Folder, error) {
+	f := &Folder{base: base, sub: sub, allowed: allowed, ops: ops{rename: (*os.Root).Rename, remove: (*os.Root).Remove}}
 	err := f.within("opening", func(*os.Root) error { return nil })
 	if err != nil {
 		return nil, err
@@ -140,6 +143,11 @@ func (f *Folder) within(doing string, do func(*os.Root) error) error {
 // open opens the folder and creates what is missing of it.
 func (f *Folder) open() (*os.Root, error) {
 	root, err := os.OpenRoot(f.base)
+	if err == nil && f.allowed != nil {
+		if err = f.allow(root); err != nil {
+			root.Close()
+		}
+	}
 	for _, name := range f.sub {
 		if err != nil {
 			return nil, err
@@ -147,6 +155,20 @@ func (f *Folder) open() (*os.Root, error) {
 		root, err = descend(root, name)
 	}
 	return root, err
+}
+
+// allow looks at the directory that is open, which no link can exchange any more.
+func (f *Folder) allow(root *os.Root) error {
+	dir, err := root.Open(".")
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	real, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()))
+	if err != nil {
+		return err
+	}
+	return f.allowed(real)
 }
 
 // descend opens the folder name below parent, created when missing, and closes parent.

@@ -90,7 +90,7 @@ func TestProofIsVisibleUntilCleanedUp(t *testing.T) {
 func TestEveryoneMayReadWhateverTheUmask(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o077))
 	dir := t.TempDir()
-	f, err := challenge.Webroot(dir)
+	f, err := challenge.Webroot(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestFolderThatIsReplacedIsFollowed(t *testing.T) {
 	if err := os.Symlink("1", current); err != nil {
 		t.Fatal(err)
 	}
-	f, err := challenge.Webroot(current)
+	f, err := challenge.Webroot(current, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestNoLinkLeadsOutOfTheWebroot(t *testing.T) {
 			if err := os.Symlink(outside, path); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := challenge.Webroot(dir); err == nil {
+			if _, err := challenge.Webroot(dir, nil); err == nil {
 				t.Error("a link out of the webroot was followed")
 			}
 			expectOnly(t, outside)
@@ -188,7 +188,7 @@ func TestFolderNeedsAParent(t *testing.T) {
 	if _, err := challenge.OpenFolder(filepath.Join(dir, "http-01")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("token folder: %v", err)
 	}
-	if _, err := challenge.Webroot(dir); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := challenge.Webroot(dir, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("webroot: %v", err)
 	}
 }
@@ -379,4 +379,46 @@ func FuzzKeyAuthorization(f *testing.F) {
 			t.Errorf("token %q is answered with %q, %v", name, got, ok)
 		}
 	})
+}
+
+// TestAWebrootIsLookedAtWheneverItIsOpened exchanges it for a link to where nothing must be written.
+func TestAWebrootIsLookedAtWheneverItIsOpened(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"site", "state", "state/live"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	current, forbidden := filepath.Join(dir, "current"), errors.New("that is the state directory")
+	link := func(to string) {
+		if err := errors.Join(os.RemoveAll(current), os.Symlink(to, current)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link("site")
+	f, err := challenge.Webroot(current, func(to string) error {
+		if strings.HasPrefix(to, filepath.Join(dir, "state")) {
+			return forbidden
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []string{"state", "state/live", filepath.Join(dir, "state")} {
+		link(to)
+		if err := f.Present(t.Context(), proof()); !errors.Is(err, forbidden) {
+			t.Errorf("%s: %v", to, err)
+		}
+		if err := f.CleanUp(t.Context(), proof()); !errors.Is(err, forbidden) {
+			t.Errorf("%s: %v", to, err)
+		}
+	}
+	expectOnly(t, filepath.Join(dir, "state"), "live")
+	expectOnly(t, filepath.Join(dir, "state/live"))
+	link("site")
+	present(t, f)
 }

@@ -17,6 +17,7 @@ import (
 // solvers answers challenges in the ways that acmed.yaml allows.
 type solvers struct {
 	config    spec.HTTP
+	allowed   func(webroot, leadsTo string) error
 	specs     func() *spec.Set
 	programs  challenge.Programs // of DNS providers
 	dir       string             // of tokens
@@ -41,7 +42,7 @@ func newSolvers(config *spec.Config, specs func() *spec.Set, programs challenge.
 	if err != nil {
 		return nil, err
 	}
-	return &solvers{config: config.HTTP, specs: specs, programs: programs, dir: dir, folder: folder, alpn: challenge.NewALPN(), webroots: map[string]*challenge.Folder{}, providers: map[string]provider{}}, nil
+	return &solvers{config: config.HTTP, allowed: config.WebrootLeads, specs: specs, programs: programs, dir: dir, folder: folder, alpn: challenge.NewALPN(), webroots: map[string]*challenge.Folder{}, providers: map[string]provider{}}, nil
 }
 
 func (s *solvers) solver(certificate string, c spec.Challenge) (acme.Solver, error) {
@@ -72,7 +73,7 @@ func (s *solvers) webroot(dir string) (acme.Solver, error) {
 	if f := s.webroots[dir]; f != nil {
 		return f, nil
 	}
-	f, err := challenge.Webroot(dir)
+	f, err := challenge.Webroot(dir, func(leadsTo string) error { return s.allowed(dir, leadsTo) })
 	if err != nil {
 		return nil, err
 	}

@@ -66,7 +66,9 @@ type parser struct {
 	awaited   []string          // keys of the files of issuers and providers that have to stand still before they are read
 	lenient   bool              // for a text that was valid: what a check refuses stays as it is written
 	// read reads csrFile; nil: as it is on the disk.
-	read func(path string) ([]byte, stamp, error)
+	read  func(path string) ([]byte, stamp, error)
+	own   []ownDir // acmed's directories; nil: not looked for yet
+	apart bool     // the text may come from a user with fewer rights: where its paths lead is not looked at
 }
 
 // ParseCertificate reads the text of a spec of that file name with the defaults of c, and csrFile, where it names one,
@@ -125,6 +127,7 @@ func (p *parser) certificate(file string, text []byte) draft[Certificate] {
 	}
 	p.checkIssuers(*root, c)
 	p.checkProvider(*root, c)
+	p.checkOwn(*root, c)
 	if doc.refused() || doc.waits {
 		return draft[Certificate]{problems: doc.result(), beside: b, waits: doc.waits && !doc.refused()}
 	}

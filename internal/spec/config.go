@@ -227,13 +227,15 @@ func ParseConfig(file string, text []byte) (*Config, error) {
 	doc := &document{file: file, tolerant: true}
 	c := DefaultConfig(file)
 	c.Control.Socket, c.DeploySocket = "", ""
-	if root, _ := doc.parse(text); root != nil {
+	root, _ := doc.parse(text)
+	if root != nil {
 		configKind.read(*root, c)
 	}
 	if err := joined(doc.result()); err != nil {
 		return nil, err
 	}
 	c.resolve(filepath.Dir(file))
+	checkDefaultWebroot(*root, c)
 	c.Doubts = doc.doubts
 	return c, nil
 }

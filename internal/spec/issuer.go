@@ -155,5 +155,5 @@ func (p *parser) know(files map[string]*Issuer, providers []string) *parser {
 	for name := range files {
 		known[name] = nil
 	}
-	return &parser{config: p.config, issuers: known, providers: providers, lenient: p.lenient}
+	return &parser{config: p.config, issuers: known, providers: providers, lenient: p.lenient, own: p.config.resolved()}
 }
