@@ -101,6 +101,9 @@ func (fake) Plan(_ context.Context, req control.PlanRequest) (control.Plan, erro
 	plan := samplePlan()
 	if len(req.Drafts) > 0 {
 		plan.Steps = []control.Step{{Name: req.Drafts[0].Path, Do: "issue", Issuer: "letsencrypt", Reason: req.Drafts[0].Text}}
+		for _, f := range req.Beside {
+			plan.Steps[0].Reason += fmt.Sprintf("; %s holds %q %s", filepath.Base(f.Path), f.Data, f.Problem)
+		}
 		plan.Problems = nil
 	}
 	return plan, nil

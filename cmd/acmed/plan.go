@@ -23,8 +23,9 @@ func (a *app) planCommand() *cobra.Command {
 		Long: `Tell what acmed would do if the files of certs.d, issuers.d and acmed.yaml came in force as they are now, or the specs
 given, wherever they lie: which certificates would be issued, reissued (and what differs), handed out again or retired,
 and what that takes from the limits of each issuer. Nothing is changed, and no CA is asked. Without a running daemon, the
-plan is made from the files and the state directory, as far as you may read it, and says what is not known. The exit code
-is 1 when a file is bad, or a built-in issuer is known to refuse a certificate.
+plan is made from the files and the state directory, as far as you may read it, and says what is not known. The specs
+given, and the CSR that csrFile names in one of them, are read with your rights, not with those of the daemon. The exit
+code is 1 when a file is bad, or a built-in issuer is known to refuse a certificate.
 
 With --simulate, which needs the daemon, tell the load on each issuer for so long instead, day by day, with all certificates: the daemon's own
 scheduler and rules go through that time at once, from what it knows now. Every order works in it, and issuers grant and
@@ -84,7 +85,8 @@ func (a *app) planned(ctx context.Context, req control.PlanRequest) (control.Pla
 	return plan, nil
 }
 
-// drafts reads files here: the daemon may not be allowed to.
+// drafts reads files here, and the files that they name: the daemon may not be allowed to, or may be allowed to read more
+// than the caller.
 func drafts(files []string) (req control.PlanRequest, err error) {
 	var errs []error
 	for _, file := range files {
@@ -95,6 +97,9 @@ func drafts(files []string) (req control.PlanRequest, err error) {
 		text, err := spec.ReadFile(path)
 		errs = append(errs, err)
 		req.Drafts = append(req.Drafts, control.Draft{Path: path, Text: string(text)})
+		for path, b := range spec.ReadBeside(text) {
+			req.Beside = append(req.Beside, control.DraftFile{Path: path, Data: b.Text, Problem: b.Problem, Hint: b.Hint})
+		}
 	}
 	return req, errors.Join(errs...)
 }

@@ -318,6 +318,9 @@ type Event struct {
 // PlanRequest asks what would happen if files came in force. Without drafts, those on disk.
 type PlanRequest struct {
 	Drafts []Draft `json:"drafts,omitempty"`
+	// Beside are the files that drafts name, such as csrFile. The client reads them: a draft names no file that only the
+	// daemon may read.
+	Beside []DraftFile `json:"beside,omitempty"`
 
 	Simulate int64 `json:"simulateSeconds,omitzero"` // so much of the time to come is told instead, two years at most; zero: none
 }
@@ -326,6 +329,14 @@ type PlanRequest struct {
 type Draft struct {
 	Path string `json:"path"` // its base name names the certificate
 	Text string `json:"text"`
+}
+
+// DraftFile is a file that a draft names, as the client read it.
+type DraftFile struct {
+	Path    string `json:"path"`
+	Data    []byte `json:"data,omitempty"`
+	Problem string `json:"problem,omitempty"` // why there is no data; "": there is
+	Hint    string `json:"hint,omitempty"`
 }
 
 // Plan is what would happen.

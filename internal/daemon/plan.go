@@ -52,7 +52,7 @@ func wireCosts(costs []reconcile.Cost) (sums []control.Cost) {
 func (a api) planned(req control.PlanRequest) (set *spec.Set, names []string, err error) {
 	config, current := a.d.specs.settings(), a.d.specs.set()
 	if len(req.Drafts) > 0 {
-		return spec.Draft(config, current, draftTexts(req))
+		return spec.Draft(config, current, draftTexts(req), draftsBeside(req))
 	}
 	if config, err = spec.LoadConfig(config.File); err != nil {
 		return nil, nil, err
@@ -75,6 +75,15 @@ func draftTexts(req control.PlanRequest) map[string][]byte {
 		texts[d.Path] = []byte(d.Text)
 	}
 	return texts
+}
+
+// draftsBeside are the files that drafts name, as the client read them: the daemon reads none.
+func draftsBeside(req control.PlanRequest) map[string]spec.Beside {
+	beside := map[string]spec.Beside{}
+	for _, f := range req.Beside {
+		beside[f.Path] = spec.Beside{Text: f.Data, Problem: f.Problem, Hint: f.Hint}
+	}
+	return beside
 }
 
 // planProblems are those of the files, and what built-in issuers are known to refuse of the certificates asked for.

@@ -1,6 +1,12 @@
 package daemon_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"os"
+	"strings"
 	"testing"
 
 	"acmed/internal/acmetest"
@@ -57,5 +63,45 @@ func TestPlanTellsAndChangesNothing(t *testing.T) {
 	}
 	if n := s.ca.Count("newOrder"); n != 4 {
 		t.Errorf("%d orders were made", n)
+	}
+}
+
+// TestADraftIsNoWayToReadWhatTheDaemonReads has members of acmed-admin name files that only the daemon may read.
+func TestADraftIsNoWayToReadWhatTheDaemonReads(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, acmetest.Config{})
+	s.spec("a.example.com", "")
+	s.start()
+	s.await("a.example.com", 1)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{"hsm.example.com"}}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.path("secret.csr"), der, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for sentence, c := range map[string]struct {
+		file   string
+		beside []control.DraftFile
+		says   string // "": it works
+	}{
+		"a CSR that is not passed":  {file: s.path("secret.csr"), says: "was not passed with the draft"},
+		"a key of the state":        {file: s.path("state/live/a.example.com/privkey.pem"), says: "was not passed with the draft"},
+		"a file that is not there":  {file: s.path("none"), says: "was not passed with the draft"},
+		"another file is passed":    {file: s.path("secret.csr"), beside: []control.DraftFile{{Path: s.path("other.csr"), Data: der}}, says: "was not passed with the draft"},
+		"the caller cannot read it": {file: s.path("secret.csr"), beside: []control.DraftFile{{Path: s.path("secret.csr"), Problem: "may not be read"}}, says: "may not be read"},
+		"the caller can read it":    {file: "/only/the/caller/has.csr", beside: []control.DraftFile{{Path: "/only/the/caller/has.csr", Data: der}}},
+	} {
+		p, err := s.run.Plan(t.Context(), control.PlanRequest{Drafts: []control.Draft{{Path: "/draft/hsm.yaml", Text: "csrFile: " + c.file + "\n"}}, Beside: c.beside})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.says == "" && (len(p.Steps) != 1 || len(p.Problems) > 0) || c.says != "" && (len(p.Steps) > 0 || len(p.Problems) != 1 || !strings.HasSuffix(p.Problems[0].Problem, c.file+" "+c.says)) {
+			t.Errorf("%s: %+v", sentence, p)
+		}
 	}
 }

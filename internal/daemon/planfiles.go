@@ -80,7 +80,7 @@ func (p *filePlanner) plan(ctx context.Context, req control.PlanRequest) (contro
 	if all {
 		names, err = p.names(set)
 	} else {
-		set, names, err = spec.Draft(p.config, set, draftTexts(req))
+		set, names, err = spec.Draft(p.config, set, draftTexts(req), draftsBeside(req))
 	}
 	plan := control.Plan{Steps: []control.Step{}}
 	if err == nil && p.hidden == nil {

@@ -52,6 +52,6 @@ func (p *planner) freeName(name string) string {
 // canAsk tells whether specs may name the issuer as it is.
 func (p *planner) canAsk(name string) bool {
 	text := []byte("{dnsNames: [example.com], issuers: " + flow([]string{name}) + "}")
-	set, _, err := spec.Draft(p.config, p.set, map[string][]byte{filepath.Join(p.config.SpecDir, "example.yaml"): text})
+	set, _, err := spec.Draft(p.config, p.set, map[string][]byte{filepath.Join(p.config.SpecDir, "example.yaml"): text}, nil)
 	return err == nil && len(set.Problems) == 0
 }

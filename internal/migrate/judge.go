@@ -52,7 +52,7 @@ func (p *planner) problems() ([]*spec.Problem, error) {
 			issuers = append(issuers, i)
 		}
 	}
-	set, _, err := spec.Draft(p.config, spec.NewSet(certificatesOf(p.set), issuers, p.allProviders()...), texts)
+	set, _, err := spec.Draft(p.config, spec.NewSet(certificatesOf(p.set), issuers, p.allProviders()...), texts, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -26,8 +26,10 @@ func (l *Loader) hasten() {
 
 // Draft returns inForce with what texts, by the path of a file wherever it lies, would add to it or replace there. A
 // text with a problem leaves what is in force. The Problems of the set are those of the texts alone; names are those of
-// the certificates that the others are about, sorted.
-func Draft(c *Config, inForce *Set, texts map[string][]byte) (set *Set, names []string, err error) {
+// the certificates that the others are about, sorted. With a map for beside, which may be empty, the author of the texts may
+// have fewer rights than this process: the files that the texts name are those of beside (ReadBeside), and nothing on the
+// disk is looked at. Nil: they are read from the disk.
+func Draft(c *Config, inForce *Set, texts map[string][]byte, beside map[string]Beside) (set *Set, names []string, err error) {
 	l, err := NewLoader(LoaderConfig{Config: c})
 	if err != nil {
 		return nil, nil, err
@@ -43,6 +45,9 @@ func Draft(c *Config, inForce *Set, texts map[string][]byte) (set *Set, names []
 		providers = append(providers, p.Name)
 	}
 	l.parser = l.parser.know(issuers, providers)
+	if beside != nil {
+		l.parser.read, l.parser.apart = passed(beside), true
+	}
 	certificates := map[string]*Certificate{}
 	for name, cert := range inForce.Certificates() {
 		certificates[name] = cert

@@ -48,7 +48,7 @@ func TestDraft(t *testing.T) {
 		"what is too long is refused":               {"/draft/c.example.com.yaml", strings.Repeat("#", 65<<10), "over 64 KiB"},
 	} {
 		t.Run(sentence, func(t *testing.T) {
-			set, names, err := spec.Draft(s.config, inForce, map[string][]byte{tt.path: []byte(tt.text)})
+			set, names, err := spec.Draft(s.config, inForce, map[string][]byte{tt.path: []byte(tt.text)}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
