@@ -8,12 +8,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"acmed/internal/control"
 	"acmed/internal/doctor"
+	"acmed/internal/migrate"
 	"acmed/internal/spec"
 	"acmed/internal/store"
 )
@@ -58,7 +60,7 @@ func (a *app) check(ctx context.Context, files []string) error {
 	for _, p := range append(spec.CheckFiles(config, files), checkUnits(ctx, config, files)...) {
 		c.Problems = append(c.Problems, control.Problem(*p))
 	}
-	c.Warnings = shutOut(config, files)
+	c.Warnings = append(shutOut(config, files), commandWarnings(config, files)...)
 	if err := a.result(c, func(time.Time) string { return checkedText(c) }); err != nil {
 		return err
 	}
@@ -76,6 +78,27 @@ func shutOut(config *spec.Config, files []string) (warnings []string) {
 			if who := doctor.ShutOut(&f); who != "" {
 				warnings = append(warnings, fmt.Sprintf("%s: mode %#o of %s shuts out %s of the default access control list of %s: set mode \"0640\", or use setfacl on the file after its first deployment",
 					c.Name, uint32(f.FileMode()), f.Path, who, filepath.Dir(f.Path)))
+			}
+		}
+	}
+	return warnings
+}
+
+// commandWarnings warns of commands that cannot work with a private copy of the certificate, or do without one.
+func commandWarnings(config *spec.Config, files []string) (warnings []string) {
+	for _, c := range toWarn(config, files) {
+		commands := [][]string{c.Deploy.Check}
+		for _, r := range c.Deploy.Run {
+			commands = append(commands, r.Command)
+		}
+		for _, command := range commands {
+			if strings.Contains(strings.Join(command, " "), config.StateDir+"/") {
+				warnings = append(warnings, fmt.Sprintf("%s: the command %s reads %s, which the user of acmed can change: use ACMED_LIVE in a command of run, or a file of deploy.files",
+					c.Name, command[0], config.StateDir))
+			}
+			if migrate.KeepsPath(command) {
+				warnings = append(warnings, fmt.Sprintf("%s: the command %s seems to keep a path of its private copy, which is gone when the command ends: use a file of deploy.files",
+					c.Name, command[0]))
 			}
 		}
 	}

@@ -25,9 +25,9 @@ var (
 // maxHook is the maximum size in bytes of a hook that is searched.
 const maxHook = 256 << 10
 
-// keepsPath reports whether a command seems to keep the path of the certificate for later. The command line and the
+// KeepsPath reports whether a command seems to keep the path of the certificate for later. The command line and the
 // scripts that it names are searched for the usual ways.
-func keepsPath(words []string) bool {
+func KeepsPath(words []string) bool {
 	text := strings.Join(words, " ")
 	for _, program := range programPath.FindAllString(text, -1) {
 		text += "\n" + script(program)

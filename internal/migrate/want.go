@@ -83,7 +83,7 @@ func (c *Certificate) run(key string, words ...string) {
 		c.note("write it to a file, and name that file in deploy.run", "%s is a hook of several lines", keyName(key))
 		return
 	}
-	if keepsPath(words) {
+	if KeepsPath(words) {
 		name := keyName(key)
 		if key == hookDir {
 			name = path.Join(hookDir, path.Base(words[0]))
