@@ -5,10 +5,8 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"acmed/test/pebble"
@@ -65,28 +63,10 @@ zone "example.com" {
 			t.Fatal(err)
 		}
 	}
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("named", "-g", "-c", filepath.Join(dir, "named.conf"))
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait() // it ends by the signal
-		if text, _ := os.ReadFile(log.Name()); t.Failed() {
-			t.Logf("BIND:\n%s", text)
-		}
-		if err := log.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	log := filepath.Join(dir, "log")
+	background(t, log, "named", "-g", "-c", filepath.Join(dir, "named.conf"))
 	site.Eventually(t, "BIND runs", func() bool {
-		text, err := os.ReadFile(log.Name())
+		text, err := os.ReadFile(log)
 		return err == nil && strings.Contains(string(text), "running")
 	})
 	return dir

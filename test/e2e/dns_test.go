@@ -88,7 +88,7 @@ func explainRefusals(t *testing.T, s *site.Site) {
 		"bind-4": {"www.static.corp.test", "bind", "REFUSED", "a secondary says so too"},
 		"bind-5": {"five.knot.corp.test", "bind", "NOTAUTH", "has to be the primary"},
 		"knot-1": {"other.knot.corp.test", "knot", "BADKEY", "if it is Knot, no acl"},
-		"knot-2": {"two.knot.corp.test", "knot-secret", "BADSIG", "the secret in "},
+		"knot-2": {"none.knot.corp.test", "knot-secret", "BADSIG", "the secret in "},
 		"knot-3": {"three.knot.corp.test", "knot-key", "BADKEY", "knows no key nobody"},
 		"knot-4": {"four.pdns.corp.test", "knot", "NOTAUTH", "has to be the primary"},
 		"pdns-1": {"one.pdns.corp.test", "pdns-secret", "REFUSED", "PowerDNS, to a key that it does not know"},

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -182,26 +180,7 @@ stub-zone:
 // startServer runs a name server until the test ends, and waits until it has a zone.
 func startServer(t *testing.T, dir, address, zone string, command ...string) {
 	t.Helper()
-	log, err := os.Create(filepath.Join(dir, command[0]+".log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait() // it ends by the signal
-		if text, _ := os.ReadFile(log.Name()); t.Failed() {
-			t.Logf("%s:\n%s", command[0], text)
-		}
-		if err := log.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	background(t, filepath.Join(dir, command[0]+".log"), command...)
 	site.Eventually(t, command[0]+" answers for "+zone, func() bool { return len(dnsAnswer(address, zone, dns.TypeSOA).Answer) > 0 })
 }
 

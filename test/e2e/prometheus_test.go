@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"acmed/test/pebble"
@@ -73,26 +72,7 @@ scrape_configs: [{job_name: acmed, static_configs: [{targets: ["127.0.0.1:9402"]
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.Command("prometheus", "--config.file="+filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+prometheusAddress)
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait() // it ends by the signal
-		if text, _ := os.ReadFile(log.Name()); t.Failed() {
-			t.Logf("Prometheus:\n%s", text)
-		}
-		if err := log.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	background(t, filepath.Join(dir, "log"), "prometheus", "--config.file="+filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+prometheusAddress)
 	site.Eventually(t, "Prometheus answers", func() bool { return ok("http://"+prometheusAddress+"/-/ready") == nil })
 }
 
