@@ -59,6 +59,7 @@ func talkers() map[string]talker {
 				{"sh", "-c", "sed -i '/^tlscertfile:/d;/^tlskeyfile:/d;/^tlscafile:/d;/^tlscapath:/d;/^readerswhenstopped:/d' /etc/news/inn.conf; printf 'readerswhenstopped: true\\ntlscertfile: " + cert + "\\ntlskeyfile: /etc/news/key.pem\\n' >>/etc/news/inn.conf"},
 				{"install", "--owner=news", "--group=news", "--mode=0600", key, "/etc/news/key.pem"},
 				{"systemctl", "daemon-reload"},
+				{"hostname", "news.example.com"},       // a name without a domain is not enough for INN
 				{"systemctl", "start", "inn2.service"}, // which makes what nnrpd reads
 			},
 		},
