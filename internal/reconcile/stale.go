@@ -50,7 +50,7 @@ func (v *visit) leafEnded(o store.Order, err error) error {
 		return v.stale(o, ended, err)
 	}
 	e, _ := errors.AsType[*acme.Error](err)
-	return &acme.Error{Kind: acme.Validation, Op: acme.OpOrder, Problem: problemExpired, Final: true, Err: err, Detail: e.Detail,
+	return &acme.Error{Kind: acme.Validation, Op: acme.OpCertificate, Problem: e.Problem, Final: true, Err: err, Detail: e.Detail,
 		Hint: "make sure that the clock of this machine is right; acmed orders again by itself"}
 }
 

@@ -84,7 +84,7 @@ func TestACertificateThatEndedBeforeItWasFetchedIsNotFetchedAgain(t *testing.T) 
 		time.Sleep(3 * time.Hour)
 		down.Store(false)
 		f := w.failed("www")
-		if f.Problem != "expired" || strings.Contains(f.Hint, "report") || !strings.Contains(f.Hint, "clock") {
+		if f.Problem != "badCertificate" || strings.Contains(f.Hint, "report") || !strings.Contains(f.Hint, "clock") {
 			t.Errorf("got %+v", f)
 		}
 		time.Sleep(20 * time.Minute)
