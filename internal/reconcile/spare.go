@@ -34,7 +34,8 @@ func (v *visit) spare(f *store.Failure, last store.Failure) {
 			retry = later(earlier(retry, last.RetryAt), f.At.Add(firstRetry))
 		}
 	}
-	if have.Issued == nil && f.Kind == acme.Validation.String() && f.Op == acme.OpAuthorization && f.At.Sub(f.Attended) < attention {
+	unproved := f.Kind == acme.Validation.String() && (f.Op == acme.OpAuthorization || f.Op == acme.OpOrder) // and no certificate was refused
+	if have.Issued == nil && unproved && f.At.Sub(f.Attended) < attention {
 		retry = earlier(retry, f.At.Add(attentiveWait))
 	}
 	f.RetryAt = later(earlier(retry, f.RetryAt), f.Promised)

@@ -20,17 +20,22 @@ const (
 // stale returns the error of an order that is over: err, unless the order, or its certificate, ended while acmed did not
 // run. Neither the CA nor the name is at fault then. A zero ended is not known.
 func (v *visit) stale(o store.Order, ended time.Time, err error) error {
-	ended, started := cmp.Or(ended, o.Expires), v.r.started
+	ended = cmp.Or(ended, o.Expires)
 	if !v.slept(o, ended) {
 		return err
 	}
+	return expired(o, ended, "while acmed did not run (it started at "+v.r.started.UTC().Format(time.RFC3339)+")", err)
+}
+
+// expired returns the error of an order that nobody could finish before it ended.
+func expired(o store.Order, ended time.Time, circumstance string, err error) error {
 	words := err.Error()
 	if e, ok := errors.AsType[*acme.Error](err); ok {
 		words = e.Detail
 	}
 	date := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 	return &acme.Error{Kind: acme.Transient, Op: acme.OpOrder, Problem: problemExpired, Final: true, Err: err,
-		Detail: fmt.Sprintf("the order of %s expired at %s, while acmed did not run (it started at %s): %s", date(o.Created), date(ended), date(started), words),
+		Detail: fmt.Sprintf("the order of %s expired at %s, %s: %s", date(o.Created), date(ended), circumstance, words),
 		Hint:   hintOrdersNew}
 }
 
@@ -60,10 +65,14 @@ func (v *visit) invalid(o store.Order, state *acme.Order) error {
 	if state.Error != nil && v.in.Want != nil {
 		reason.Hint = reason.HintFor(v.in.Want.Challenge.Type)
 	}
-	if state.Error == nil || strings.Contains(strings.ToLower(state.Error.Detail), "expire") {
-		return v.stale(o, state.Expires, reason)
+	if state.Error != nil && !strings.Contains(strings.ToLower(state.Error.Detail), "expire") {
+		return reason
 	}
-	return reason
+	// Also while the CA could not be asked: its authorizations may last for minutes.
+	if ended := cmp.Or(state.Expires, o.Expires); !v.slept(o, ended) && !ended.IsZero() && !ended.After(v.now) && reason.Identifier == "" {
+		return expired(o, ended, "before acmed could finish it", reason)
+	}
+	return v.stale(o, state.Expires, reason)
 }
 
 // gone returns the error of an order that the CA does not know any more. Some CAs forget an order once it has expired.

@@ -101,6 +101,42 @@ func TestACertificateThatEndedBeforeItWasFetchedIsNotFetchedAgain(t *testing.T) 
 	})
 }
 
+// TestAnOrderThatExpiredWhileTheCACouldNotBeAsked says no more than that the order is over: acmed orders again, as after any failure of
+// the CA's.
+func TestAnOrderThatExpiredWhileTheCACouldNotBeAsked(t *testing.T) {
+	for sentence, change := range map[string]func(o map[string]any){
+		"with a reason":    func(map[string]any) {},
+		"without a reason": func(o map[string]any) { delete(o, "error") },
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			bubble(t, acmetest.Config{ValidateDelay: 30 * day}, func(w *world) {
+				w.quiet, w.meddle = true, edit(change)
+				var down atomic.Bool
+				w.cut = func(*request) error {
+					if down.Load() {
+						return errors.New("no way there")
+					}
+					return nil
+				}
+				w.want(cert("www"))
+				w.run()
+				time.Sleep(time.Minute)
+				down.Store(true)
+				time.Sleep(30 * time.Hour)
+				down.Store(false)
+				f := w.failed("www")
+				if f.Problem != "expired" || f.Kind != "transient" || !strings.Contains(f.Detail, "before acmed could finish it") {
+					t.Errorf("got %+v", f)
+				}
+				time.Sleep(90 * time.Minute)
+				if n := w.orders(); n != 2 {
+					t.Errorf("ordered %d times", n)
+				}
+			})
+		})
+	}
+}
+
 // failed waits for the next failure of name.
 func (w *world) failed(name string) store.Failure {
 	w.t.Helper()
