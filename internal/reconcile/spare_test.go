@@ -49,8 +49,8 @@ func TestAttemptsByHandDoNotLengthenTheBackoff(t *testing.T) {
 			})
 			time.Sleep(12 * time.Hour)
 		}, 0, time.Hour},
-		"no certificate, and nobody asked for two days":   {false, func(w *world) { time.Sleep(49 * time.Hour) }, 2 * time.Hour, 29 * time.Hour},
-		"no certificate, asked for on the third day":      {false, func(w *world) { time.Sleep(60 * time.Hour); try(w) }, time.Minute, time.Hour},
+		"no certificate, and nobody asked for two days": {false, func(w *world) { time.Sleep(49 * time.Hour) }, 2 * time.Hour, 29 * time.Hour},
+		"no certificate, asked for on the third day":    {false, func(w *world) { time.Sleep(60 * time.Hour); try(w) }, time.Minute, time.Hour},
 		"no certificate, and another key edited on day two": {false, func(w *world) {
 			time.Sleep(30 * time.Hour)
 			c := cert("www")
