@@ -73,6 +73,7 @@ type View struct {
 }
 
 func newView(name string, in Input, d Decision, now time.Time) View {
+	d = shown(&in, d, now)
 	v := View{Name: name, Issuer: d.Issuer, Do: d.Do, Why: d.Why, Detail: d.Detail, Next: d.At, Until: d.Until}
 	v.Standing, v.Retirement = in.Placeholder != nil, retirement(&in)
 	if is := in.Have.Serving(); is != nil {
@@ -104,6 +105,22 @@ func newView(name string, in Input, d Decision, now time.Time) View {
 		v.Error, v.Hint, v.ErrorAt, v.Said = Describe(*o.Failure), o.Failure.Hint, o.Failure.At, false
 	}
 	return v
+}
+
+// shown is d as a reader needs it, who may look at any moment of a visit.
+func shown(in *Input, d Decision, now time.Time) Decision {
+	switch d.Do {
+	case PollARI: // beside a deployment, which is what there is to wait for
+		if wait, ok := delivery(in, now); ok && wait.Why != Held {
+			wait.Until = wait.At
+			return wait
+		}
+	case Abandon: // an order without a URL is being made just now, or is made once more
+		if due, why := Due(in, now); in.Order.URL == "" && !due.After(now) {
+			return Decision{Do: Issue, Why: why, Issuer: in.Order.Issuer}
+		}
+	}
+	return d
 }
 
 // sameWords tells whether the detail of a failure is the reason of a hold, times apart: two refusals for the same limit have
@@ -222,7 +239,7 @@ func (r *Reconciler) Status(name string) (Status, error) {
 		_, s.DueWhy = Due(&v.in, v.now)
 		s.Retry = retryTimes(&v.in, v.now)
 	}
-	if kept := r.board.get(name); kept.Name != "" && kept.Why == Queued && s.Do == Issue {
+	if kept := r.board.get(name); kept.Name != "" && kept.Why == Queued && d.Do == Issue {
 		s.Do, s.Why, s.Detail, s.Next = kept.Do, kept.Why, kept.Detail, kept.Next
 	}
 	return s, nil

@@ -279,3 +279,39 @@ acmed_issuances_total{issuer="ca",reason="missing"} 1
 		}
 	})
 }
+
+// TestStatusTellsTheTruthDuringARequest looks at a certificate whenever the CA is asked something: during its first order,
+// its delivery, a poll for advice, and while a renewed one waits for its window.
+func TestStatusTellsTheTruthDuringARequest(t *testing.T) {
+	bubble(t, acmetest.Config{RenewalInfo: true}, func(w *world) {
+		c := newConsumers(w)
+		w.deliver = func(d reconcile.Delivery) { time.AfterFunc(time.Second, func() { c.deliver(d) }) }
+		phases := map[reconcile.Phase]int{}
+		w.cut = func(r *request) error {
+			s, err := w.reconciler.Status("www")
+			if err != nil {
+				t.Error(err)
+			}
+			phases[s.Phase]++
+			if s.Do == reconcile.Abandon {
+				t.Errorf("%s: the order that is being made is called unwanted: %s", r.URL.Path, s.Detail)
+			}
+			if s.Phase == reconcile.PhaseValid && (s.Behind > 0 || s.Revision < s.Newest) {
+				t.Errorf("%s: called valid, and %d targets do not have revision %d of %d", r.URL.Path, s.Behind, s.Revision, s.Newest)
+			}
+			return nil
+		}
+		want := consumedCert()
+		want.Deploy.Window = &spec.Window{Start: "02:00", Duration: time.Hour, Timezone: "UTC", UnlessExpiresWithin: day}
+		w.want(want)
+		w.run()
+		time.Sleep(4 * time.Hour)
+		w.expect("www", reconcile.PhaseValid, reconcile.NotDue)
+		w.renew()
+		time.Sleep(12 * time.Hour)
+		w.expect("www", reconcile.PhaseDeploying, reconcile.Window)
+		if phases[reconcile.PhaseIssuing] == 0 || phases[reconcile.PhaseRenewing] == 0 || phases[reconcile.PhaseDeploying] < 2 || phases[reconcile.PhaseMissing] > 0 {
+			t.Errorf("seen: %v", phases)
+		}
+	})
+}
