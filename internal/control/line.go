@@ -38,11 +38,19 @@ func OneLine(s string) string {
 // target is the beginning of an error of a target, up to the last part of its path, which says enough.
 var target = regexp.MustCompile(`^((?:file|run) )/[^ :]*/`)
 
+var (
+	// tried is what a program did, before what came of it. The name is in the line already, and a token means nothing.
+	tried = regexp.MustCompile(`\b(?:Get|Head|Post|Fetching) "?https?://[^\s"]*[^\s":]"?: | from "?https?://[^\s"]*/\.well-known/acme-challenge/[^\s":]*[^\s":.]"?`)
+	// connecting is how Go calls that, around the address that it is about.
+	connecting = regexp.MustCompile(`\bdial (?:tcp|udp)[46]?:? (?:([^\s]+: )connect: )?`)
+)
+
 // Cause returns in one line why the certificate is in its phase: the error first, and nothing that the phase or the name
 // beside it says.
 func (s *Summary) Cause() string {
 	cause, reason := s.withoutName(OneLine(s.Error)), OneLine(s.Reason)
 	cause = target.ReplaceAllString(cause, "$1")
+	cause = connecting.ReplaceAllString(tried.ReplaceAllString(cause, ""), "$1")
 	switch why := strings.TrimSuffix(reason, "; "+Standing); {
 	case cause == "":
 		return reason
