@@ -117,8 +117,17 @@ func (v *visit) look(lacking string) {
 // wait makes the next visit ask for the order when the CA wishes, or soon, and less and less often.
 func (v *visit) wait(state *acme.Order) {
 	f := v.r.flight(v.name)
-	f.pause(pollAfter(f.polls, state.RetryAfter))
+	f.pause(pollAfter(f.polls, v.granted(state.RetryAfter)))
 	v.r.setFlight(v.name, f)
+}
+
+// granted is how much of a CA's wish for the next poll is granted: a twelfth of the lifetime of short-lived certificates, as
+// after a failure, or they would expire meanwhile.
+func (v *visit) granted(wish time.Duration) time.Duration {
+	if is := v.in.Have.Issued; is != nil && lifetime(is) < shortLived {
+		return min(wish, max(lifetime(is)/12, firstRetry))
+	}
+	return wish
 }
 
 // pause counts a poll that found no progress; the next is after d.

@@ -68,7 +68,7 @@ func (v *visit) advance(ctx context.Context, i *issuer, client *acme.Client, o s
 	case acme.StatusPending:
 		err = v.prove(ctx, client, &o, state)
 	case acme.StatusReady, acme.StatusProcessing: // ready once more: a replica of the CA lags behind
-		v.wait(state)
+		err = v.await(o, state)
 	case acme.StatusValid:
 		err = v.fetch(ctx, client, o, state)
 	default:

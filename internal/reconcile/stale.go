@@ -15,7 +15,20 @@ import (
 const (
 	problemExpired = "expired"
 	hintOrdersNew  = "no action is needed: acmed orders again by itself"
+	// overtime is how long an order may be processed after its end: it has been paid for, and clocks differ.
+	overtime = time.Hour
 )
+
+// await waits for an order that was finalized, unless it should have been invalid for some time (RFC 8555 §7.1.3).
+func (v *visit) await(o store.Order, state *acme.Order) error {
+	if ends := cmp.Or(state.Expires, o.Expires); !ends.IsZero() && v.now.After(ends.Add(overtime)) {
+		return v.stale(o, ends, &acme.Error{Kind: acme.Validation, Op: acme.OpOrder, Problem: problemExpired, Final: true,
+			Detail: "the order ended at " + ends.UTC().Format(time.RFC3339) + " and the CA still says " + string(state.Status),
+			Hint:   "acmed orders again by itself; report this to the CA if it happens again"})
+	}
+	v.wait(state)
+	return nil
+}
 
 // stale returns the error of an order that is over: err, unless the order, or its certificate, ended while acmed did not
 // run. Neither the CA nor the name is at fault then. A zero ended is not known.

@@ -177,6 +177,57 @@ func (s stuck) test(t *testing.T) {
 	})
 }
 
+// TestAnOrderThatIsNeverFinishedIsMadeAgainAfterItsEnd has a CA that goes on issuing for ever: while the order may still bring a
+// certificate, it has been paid for.
+func TestAnOrderThatIsNeverFinishedIsMadeAgainAfterItsEnd(t *testing.T) {
+	for sentence, meanwhile := range map[string]func(*world){
+		"nothing else happens": func(*world) {},
+		"acmed is restarted":   func(w *world) { w.stop(); w.run() },
+		"it is asked for":      func(w *world) { w.reconciler.Renew("no-", false) },
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			bubble(t, acmetest.Config{OrderGap: -1}, func(w *world) {
+				w.quiet = true
+				stuck{"processing", "valid", "valid"}.act(w)
+				w.want(cert("no-"))
+				w.run()
+				time.Sleep(time.Hour)
+				meanwhile(w)
+				time.Sleep(22 * time.Hour)
+				if n := w.orders(); n != 1 {
+					t.Errorf("%d orders within the time of the first", n)
+				}
+				time.Sleep(5 * time.Hour)
+				w.expect("no-", reconcile.PhaseValid, reconcile.NotDue)
+			})
+		})
+	}
+}
+
+// TestAWishOfTheCADoesNotLetAShortLivedCertificateExpire has a CA that wants to be asked about an order once a day, of which
+// the certificates live for one.
+func TestAWishOfTheCADoesNotLetAShortLivedCertificateExpire(t *testing.T) {
+	for sentence, c := range map[string]acmetest.Config{
+		"while it validates": {Lifetime: day, RetryAfter: day},
+		"while it issues":    {Lifetime: day, RetryAfter: day, FinalizeDelay: time.Minute},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			bubble(t, c, func(w *world) {
+				w.want(cert("www"))
+				w.run()
+				time.Sleep(2 * day)
+				w.ca().DelayValidation("www.example.com", time.Minute)
+				for range 20 {
+					time.Sleep(12 * time.Hour)
+					if v := w.view("www"); v.Phase == reconcile.PhaseExpired {
+						t.Fatalf("it has expired: %+v", v)
+					}
+				}
+			})
+		})
+	}
+}
+
 // told reports whether a warning about a certificate holds the trouble that it has.
 func told(logs *observer.ObservedLogs, name, trouble string) bool {
 	return slices.ContainsFunc(logs.FilterField(zap.String("cert", name)).All(), func(e observer.LoggedEntry) bool {
