@@ -71,7 +71,11 @@ func newSpecs(c specsConfig) (*specs, error) {
 	if err != nil {
 		return nil, err
 	}
-	loader, err := spec.NewLoader(spec.LoaderConfig{Config: c.Config, Recall: c.Store.Recall, Known: known})
+	gone, err := departed(c.Store, known, time.Now().Round(0))
+	if err != nil {
+		return nil, err
+	}
+	loader, err := spec.NewLoader(spec.LoaderConfig{Config: c.Config, Recall: c.Store.Recall, Known: known, Departed: gone})
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +85,29 @@ func newSpecs(c specsConfig) (*specs, error) {
 	}
 	s.follow()
 	return s, nil
+}
+
+// departed returns when the certificates were let go of that have a record and no last good version: now, if the earlier
+// run ended before it could take note.
+func departed(s *store.Store, known map[string]time.Time, now time.Time) (map[string]time.Time, error) {
+	names, err := s.Names()
+	if err != nil {
+		return nil, err
+	}
+	at := map[string]time.Time{}
+	for _, name := range names {
+		if _, kept := known[keyOf(name)]; kept {
+			continue
+		}
+		switch record, _, _, err := s.Look(name); {
+		case err != nil: // the first visit of it says so
+		case record.Retired.IsZero():
+			at[name] = now
+		default:
+			at[name] = record.Retired
+		}
+	}
+	return at, nil
 }
 
 func (s *specs) set() *spec.Set {
@@ -210,6 +237,9 @@ func consumed(loaded *spec.Loaded) (names []string) {
 	}
 	return names
 }
+
+// keyOf gives the key of the certificate of that name.
+func keyOf(name string) string { return "certs/" + name + ".yaml" }
 
 // nameOf gives the name of the certificate that a key of a load is for.
 func nameOf(key string) (name string, ours bool) {

@@ -221,6 +221,31 @@ func TestMassRemovalIsHeldUntilItIsAccepted(t *testing.T) {
 	}
 }
 
+// TestARestartDoesNotForgetWhatWasRemovedLately removes specs one after the other, with restarts in between.
+func TestARestartDoesNotForgetWhatWasRemovedLately(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, acmetest.Config{})
+	names := []string{"a.example.com", "b.example.com", "c.example.com", "d.example.com", "e.example.com", "f.example.com"}
+	for _, n := range names {
+		s.spec(n, "")
+	}
+	s.start()
+	for _, n := range names {
+		s.await(n, 1)
+	}
+	for _, n := range names[:3] {
+		s.remove(n)
+		eventually(t, n+" is let go of", func() bool { return s.list()[n].Phase == control.Retired })
+		s.stop()
+		s.start()
+	}
+	s.remove(names[3])
+	eventually(t, "the removal is held", func() bool { return s.metric("acmed_spec_removals_held") == 1 })
+	if c := s.list()[names[3]]; c.Phase != control.Valid {
+		t.Errorf("it is not in force: %+v", c)
+	}
+}
+
 // expectHeld fails unless all of names are in force although the files of all but the first are gone.
 func (s *site) expectHeld(names []string) {
 	s.t.Helper()

@@ -114,6 +114,44 @@ func TestManyThatVanishAreHeld(t *testing.T) {
 	}
 }
 
+// TestWhatAnEarlierRunLetGoOfCounts has four specs in effect, one of which is removed: a normal edit by itself.
+func TestWhatAnEarlierRunLetGoOfCounts(t *testing.T) {
+	ago := func(d time.Duration, names ...string) map[string]time.Duration {
+		gone := map[string]time.Duration{}
+		for _, n := range names {
+			gone[n] = d
+		}
+		return gone
+	}
+	for sentence, c := range map[string]struct {
+		gone map[string]time.Duration
+		held bool
+	}{
+		"nothing was removed":                       {nil, false},
+		"three were removed half an hour ago":       {ago(30*time.Minute, "x", "y", "z"), true},
+		"three were removed more than an hour ago":  {ago(61*time.Minute, "x", "y", "z"), false},
+		"two were removed: it is half of all":       {ago(30*time.Minute, "x", "y"), false},
+		"three were removed, and one has come back": {ago(30*time.Minute, "n0", "y", "z"), false},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			s := newSite(t)
+			s.gone = map[string]time.Time{}
+			for name, d := range c.gone {
+				s.gone[name] = s.now.Add(-d)
+			}
+			s.restart()
+			for i := range 4 {
+				s.write(fmt.Sprintf("certs/n%d.yaml", i), "{}")
+			}
+			s.load()
+			s.remove("certs/n3.yaml")
+			if set := s.loadAfter(time.Second, spec.LoadOptions{Now: true}); (set.Held != nil) != c.held {
+				t.Errorf("held %v", set.Held)
+			}
+		})
+	}
+}
+
 func TestHeldFileThatComesBack(t *testing.T) {
 	s := newSite(t)
 	if err := os.Rename(s.config.SpecDir, s.config.SpecDir+".away"); err != nil {

@@ -21,6 +21,8 @@ type LoaderConfig struct {
 	Recall func(key string) ([]byte, error)
 	// Known holds, for each key that Recall knows, the modification time that its file had. Nil: nothing is remembered.
 	Known map[string]time.Time
+	// Departed holds when the earlier run let go of the certificate of each name; those of the last hour count. Nil: of none.
+	Departed map[string]time.Time
 }
 
 // Loader reads issuerDir, dnsDir and specDir again and again, and only what changed. It is for one goroutine at a time.
@@ -116,6 +118,7 @@ func NewLoader(c LoaderConfig) (*Loader, error) {
 		concede: l.concede,
 		release: l.release,
 	})
+	l.certificates.departed = maps.Clone(c.Departed)
 	l.SetConfig(c.Config)
 	return l, nil
 }

@@ -24,6 +24,7 @@ type site struct {
 	texts  map[string]string
 	known  map[string]time.Time
 	last   *spec.Loaded
+	gone   map[string]time.Time // let go of by an earlier run
 }
 
 func newSite(t *testing.T) *site {
@@ -49,7 +50,7 @@ func (s *site) restart() {
 		}
 		return []byte(text), nil
 	}
-	loader, err := spec.NewLoader(spec.LoaderConfig{Config: s.config, Recall: recall, Known: maps.Clone(s.known)})
+	loader, err := spec.NewLoader(spec.LoaderConfig{Config: s.config, Recall: recall, Known: maps.Clone(s.known), Departed: s.gone})
 	if err != nil {
 		s.t.Fatal(err)
 	}
