@@ -34,7 +34,7 @@ func (v *visit) spare(f *store.Failure, last store.Failure) {
 			retry = later(earlier(retry, last.RetryAt), f.At.Add(firstRetry))
 		}
 	}
-	unproved := f.Kind == acme.Validation.String() && (f.Op == acme.OpAuthorization || f.Op == acme.OpOrder) // and no certificate was refused
+	unproved := f.Kind == acme.Validation.String() && (f.Op == acme.OpAuthorization || f.Op == acme.OpOrder && f.Problem == "other")
 	if have.Issued == nil && unproved && f.At.Sub(f.Attended) < attention {
 		retry = earlier(retry, f.At.Add(attentiveWait))
 	}

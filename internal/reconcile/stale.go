@@ -15,13 +15,18 @@ import (
 const (
 	problemExpired = "expired"
 	hintOrdersNew  = "no action is needed: acmed orders again by itself"
-	// overtime is how long an order may be processed after its end: it has been paid for, and clocks differ.
-	overtime = time.Hour
+	// overtime is how long an order may be processed after its end at most: it may have been paid for, and people may have to
+	// approve it.
+	overtime = 7 * 24 * time.Hour
 )
 
 // await waits for an order that was finalized, unless it should have been invalid for some time (RFC 8555 §7.1.3).
 func (v *visit) await(o store.Order, state *acme.Order) error {
-	if ends := cmp.Or(state.Expires, o.Expires); !ends.IsZero() && v.now.After(ends.Add(overtime)) {
+	patience := overtime
+	if life := lifetimeOf(&v.in.Have); life > 0 {
+		patience = min(patience, max(life/12, hourlyRetry))
+	}
+	if ends := cmp.Or(state.Expires, o.Expires); !ends.IsZero() && v.now.After(ends.Add(patience)) {
 		return v.stale(o, ends, &acme.Error{Kind: acme.Validation, Op: acme.OpOrder, Problem: problemExpired, Final: true,
 			Detail: "the order ended at " + ends.UTC().Format(time.RFC3339) + " and the CA still says " + string(state.Status),
 			Hint:   "acmed orders again by itself; report this to the CA if it happens again"})

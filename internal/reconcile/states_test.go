@@ -197,7 +197,7 @@ func TestAnOrderThatIsNeverFinishedIsMadeAgainAfterItsEnd(t *testing.T) {
 				if n := w.orders(); n != 1 {
 					t.Errorf("%d orders within the time of the first", n)
 				}
-				time.Sleep(5 * time.Hour)
+				time.Sleep(7*day + 5*time.Hour) // people may have to approve it
 				w.expect("no-", reconcile.PhaseValid, reconcile.NotDue)
 			})
 		})
