@@ -14,7 +14,7 @@ demo: # the main job against a local test CA; needs neither root nor a C compile
 	CGO_ENABLED=0 go run ./test/demo
 
 test: # needs a C compiler, for the race detector; the year of a thousand certificates goes without it
-	go test -race -shuffle=on ./...
+	go test -race -shuffle=on -timeout=30m ./...
 	go test -timeout=30m -run='^TestSimulation' ./internal/reconcile -sim.certificates=1000
 
 sim: # many certificates through a simulated year; eight minutes or so on two cores
