@@ -68,7 +68,7 @@ func (a *app) configShow(ctx context.Context, names []string) error {
 	if len(names) > 0 {
 		file, settings, err := all.OfCertificate(names[0])
 		if p, ok := errors.AsType[*spec.Problem](err); ok {
-			return &failure{errors.New(joined(": ", p.File+position(p.Line)+position(p.Column), p.Field, p.Problem)), exitFailed, p.Hint}
+			return problemFailure(p)
 		}
 		return a.showSections([]section{{"certificate", names[0], file, settingsOf(settings)}})
 	}
@@ -207,4 +207,9 @@ func valueText(v any) string {
 		return cmp.Or(v, `""`)
 	}
 	return fmt.Sprint(v)
+}
+
+// problemFailure is the failure of a command that cannot go on because of one file.
+func problemFailure(p *spec.Problem) error {
+	return &failure{errors.New(joined(": ", p.File+position(p.Line)+position(p.Column), p.Field, p.Problem)), exitFailed, p.Hint}
 }

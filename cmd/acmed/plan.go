@@ -88,20 +88,21 @@ func (a *app) planned(ctx context.Context, req control.PlanRequest) (control.Pla
 // drafts reads files here, and the files that they name: the daemon may not be allowed to, or may be allowed to read more
 // than the caller.
 func drafts(files []string) (req control.PlanRequest, err error) {
-	var errs []error
 	for _, file := range files {
 		path, err := filepath.Abs(file)
 		if err != nil {
 			return req, fmt.Errorf("finding %s: %w", file, err)
 		}
 		text, err := spec.ReadFile(path)
-		errs = append(errs, err)
+		if p, ok := errors.AsType[*spec.Problem](err); ok {
+			return req, problemFailure(p)
+		}
 		req.Drafts = append(req.Drafts, control.Draft{Path: path, Text: string(text)})
 		for path, b := range spec.ReadBeside(text) {
 			req.Beside = append(req.Beside, control.DraftFile{Path: path, Data: b.Text, Problem: b.Problem, Hint: b.Hint})
 		}
 	}
-	return req, errors.Join(errs...)
+	return req, nil
 }
 
 // planText is the answer of `acmed plan`.

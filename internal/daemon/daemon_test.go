@@ -253,6 +253,22 @@ func TestTheLogHasTheFormThatItsReaderWants(t *testing.T) {
 	}
 }
 
+// TestATimeOfAnotherDayHasItsDate reads lines as people do who run acmed in a terminal.
+func TestATimeOfAnotherDayHasItsDate(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for ahead, layout := range map[time.Duration]string{0: time.TimeOnly, time.Hour: time.TimeOnly, -13 * time.Hour: time.DateTime, 90 * 24 * time.Hour: time.DateTime} {
+		at := now.Add(ahead)
+		var book logbook
+		if err := daemon.LogTime(spec.Log{Level: "info", Format: "console"}, &book, at); err != nil {
+			t.Error(err)
+		}
+		if want := `"notAfter": "` + at.Format(layout) + `"`; !strings.Contains(book.String(), want) {
+			t.Errorf("%s from now: %s does not hold %s", ahead, book.String(), want)
+		}
+	}
+}
+
 func TestChallengesAreAnsweredWhereTheSpecSays(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, acmetest.Config{})

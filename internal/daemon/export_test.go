@@ -78,6 +78,15 @@ func Log(c spec.Log, stderr io.Writer) error {
 	return err
 }
 
+// LogTime writes a line that holds a time.
+func LogTime(c spec.Log, stderr io.Writer, at time.Time) error {
+	log, _, err := newLogger(c, stderr)
+	if err == nil {
+		log.Info("words", zap.Time("notAfter", at))
+	}
+	return err
+}
+
 // MetricNames are those that the daemon of an acmed.yaml can show, whether they have a value or not.
 func MetricNames(file string) ([]string, error) {
 	config, err := spec.LoadConfig(file)

@@ -50,11 +50,20 @@ func newCore(format string, level zapcore.LevelEnabler, stderr io.Writer) (zapco
 	case "journal":
 		return sd.NewJournalCore(level, messageIDs())
 	case "console":
-		enc.EncodeTime = zapcore.TimeEncoderOfLayout(time.TimeOnly)
+		enc.EncodeTime = encodeBriefly
 		return zapcore.NewCore(zapcore.NewConsoleEncoder(enc), zapcore.Lock(zapcore.AddSync(stderr)), level), nil
 	default:
 		return zapcore.NewCore(zapcore.NewJSONEncoder(enc), zapcore.Lock(zapcore.AddSync(stderr)), level), nil
 	}
+}
+
+// encodeBriefly writes a time of today without its date, and the end of a certificate with it.
+func encodeBriefly(t time.Time, enc zapcore.PrimitiveArrayEncoder) {
+	layout := time.DateTime
+	if time.Until(t).Abs() < 12*time.Hour {
+		layout = time.TimeOnly
+	}
+	enc.AppendString(t.Format(layout))
 }
 
 // messageIDs are what MESSAGE_ID says of the events that others may wait for: see docs/operations.md.

@@ -77,6 +77,9 @@ func parseHost(s string) (string, *fault) {
 			return "", &fault{quoted + " is not a DNS name", "each part between the dots has 1 to 63 letters"}
 		}
 	}
+	if strings.Trim(ascii[strings.LastIndexByte(ascii, '.')+1:], "0123456789") == "" { // RFC 3696 §2
+		return "", &fault{quoted + " is not a DNS name", "the last part has a letter; an IPv4 address has four numbers of up to 255"}
+	}
 	return ascii, nil
 }
 

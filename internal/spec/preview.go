@@ -75,7 +75,7 @@ func ReadFile(path string) ([]byte, error) {
 	text, err := readText(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, &Problem{File: path, Problem: "does not exist"}
+		return nil, &Problem{File: path, Problem: "does not exist", Hint: "give the path of a file, such as /etc/acmed/certs.d/NAME.yaml"}
 	case err != nil:
 		return nil, fileProblem(path, err)
 	}

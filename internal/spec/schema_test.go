@@ -53,6 +53,7 @@ func TestSchemasRefuseBadFiles(t *testing.T) {
 		"issuers/proxy-login.yaml":    "a key that needs another",
 		"certs/unknown-issuer.yaml":   "other files",
 		"certs/name-too-long.yaml":    "the length of labels",
+		"certs/numeric-names.yaml":    "what the last part of a name holds",
 		"certs/dns.yaml":              "other files",
 		"certs/address-dns.yaml":      "a key that needs the value of another",
 		"certs/no-provider.yaml":      "a key that needs another",

@@ -325,7 +325,7 @@ issuers/corp.yaml:1:12: directory: "x" is not a URL (such as https://acme.exampl
 	want = `acmed.yaml:1:1: worker: unknown key (did you mean workers?)
 acmed.yaml:2:1: specDirs: unknown key (did you mean specDir?)
 certs/b.yml: is not read (rename it to b.yaml)
-certs/none.yaml: does not exist
+certs/none.yaml: does not exist (give the path of a file, such as /etc/acmed/certs.d/NAME.yaml)
 else/d.yaml:1:25: deploy.files[0].path: /x is written by c.yaml already (write to another path)
 `
 	in := func(file string) string { return filepath.Join(dir, file) }
