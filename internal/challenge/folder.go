@@ -175,6 +175,9 @@ func (f *Folder) allow(root *os.Root) error {
 func descend(parent *os.Root, name string) (*os.Root, error) {
 	defer parent.Close()
 	root, err := parent.OpenRoot(name)
+	if to, lerr := parent.Readlink(name); err != nil && lerr == nil {
+		return nil, fmt.Errorf("%s is a symbolic link to %s, which acmed does not follow: remove it, or set webroot to a directory without it: %w", name, to, err)
+	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return root, err
 	}

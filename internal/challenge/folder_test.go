@@ -137,8 +137,12 @@ func TestNoLinkLeadsOutOfTheWebroot(t *testing.T) {
 			if err := os.Symlink(outside, path); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := challenge.Webroot(dir, nil); err == nil {
-				t.Error("a link out of the webroot was followed")
+			_, err := challenge.Webroot(dir, nil)
+			if err == nil {
+				t.Fatal("a link out of the webroot was followed")
+			}
+			if want := filepath.Base(link) + " is a symbolic link to " + outside; !strings.Contains(err.Error(), want) {
+				t.Errorf("%q does not say %q", err, want)
 			}
 			expectOnly(t, outside)
 		})
