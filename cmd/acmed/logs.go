@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/user"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"syscall"
@@ -131,8 +132,10 @@ func (a *app) record(ctx context.Context, name string) ([]control.LogEntry, erro
 		return nil, err
 	}
 	entries, herr := daemon.History(config, name)
-	if errors.Is(herr, os.ErrPermission) {
-		return nil, err // the daemon would have shown it
+	unknown, _ := errors.AsType[*control.Error](herr)
+	_, serr := os.Stat(filepath.Join(config.SpecDir, name+".yaml"))
+	if errors.Is(herr, os.ErrPermission) || unknown != nil && serr == nil {
+		return nil, err // the daemon would have shown it, or is still to read the spec
 	}
 	return entries, herr
 }
