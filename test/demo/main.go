@@ -165,7 +165,8 @@ func (d *demo) issue(ctx context.Context) error {
 	if err := d.awaitRevision(ctx, 1, nil); err != nil {
 		return err
 	}
-	say("After %.1f s it is there. acmed lets a new file rest for half a second before it reads it.", time.Since(start).Seconds())
+	say("After %.1f s it is there. acmed reads a new file half a second after it was closed, and one that is older than the daemon,\n"+
+		"as the issuer's is here, when nobody has written it for five seconds.", time.Since(start).Seconds())
 	return d.describe()
 }
 
