@@ -62,7 +62,7 @@ func (l *locator) step(ctx context.Context, name string) (at place, target strin
 			return at, target, nil
 		}
 	}
-	if _, unasked := errors.AsType[*unaskedError](err); unasked {
+	if _, unasked := errors.AsType[*unaskedError](err); unasked || errors.Is(err, errNoZone) {
 		return l.askResolver(ctx, a, name, err)
 	}
 	return place{}, "", err
@@ -103,8 +103,11 @@ func (l *locator) apex(ctx context.Context, name string) (authority, error) {
 		}
 		zone = above
 	}
-	return authority{}, fmt.Errorf("no zone is found that holds %s", name)
+	return authority{}, fmt.Errorf("%w that holds %s", errNoZone, strings.TrimSuffix(name, "."))
 }
+
+// errNoZone is what a resolver leaves to say that tells nothing of zones.
+var errNoZone = errors.New("no zone is found")
 
 // begin returns a name at or above name that exists if the CA can find name at all.
 func (l *locator) begin(name string) (zone string) {
@@ -227,7 +230,7 @@ func (l *locator) askPrimary(ctx context.Context, name string) (place, string, e
 	return at, "", err
 }
 
-// askResolver finds the zone by a resolver, when the zone's own servers cannot be asked.
+// askResolver finds the zone by a resolver, when the zone's own servers are not known or cannot be asked.
 func (l *locator) askResolver(ctx context.Context, a authority, name string, cause error) (place, string, error) {
 	m, err := l.resolver.ask(ctx, name, dns.TypeCNAME)
 	if err != nil {
@@ -237,7 +240,7 @@ func (l *locator) askResolver(ctx context.Context, a authority, name string, cau
 	if target := targetOf(m, name); target != "" && (l.follow == nil || *l.follow) {
 		return at, target, nil
 	}
-	if zone := soaOwner(m); zone != "" && dns.IsSubDomain(a.zone, zone) && dns.IsSubDomain(zone, name) {
+	if zone := soaOwner(m); zone != "" && (a.zone == "" || dns.IsSubDomain(a.zone, zone)) && dns.IsSubDomain(zone, name) {
 		at.zone = zone
 	}
 	return at, "", nil
@@ -251,7 +254,7 @@ func risk(m *dns.Msg, name string, cause error) string {
 				cause, strings.TrimSuffix(name, "."), time.Duration(min(soa.Hdr.Ttl, soa.Minttl))*time.Second)
 		}
 	}
-	return ""
+	return fmt.Sprintf("%v; so a resolver was asked for %s", cause, strings.TrimSuffix(name, "."))
 }
 
 func parentOf(name string) string {

@@ -237,6 +237,26 @@ func TestNoServerCanBeAsked(t *testing.T) {
 	wantFailure(t, err, acme.Transient, "no name server of corp.test can be asked", "UDP and TCP port 53")
 }
 
+// TestAResolverThatTellsNothingOfZones, as some routers do, is enough for programs and services that find the zone themselves.
+func TestAResolverThatTellsNothingOfZones(t *testing.T) {
+	c := newCompany(t, "")
+	c.resolver = zone.StartResolver(t, zone.Start(t, zone.Config{Records: "_acme-challenge.moved.router.lan. 60 IN CNAME moved.proofs.lan.\n"}))
+	address, asked := service(t, 200, "")
+	c.provider.RFC2136, c.provider.HTTPReq = nil, &spec.HTTPReq{URL: address, Mode: "default"}
+	c.remake(t)
+	p := dnsProof("moved.router.lan", "one")
+	if err := c.Present(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	if len(*asked) != 1 || !strings.Contains((*asked)[0], `"fqdn":"moved.proofs.lan."`) {
+		t.Errorf("asked %q", *asked)
+	}
+	lacking, err := c.Visible(t.Context(), p, time.Now())
+	if err != nil || lacking != "no zone is found that holds moved.proofs.lan; so a resolver was asked for moved.proofs.lan" {
+		t.Errorf("at once: %q, %v", lacking, err)
+	}
+}
+
 func TestThePrimaryIsAskedWhereNobodyElseKnowsTheZone(t *testing.T) {
 	const hidden = `
 hidden.example. 60 IN SOA ns1.hidden.example. hostmaster.hidden.example. 1 3600 600 86400 300

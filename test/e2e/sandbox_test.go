@@ -117,7 +117,7 @@ func opens(path string, flags int) bool {
 func fenced(t *testing.T, m *machine, _ *pebble.Server) {
 	err := m.intrude(m.show("acmed.service", "MainPID"), func() error {
 		places, err := writable("/")
-		if want := []string{"/run/acmed/control", "/run/acmed/http-01", "/var/lib/acmed"}; !slices.Equal(places, want) {
+		if want := []string{"/run/acmed/control", "/run/acmed/copies", "/run/acmed/http-01", "/var/lib/acmed"}; !slices.Equal(places, want) {
 			t.Errorf("it may write to %v, want %v", places, want)
 		}
 		reads(t, "/var/lib/acmed/live/www.example.com/privkey.pem", true)
