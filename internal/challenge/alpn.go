@@ -120,7 +120,7 @@ type ALPNConfig struct {
 	Listeners          []net.Listener // at least one; Run closes them
 	Proofs             *ALPN          // required
 	MaxConns           int            // open connections; 0: 256. One more closes the oldest
-	MaxConnsPerNetwork int            // as in ServerConfig; 0: 16
+	MaxConnsPerNetwork int            // as in ServerConfig; 0: 128
 	Metrics            *Metrics       // nil: not counted
 	Log                *zap.Logger    // nil: none
 }
@@ -138,7 +138,7 @@ func NewALPNServer(c ALPNConfig) (*ALPNServer, error) {
 	if len(c.Listeners) == 0 || c.Proofs == nil {
 		return nil, errors.New("making the tls-alpn-01 server: Listeners and Proofs are required")
 	}
-	g := newGuard(cmp.Or(c.MaxConns, 256), cmp.Or(c.MaxConnsPerNetwork, 16), cmp.Or(c.Metrics, NewMetrics()))
+	g := newGuard(cmp.Or(c.MaxConns, 256), cmp.Or(c.MaxConnsPerNetwork, usualConnsPerNetwork), cmp.Or(c.Metrics, NewMetrics()))
 	return &ALPNServer{c.Listeners, c.Proofs.config(), g, c.Log}, nil
 }
 

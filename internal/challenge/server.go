@@ -35,12 +35,15 @@ type ServerConfig struct {
 	// MaxConns is how many connections may be open; 0: 1024. One more closes the oldest that has not sent its
 	// headers yet, so that slow clients cannot keep a CA out.
 	MaxConns int
-	// MaxConnsPerNetwork is how many of them may come from one IPv4 address or IPv6 /64; 0: 16. Loopback, where
+	// MaxConnsPerNetwork is how many of them may come from one IPv4 address or IPv6 /64; 0: 128. Loopback, where
 	// reverse proxies live, is exempt.
 	MaxConnsPerNetwork int
 	Log                *zap.Logger // nil: none
 	Metrics            *Metrics    // nil: not counted
 }
+
+// usualConnsPerNetwork has room for a CA that validates all the names of an order at once from one address: Let's Encrypt takes 100.
+const usualConnsPerNetwork = 128
 
 // Server faces port 80: http.Server with tight limits on time, size and connections.
 type Server struct {
@@ -60,7 +63,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	case cfg.MaxConns < 0 || cfg.MaxConnsPerNetwork < 0:
 		return nil, errors.New("making the http-01 server: a limit on connections is negative")
 	}
-	g := newGuard(cmp.Or(cfg.MaxConns, 1024), cmp.Or(cfg.MaxConnsPerNetwork, 16), cmp.Or(cfg.Metrics, NewMetrics()))
+	g := newGuard(cmp.Or(cfg.MaxConns, 1024), cmp.Or(cfg.MaxConnsPerNetwork, usualConnsPerNetwork), cmp.Or(cfg.Metrics, NewMetrics()))
 	server := &http.Server{
 		Handler:                      cfg.Handler,
 		DisableGeneralOptionsHandler: true,

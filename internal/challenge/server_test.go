@@ -247,6 +247,17 @@ func TestNetworksShareTheConnections(t *testing.T) {
 	}
 }
 
+func TestACAMayValidateAHundredNamesAtOnceFromOneAddress(t *testing.T) {
+	metrics := challenge.NewMetrics()
+	inBubble(t, challenge.ServerConfig{Metrics: metrics}, func(t *testing.T, w *wire) {
+		for range 100 {
+			w.dial(t, "192.0.2.1", "GET /")
+		}
+		expectConnections(t, metrics, 100)
+		expectRejected(t, metrics, "network", 0)
+	})
+}
+
 func TestStopWaitsForAnswersOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		metrics := challenge.NewMetrics()
