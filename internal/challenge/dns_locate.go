@@ -85,6 +85,9 @@ func (l *locator) deeper(ctx context.Context, found place, target string) (place
 func (l *locator) apex(ctx context.Context, name string) (authority, error) {
 	for zone, tries := l.begin(name), 0; tries < maxCuts; tries++ {
 		m, err := l.resolver.ask(ctx, zone, dns.TypeNS)
+		if unsupported(err) {
+			return authority{}, fmt.Errorf("%w that holds %s: %w", errNoZone, strings.TrimSuffix(name, "."), err)
+		}
 		if err != nil {
 			return authority{}, err
 		}

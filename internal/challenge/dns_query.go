@@ -42,7 +42,7 @@ func (r *resolver) ask(ctx context.Context, name string, kind uint16) (*dns.Msg,
 	for _, server := range r.servers {
 		m, err := exchange(ctx, question(name, kind, true), server)
 		if err == nil && m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
-			err = errors.New(dns.RcodeToString[m.Rcode])
+			err = rcodeError(m.Rcode)
 		}
 		if err == nil {
 			return m, nil
@@ -50,6 +50,17 @@ func (r *resolver) ask(ctx context.Context, name string, kind uint16) (*dns.Msg,
 		errs = append(errs, fmt.Errorf("asking %s for %s of %s: %w", server, dns.TypeToString[kind], name, err))
 	}
 	return nil, errors.Join(errs...)
+}
+
+// rcodeError is an answer that is none (RFC 1035 §4.1.1).
+type rcodeError int
+
+func (e rcodeError) Error() string { return dns.RcodeToString[int(e)] }
+
+// unsupported reports whether a resolver does not answer such a question at all, as some routers do not.
+func unsupported(err error) bool {
+	code, ok := errors.AsType[rcodeError](err)
+	return ok && (code == dns.RcodeNotImplemented || code == dns.RcodeRefused || code == dns.RcodeFormatError)
 }
 
 // addresses returns the IPv4 and IPv6 addresses of a host.
