@@ -42,7 +42,7 @@ func documentedServers() []documented {
 }
 
 // TestDocumentedServers does what docs/servers.md says, block by block, and renews under the server.
-func TestDocumentedServers(t *testing.T) { onEach(t, testDocumentedServers) }
+func TestDocumentedServers(t *testing.T) { onFirst(t, testDocumentedServers) }
 
 func testDocumentedServers(t *testing.T, release string) {
 	sections := examples(t, release)

@@ -102,6 +102,11 @@ func onEach(t *testing.T, test func(t *testing.T, release string)) {
 	}
 }
 
+// onFirst runs a test that takes many minutes on the first release alone: DEBIAN=trixie is for the other one.
+func onFirst(t *testing.T, test func(t *testing.T, release string)) {
+	t.Run(releases()[0], func(t *testing.T) { test(t, releases()[0]) })
+}
+
 // packages are what the container has beside the minimal system: what systemd needs, and the servers that consume
 // certificates.
 func packages() []string {
