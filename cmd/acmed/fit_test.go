@@ -158,7 +158,7 @@ func everyText(text string) map[string]string {
 	}
 }
 
-// TestWordsOfOthersStayInTheirCell has a line break, a tab and an escape sequence in every text that a command shows, whoever
+// TestWordsOfOthersStayInTheirCell has a line break, a tab and an escape sequence in every text that a command shows, no matter who
 // said it: as many lines as with tame words must come of it, and nothing that moves the cursor.
 func TestWordsOfOthersStayInTheirCell(t *testing.T) {
 	tame := everyText("some words of others")

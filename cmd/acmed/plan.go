@@ -27,7 +27,7 @@ plan is made from the files and the state directory, as far as you may read it, 
 given, and the CSR that csrFile names in one of them, are read with your rights, not with those of the daemon. The exit
 code is 1 when a file is bad, or a built-in issuer is known to refuse a certificate.
 
-With --simulate, which needs the daemon, tell the load on each issuer for so long instead, day by day, with all certificates: the daemon's own
+With --simulate, which needs the daemon, show the load on each issuer for so long instead, day by day, with all certificates: the daemon's own
 scheduler and rules go through that time at once, from what it knows now. Every order works in it, and issuers grant and
 advise what they did before.`,
 		Example: `  acmed plan
@@ -40,7 +40,7 @@ advise what they did before.`,
 			return a.plan(cmd.Context(), args, time.Duration(simulate))
 		},
 	}
-	cmd.Flags().Var(&simulate, "simulate", "tell the load on each issuer for so `LONG`, such as 90d")
+	cmd.Flags().Var(&simulate, "simulate", "show the load on each issuer for so `LONG`, such as 90d")
 	return cmd
 }
 

@@ -12,7 +12,7 @@ import (
 
 // targetsText tells of each consumer what it has, and why it has no other.
 func targetsText(targets []control.Target, now time.Time) string {
-	table := newTable("CONSUMER", "HAS", "SINCE", "REMARK")
+	table := newTable("TARGET", "HAS", "SINCE", "REMARK")
 	for _, t := range targets {
 		has := "-"
 		if t.Revision > 0 {

@@ -51,7 +51,7 @@ func certificateText(c control.Certificate, now time.Time) string {
 		blocks = append(blocks, targetsText(c.Targets, now))
 	}
 	if c.Refused != nil {
-		blocks = append(blocks, setbackText("no consumer could be served", *c.Refused, now))
+		blocks = append(blocks, setbackText("no target could be deployed", *c.Refused, now))
 	}
 	for _, f := range c.Failures {
 		blocks = append(blocks, failureText(f, now))

@@ -201,7 +201,7 @@ func (a authority) askAbove(ctx context.Context, name string) (m *dns.Msg, err e
 	}
 }
 
-// followed tells whether a CNAME record delegates its name. One that a wildcard made (RFC 4592) does not: it is for all names, and
+// followed reports whether a CNAME record delegates its name. One that a wildcard made (RFC 4592) does not: it is for all names, and
 // leads to where hosts are. A name beside it that nobody has written tells.
 func (l *locator) followed(ctx context.Context, a authority, name, target string) bool {
 	if l.follow != nil {
@@ -268,7 +268,7 @@ func parentOf(name string) string {
 	return name[i:]
 }
 
-// managed tells whether a zone is the root, or one of a registry's in which other people's names are.
+// managed reports whether a zone is the root, or one of a registry's in which other people's names are.
 func managed(zone string) bool {
 	bare := strings.TrimSuffix(zone, ".")
 	suffix, icann := publicsuffix.PublicSuffix(bare)

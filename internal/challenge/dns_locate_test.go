@@ -215,7 +215,7 @@ func silent(t *testing.T, address string) {
 	t.Cleanup(func() { packets.Close(); stream.Close() })
 }
 
-// TestNoServerCanBeAsked: the resolver has to be, and whoever waits is told what that risks.
+// TestNoServerCanBeAsked: the resolver has to be, and acmed status shows what that risks.
 func TestNoServerCanBeAsked(t *testing.T) {
 	c := newCompany(t, "")
 	c.AskAt("1") // where nobody is
@@ -292,7 +292,7 @@ hidden.example. 60 IN NS ns1.hidden.example.
 	}
 }
 
-// TestARegistrysZoneIsNeverUpdated, whoever says that it holds the record.
+// TestARegistrysZoneIsNeverUpdated, even if a name server says that it holds the record.
 func TestARegistrysZoneIsNeverUpdated(t *testing.T) {
 	for _, registry := range []string{"com", "co.uk", "museum"} {
 		c := newCompany(t, registry+". 60 IN SOA ns1.corp.test. h.corp.test. 1 3600 600 86400 300\n"+registry+". 60 IN NS ns1.corp.test.\n")

@@ -91,7 +91,7 @@ type Certificate struct {
 	Held        time.Time `json:"held,omitzero"`         // left as it is until then; zero: not held
 	RolledBack  time.Time `json:"rolledBack,omitzero"`   // when acmed rollback made Current active in place of Waiting; zero: not
 	Targets     []Target  `json:"targets,omitempty"`     // its consumers, in the order in which they are served
-	Refused     *Setback  `json:"refused,omitempty"`     // why no consumer could be served; nil: they could
+	Refused     *Setback  `json:"refused,omitempty"`     // why no target could be deployed; nil: they could
 
 	RevocationList *RevocationList `json:"revocationList,omitempty"` // nil: none is read, as the CA's renewal advice tells
 }
