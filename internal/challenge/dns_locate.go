@@ -172,11 +172,11 @@ func (l *locator) descend(ctx context.Context, a authority, name string) (found 
 func (l *locator) held(ctx context.Context, a authority, name string, m *dns.Msg) (authority, string, error) {
 	target := targetOf(m, name)
 	if target != "" {
-		if l.followed(ctx, a, name, target) {
+		if l.followed(ctx, a.ask, name, target) {
 			return a, target, nil
 		}
 		var err error
-		if m, err = a.askAbove(ctx, name); err != nil {
+		if m, err = askAbove(ctx, a.ask, name); err != nil {
 			return a, "", err
 		}
 	}
@@ -192,10 +192,13 @@ func (l *locator) held(ctx context.Context, a authority, name string, m *dns.Msg
 	return a, "", err
 }
 
+// asker asks servers that have a zone, without recursion.
+type asker func(ctx context.Context, name string, kind uint16) (*dns.Msg, error)
+
 // askAbove asks for the zone of a name that a wildcard makes a CNAME of: at the first name above it that is none.
-func (a authority) askAbove(ctx context.Context, name string) (m *dns.Msg, err error) {
+func askAbove(ctx context.Context, ask asker, name string) (m *dns.Msg, err error) {
 	for at := parentOf(name); ; at = parentOf(at) {
-		if m, err = a.ask(ctx, at, dns.TypeSOA); err != nil || targetOf(m, at) == "" || at == a.zone || at == "." {
+		if m, err = ask(ctx, at, dns.TypeSOA); err != nil || targetOf(m, at) == "" || at == "." {
 			return m, err
 		}
 	}
@@ -203,12 +206,12 @@ func (a authority) askAbove(ctx context.Context, name string) (m *dns.Msg, err e
 
 // followed reports whether a CNAME record delegates its name. One that a wildcard made (RFC 4592) does not: it is for all names, and
 // leads to where hosts are. A name beside it that nobody has written tells.
-func (l *locator) followed(ctx context.Context, a authority, name, target string) bool {
+func (l *locator) followed(ctx context.Context, ask asker, name, target string) bool {
 	if l.follow != nil {
 		return *l.follow
 	}
 	other := "acmed-" + strings.ToLower(rand.Text()) + "." + parentOf(name)
-	m, err := a.ask(ctx, other, dns.TypeCNAME)
+	m, err := ask(ctx, other, dns.TypeCNAME)
 	return err != nil || targetOf(m, other) != target
 }
 
@@ -218,10 +221,15 @@ func (l *locator) askPrimary(ctx context.Context, name string) (place, string, e
 	if err != nil {
 		return place{}, "", err
 	}
-	at := place{name: name, authority: authority{zone: soaOwner(m)}}
-	if target := targetOf(m, name); target != "" && (l.follow == nil || *l.follow) {
-		return at, target, nil
+	if target := targetOf(m, name); target != "" {
+		if l.followed(ctx, l.primary.ask, name, target) {
+			return place{name: name}, target, nil
+		}
+		if m, err = askAbove(ctx, l.primary.ask, name); err != nil {
+			return place{}, "", err
+		}
 	}
+	at := place{name: name, authority: authority{zone: soaOwner(m)}}
 	if at.zone == "" {
 		return place{}, "", errors.New("it names no zone")
 	}

@@ -292,6 +292,29 @@ hidden.example. 60 IN NS ns1.hidden.example.
 	}
 }
 
+// TestAWildcardOfAHiddenZoneIsNoDelegation: what holds for the zone's own servers holds for the server that takes the updates.
+func TestAWildcardOfAHiddenZoneIsNoDelegation(t *testing.T) {
+	c := newCompany(t, "")
+	primary := zone.Start(t, zone.Config{TSIG: map[string]string{"acmed.": tsigSecret()}, Records: `
+hidden.example. 60 IN SOA ns1.hidden.example. hostmaster.hidden.example. 1 3600 600 86400 300
+hidden.example. 60 IN NS ns1.hidden.example.
+*.wild.hidden.example. 60 IN CNAME lb.hidden.example.
+_acme-challenge.moved.hidden.example. 60 IN CNAME moved.hidden.example.
+`})
+	c.resolver = zone.StartResolver(t, zone.Start(t, zone.Config{}))
+	c.provider.RFC2136.Server = primary.Addr
+	c.remake(t)
+	for domain, at := range map[string]string{
+		"foo.wild.hidden.example": "_acme-challenge.foo.wild.hidden.example",
+		"moved.hidden.example":    "moved.hidden.example",
+	} {
+		if err := c.Present(t.Context(), dnsProof(domain, "one")); err != nil {
+			t.Fatal(err)
+		}
+		want(t, primary, at, "one")
+	}
+}
+
 // TestARegistrysZoneIsNeverUpdated, even if a name server says that it holds the record.
 func TestARegistrysZoneIsNeverUpdated(t *testing.T) {
 	for _, registry := range []string{"com", "co.uk", "museum"} {
