@@ -70,19 +70,7 @@ func TestAnOrderThatExpiredWhileAcmedDidNotRunIsNobodysFault(t *testing.T) {
 func TestACertificateThatEndedBeforeItWasFetchedIsNotFetchedAgain(t *testing.T) {
 	bubble(t, acmetest.Config{Lifetime: time.Hour, FinalizeDelay: 10 * time.Minute}, func(w *world) {
 		w.quiet = true
-		var down atomic.Bool
-		w.cut = func(*request) error {
-			if down.Load() {
-				return errors.New("no way there")
-			}
-			return nil
-		}
-		w.want(cert("www"))
-		w.run()
-		time.Sleep(time.Minute)
-		down.Store(true)
-		time.Sleep(3 * time.Hour)
-		down.Store(false)
+		w.cutOffAMinuteAfterTheOrder(3 * time.Hour)
 		f := w.failed("www")
 		if f.Problem != "badCertificate" || strings.Contains(f.Hint, "report") || !strings.Contains(f.Hint, "clock") {
 			t.Errorf("got %+v", f)
@@ -111,19 +99,7 @@ func TestAnOrderThatExpiredWhileTheCACouldNotBeAsked(t *testing.T) {
 		t.Run(sentence, func(t *testing.T) {
 			bubble(t, acmetest.Config{ValidateDelay: 30 * day}, func(w *world) {
 				w.quiet, w.meddle = true, edit(change)
-				var down atomic.Bool
-				w.cut = func(*request) error {
-					if down.Load() {
-						return errors.New("no way there")
-					}
-					return nil
-				}
-				w.want(cert("www"))
-				w.run()
-				time.Sleep(time.Minute)
-				down.Store(true)
-				time.Sleep(30 * time.Hour)
-				down.Store(false)
+				w.cutOffAMinuteAfterTheOrder(30 * time.Hour)
 				f := w.failed("www")
 				if f.Problem != "expired" || f.Kind != "transient" || !strings.Contains(f.Detail, "before acmed could finish it") {
 					t.Errorf("got %+v", f)
@@ -135,6 +111,23 @@ func TestAnOrderThatExpiredWhileTheCACouldNotBeAsked(t *testing.T) {
 			})
 		})
 	}
+}
+
+// cutOffAMinuteAfterTheOrder orders www, and lets nobody reach the CA from a minute later on, for so long.
+func (w *world) cutOffAMinuteAfterTheOrder(outage time.Duration) {
+	var down atomic.Bool
+	w.cut = func(*request) error {
+		if down.Load() {
+			return errors.New("no way there")
+		}
+		return nil
+	}
+	w.want(cert("www"))
+	w.run()
+	time.Sleep(time.Minute)
+	down.Store(true)
+	time.Sleep(outage)
+	down.Store(false)
 }
 
 // failed waits for the next failure of name.
