@@ -41,12 +41,14 @@ func TestAttemptsByHandDoNotLengthenTheBackoff(t *testing.T) {
 		"a restart between attempts by hand":              {false, func(w *world) { try(w); w.stop(); w.run(); try(w); time.Sleep(3 * time.Hour) }, time.Minute, time.Hour},
 		"no certificate, and nobody asked for half a day": {false, func(w *world) { time.Sleep(12 * time.Hour) }, 0, time.Hour},
 		"no certificate, and a CA that does not say why": {false, func(w *world) {
+			w.stop()
 			w.meddle = edit(func(o map[string]any) {
 				if _, ready := o["finalize"]; ready {
 					delete(o, "error")
 					o["status"], o["authorizations"] = "invalid", []string{}
 				}
 			})
+			w.run()
 			time.Sleep(12 * time.Hour)
 		}, 0, time.Hour},
 		"no certificate, and nobody asked for two days": {false, func(w *world) { time.Sleep(49 * time.Hour) }, 2 * time.Hour, 29 * time.Hour},
